@@ -1,0 +1,212 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Exact attention: out = softmax(scale * Q K^T + mask) V, blocked, never forming
+// the score matrix (Rabe and Staats 2021; Dao et al. 2022, arXiv:2205.14135).
+#ifndef HEED_ATTENTION_H_
+#define HEED_ATTENTION_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "heed/executor.h"
+#include "heed/export.h"
+#include "heed/kv.h"
+#include "heed/status.h"
+#include "heed/tensor.h"
+#include "heed/types.h"
+
+namespace heed {
+
+// causal_offset: the last query row sees the last key, as a decoder with a
+// cache needs it: row i stands at position i + seqlen_k - seqlen_q.
+inline constexpr int64_t kBottomRight = INT64_MIN;
+
+// What is computed; no pointers. Query row i stands at key position
+// p = i + offset, offset being causal_offset. It sees key j where
+//
+//   (not causal or j <= p)  and
+//   (j < sink_size or
+//    ((window_left < 0 or j >= p - window_left) and
+//     (window_right < 0 or j <= p + window_right))).
+//
+// A row that sees no key gets out = 0 and lse = -inf. What stands at a position
+// that a row does not see, NaN and Inf included, has no influence on it; a NaN
+// that it sees, or a score of +inf, makes that row NaN, and only that row.
+struct AttentionParams {
+  // Multiplies the scores. 0 means 1/sqrt(head_dim); any other finite number,
+  // negative ones too, is taken as it is.
+  float softmax_scale = 0.0f;
+  // 0 is off; else scores become softcap * tanh(score / softcap) before masks.
+  float softcap = 0.0f;
+  bool causal = false;
+  // The position of query row 0, or kBottomRight for seqlen_k - seqlen_q. Also
+  // places the window. Rows may stand before key 0 or beyond the last key.
+  int64_t causal_offset = kBottomRight;
+  // Keys visible to the left and right of a row's own position; -1 is all.
+  int64_t window_left = -1;
+  int64_t window_right = -1;
+  // Leading keys that the window never hides. (The causal mask still does.)
+  int64_t sink_size = 0;
+};
+
+// The tensors of one call. The caller owns all memory. num_heads must be a
+// multiple of num_kv_heads: query head h reads key head h / (num_heads /
+// num_kv_heads). Key and value may alias; out and lse may overlap nothing.
+struct AttentionArgs {
+  ConstTensorView query;  // [batch, seqlen_q, num_heads, head_dim]
+  ConstTensorView key;    // [batch, seqlen_k, num_kv_heads, head_dim]
+  ConstTensorView value;  // [batch, seqlen_k, num_kv_heads, head_dim_v]
+  TensorView out;         // [batch, seqlen_q, num_heads, head_dim_v]
+  TensorView lse;         // [batch, seqlen_q, num_heads, 1], or absent;
+                          // natural log of the sum of exp(score)
+  KeyIntervals key_intervals;  // or absent
+};
+
+// What a plan is made for. Extents are maximal: a call may be smaller in batch,
+// seqlen_q and seqlen_k, so that one plan serves a growing cache. The numbers
+// of heads and the head dimensions are exact.
+struct AttentionShape {
+  DType dtype = DType::kF32;  // of query, key, value and out
+  int64_t batch = 0;
+  int64_t seqlen_q = 0;
+  int64_t seqlen_k = 0;
+  int64_t num_heads = 0;
+  int64_t num_kv_heads = 0;
+  int64_t head_dim = 0;    // 1 to 1024
+  int64_t head_dim_v = 0;  // 0 to 1024
+};
+
+struct PlanOptions {
+  // A name from heed/target.h, or null for the best that this CPU offers.
+  const char* target = nullptr;
+  // Lane groups a query tile, 1 to 16, or 0 for the measured default. Never
+  // changes the result's bits.
+  int lane_groups = 0;
+};
+
+namespace internal {
+struct AttentionTable;
+}
+
+// How one shape is computed on one kernel table. A small value: copy it freely,
+// use it from any number of threads, keep it across layers. Made by MakePlan.
+struct Plan {
+  AttentionParams params;
+  AttentionShape shape;
+  const internal::AttentionTable* table = nullptr;
+  int32_t lane_groups = 0;  // lane groups a query tile
+  int32_t tile_rows = 0;    // query rows a tile: (position, head) pairs
+  int64_t tile_bytes = 0;   // workspace of one worker
+  int64_t slot_bytes = 0;   // workspace of one span's state
+};
+
+// Memory that a run may use. Aligned to kWorkspaceAlignment; its contents are
+// never read before they are written. One run at a time may use it.
+struct Workspace {
+  void* data = nullptr;
+  size_t bytes = 0;
+};
+inline constexpr size_t kWorkspaceAlignment = 64;
+
+// Makes a plan. Errors: kInvalidArgument for negative extents, num_heads not a
+// multiple of num_kv_heads, head_dim outside [1, 1024] or head_dim_v outside
+// [0, 1024], NaN or infinite softmax_scale, NaN, negative or infinite softcap,
+// a window below -1, a negative sink_size; kUnsupported for a dtype other than
+// kF32 and a target that is unknown or not usable here; kOverflow. Leaves *plan
+// untouched on error. Allocates nothing, costs well under a microsecond.
+HEED_API Status MakePlan(const AttentionParams& params,
+                         const AttentionShape& shape,
+                         const PlanOptions& options, Plan* plan);
+
+// Returns the bytes that a run with this many workers needs. Does not depend on
+// seqlen_q, seqlen_k or batch; grows with workers, head_dim and head_dim_v.
+HEED_API size_t WorkspaceBytes(const Plan& plan, int workers);
+
+// Writes which kernel, blocks and tiles the plan chose, and why, as a few lines
+// of text cut to `capacity` bytes with a terminating zero. Returns the length
+// of the whole text.
+HEED_API size_t ExplainPlan(const Plan& plan, char* text, size_t capacity);
+
+// Computes `args`. Refuses shapes that the plan does not cover, null data with
+// elements behind it, strides that are not offered, overlap of out or lse with
+// anything, and a workspace that is too small (the status carries the bytes
+// needed) or misaligned; then nothing has been written. Allocates nothing.
+// kInternal means that the executor broke its contract.
+HEED_API Status Run(const Plan& plan, const AttentionArgs& args,
+                    Workspace workspace, const Executor& executor);
+
+// The same in one call, with a workspace of its own. For repeated calls a plan
+// and a kept workspace are cheaper.
+HEED_API Status Attention(const AttentionParams& params,
+                          const AttentionArgs& args,
+                          const Executor& executor = SerialExecutor());
+
+// ---- For engines whose threads arrive as "i of n" ---------------------------
+
+struct RunOptions {
+  // False for hosts that cannot make all threads wait for one another between
+  // phases: the run then has a single phase, and whichever task arrives last
+  // at a row merges its spans.
+  bool barriers = true;
+};
+
+// One checked and scheduled run. A plain value that points into the workspace
+// and at the tensors; copy it to every thread.
+//
+//   AttentionRun run;
+//   Status status = BeginRun(plan, args, workspace, workers, {}, &run);
+//   for (int phase = 0; phase < NumPhases(run); ++phase) {
+//     // every i in [0, NumTasks(run, phase)) once, on any thread:
+//     RunTask(run, phase, i, worker);
+//     // all threads wait here
+//   }
+struct AttentionRun {
+  Plan plan;
+  AttentionArgs args;
+  Workspace workspace;
+  int32_t workers = 0;
+  int32_t num_phases = 0;
+  bool barriers = true;
+  bool split = false;         // spans of one tile are separate tasks
+  int64_t num_slots = 0;      // states of spans held at a time
+  int64_t tiles_per_head = 0;
+  int64_t num_tiles = 0;      // over batch and kv heads
+  int64_t num_spans = 0;
+  int64_t causal_offset = 0;  // resolved
+};
+
+// Checks everything that Run checks and lays out the work for `workers`
+// workers. The workspace must hold WorkspaceBytes(plan, workers).
+HEED_API Status BeginRun(const Plan& plan, const AttentionArgs& args,
+                         Workspace workspace, int workers,
+                         const RunOptions& options, AttentionRun* run);
+
+// Returns the number of phases; 0 where there is nothing to write.
+HEED_API int NumPhases(const AttentionRun& run);
+
+// Returns the number of tasks of a phase; 0 for a phase that does not exist.
+HEED_API int64_t NumTasks(const AttentionRun& run, int phase);
+
+// Runs one task. `worker` is a slot below the workers of BeginRun that no other
+// task holds at the same time.
+HEED_API void RunTask(const AttentionRun& run, int phase, int64_t i,
+                      int worker);
+
+// ---- States -----------------------------------------------------------------
+
+// Merges two partial results over disjoint sets of keys, row by row:
+// lse = log(exp(lse_a) + exp(lse_b)), out = the average of out_a and out_b with
+// those weights. A part with lse = -inf counts for nothing, whatever its out
+// holds; two such give out = 0, lse = -inf. out and lse may be the very views
+// of a or b, but may not overlap them otherwise. All f32; out_* are [batch,
+// seqlen, heads, head_dim_v], lse_* [batch, seqlen, heads, 1].
+HEED_API Status MergeStates(const ConstTensorView& out_a,
+                            const ConstTensorView& lse_a,
+                            const ConstTensorView& out_b,
+                            const ConstTensorView& lse_b,
+                            const TensorView& out, const TensorView& lse);
+
+}  // namespace heed
+
+#endif  // HEED_ATTENTION_H_

@@ -1,0 +1,18 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Everything an engineer needs; threads by oneTBB are in heed/tbb.h, the doors
+// for variant authors in heed/variant.h and heed/ops.h.
+#ifndef HEED_HEED_H_
+#define HEED_HEED_H_
+
+#include "heed/attention.h"
+#include "heed/executor.h"
+#include "heed/export.h"
+#include "heed/kv.h"
+#include "heed/status.h"
+#include "heed/target.h"
+#include "heed/tensor.h"
+#include "heed/types.h"
+
+#endif  // HEED_HEED_H_

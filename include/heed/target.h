@@ -1,0 +1,34 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Which kernel tables there are, and why one is used or not.
+#ifndef HEED_TARGET_H_
+#define HEED_TARGET_H_
+
+#include "heed/export.h"
+
+namespace heed {
+
+// One kernel table: the kernels compiled for one instruction set.
+struct TargetInfo {
+  const char* name;      // "avx512", "avx2", "sse4", "neon", "sve", "plain" ...
+  const char* needs;      // the CPU features it needs
+  bool usable;           // this CPU and operating system offer them
+  const char* reason;    // why it is not usable, or why it ranks where it does
+  int vector_bytes;      // on this CPU; 0 where not usable
+  bool same_bits;        // has FMA, so gives the bits of every other such table
+};
+
+// Returns the number of kernel tables compiled into this library, best first.
+HEED_API int NumTargets();
+
+// Returns table `index` in [0, NumTargets()); the name is null outside.
+HEED_API TargetInfo GetTarget(int index);
+
+// Returns the name of the table that a plan takes when its options name none:
+// the first usable one. The CPU is asked once per process.
+HEED_API const char* DefaultTarget();
+
+}  // namespace heed
+
+#endif  // HEED_TARGET_H_

@@ -1,0 +1,40 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The oneTBB executor. Link heed::tbb; this header includes no TBB.
+#ifndef HEED_TBB_H_
+#define HEED_TBB_H_
+
+#include "heed/executor.h"
+#include "heed/export.h"
+
+namespace heed {
+
+// Owns a oneTBB task arena of `num_threads` workers, the caller's thread among
+// them. The threads themselves come from oneTBB's process-wide pool. Calls from
+// several threads at once, and from inside a caller's own arena or parallel
+// loop, are fine: work is isolated, so that a waiting thread never picks up the
+// caller's other tasks.
+//
+// A child of fork() must not use it: oneTBB does not support fork.
+class HEED_API TbbExecutor {
+ public:
+  // 0 takes as many workers as oneTBB sees processors. Note that oneTBB before
+  // 2022.3 ignores a container's CPU quota: pass the number there.
+  explicit TbbExecutor(int num_threads = 0);
+  ~TbbExecutor();
+  TbbExecutor(const TbbExecutor&) = delete;
+  TbbExecutor& operator=(const TbbExecutor&) = delete;
+
+  int num_threads() const { return num_threads_; }
+  // Valid as long as this object.
+  operator Executor() const;
+
+ private:
+  void* arena_;
+  int num_threads_;
+};
+
+}  // namespace heed
+
+#endif  // HEED_TBB_H_

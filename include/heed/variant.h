@@ -1,0 +1,126 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The descriptor of an attention variant. A file variants/foo.cc that defines
+// heed::variants::foo() is the whole registration: tests, benchmarks and the
+// tool find it through the build.
+#ifndef HEED_VARIANT_H_
+#define HEED_VARIANT_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "heed/attention.h"
+#include "heed/executor.h"
+#include "heed/export.h"
+#include "heed/status.h"
+
+namespace heed {
+
+// What a variant promises; decides how it is checked.
+enum class Semantics : int32_t {
+  // Equals softmax attention with AttentionParams' masks.
+  kExact = 0,
+  // Equals softmax attention over the pairs that it kept. Records them, and the
+  // check repeats the attention with that mask.
+  kExactOnSelection = 1,
+  // Something else, such as linear attention: carries its own plain reference
+  // in double.
+  kOwnReference = 2,
+};
+
+// A number that the user of a variant may set: `window_sink:window=256:sink=4`.
+struct Knob {
+  const char* name;
+  const char* summary;  // one sentence, with the unit
+  double default_value;
+  double min;
+  double max;
+  bool integer;
+  // A value at which the variant reproduces exact attention, where there is
+  // one: set has_exact. All such knobs together are set for that check.
+  bool has_exact = false;
+  double exact_value = 0;
+};
+inline constexpr int kMaxKnobs = 8;
+
+// What a run costs by the variant's own formulas, over all batches and heads.
+struct Cost {
+  double flops = 0;  // multiply and add are two; estimators are counted
+  double bytes = 0;  // compulsory traffic plus what the method re-reads
+};
+
+// Takes note of the pairs a variant kept. Call for each (batch, query head,
+// query row) that sees anything, as often as there are intervals; rows may be
+// recorded in any order from any thread, one row from one thread. Masked keys
+// inside an interval do not count: the recorder applies AttentionParams' masks.
+struct SelectionRecorder {
+  void* self = nullptr;
+  void (*keep)(void* self, int64_t batch, int64_t head, int64_t query,
+               int64_t key_begin, int64_t key_end) = nullptr;
+
+  void Keep(int64_t batch, int64_t head, int64_t query, int64_t key_begin,
+            int64_t key_end) const {
+    if (keep != nullptr) keep(self, batch, head, query, key_begin, key_end);
+  }
+};
+
+// Memory for one run, freed after it. Its high-water mark is the "workspace"
+// that the tool reports. Call from the thread that runs the variant, before the
+// parallel part.
+struct Scratch {
+  void* self = nullptr;
+  void* (*allocate)(void* self, size_t bytes) = nullptr;
+
+  // Returns `count` uninitialised elements, 64-byte aligned, or null.
+  template <typename T>
+  T* Array(int64_t count) const {
+    return static_cast<T*>(
+        allocate(self, static_cast<size_t>(count) * sizeof(T)));
+  }
+};
+
+// One run. Tensors are f32 and were checked against each other by the caller
+// with CheckArgs (heed/ops.h); everything else is the variant's to check.
+struct VariantArgs {
+  AttentionParams params;
+  AttentionArgs args;           // lse may be absent
+  double knobs[kMaxKnobs] = {}; // in the order of Variant::knobs, in range
+  Executor executor = SerialExecutor();
+  Scratch scratch;
+  SelectionRecorder selection;  // does nothing unless asked for
+};
+
+struct Variant {
+  const char* summary = "";   // one sentence
+  const char* paper = "";     // authors, year, identifier
+  Semantics semantics = Semantics::kExact;
+  const Knob* knobs = nullptr;
+  int num_knobs = 0;
+  // The cost of a call with these extents; never touches tensors.
+  Cost (*cost)(const AttentionShape& shape, const AttentionParams& params,
+               const double* knobs) = nullptr;
+  // Writes args.out, and args.lse where present (natural log of the sum of the
+  // kept weights; variants without such a sum write NaN). A refused call writes
+  // nothing.
+  Status (*run)(const VariantArgs& args) = nullptr;
+  // kOwnReference only: the same result in plain double, no speed asked,
+  // out[batch][seqlen_q][num_heads][head_dim_v].
+  void (*reference)(const VariantArgs& args, double* out) = nullptr;
+};
+
+// A variant under its name, which is its file's.
+struct NamedVariant {
+  const char* name;
+  Variant variant;
+};
+
+// Returns the number of variants in this build.
+HEED_API int NumVariants();
+
+// Returns variant `index` in [0, NumVariants()), sorted by name.
+HEED_API NamedVariant GetVariant(int index);
+
+}  // namespace heed
+
+#endif  // HEED_VARIANT_H_

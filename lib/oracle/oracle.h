@@ -1,0 +1,41 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Three truths about attention. None of them links or shares code with the
+// library; they see only its view types.
+#ifndef HEED_LIB_ORACLE_ORACLE_H_
+#define HEED_LIB_ORACLE_ORACLE_H_
+
+#include <cstdint>
+
+#include "heed/attention.h"
+
+namespace heed::oracle {
+
+// What query row `row` of `args` may see, by the text of AttentionParams: keys
+// [begin, end) and [0, sink_end). For all oracles, so it is written once, in
+// the plainest way.
+bool Visible(const AttentionParams& params, const AttentionArgs& args,
+             int64_t batch, int64_t head, int64_t row, int64_t key);
+
+// The page that defines the output bits (docs/numerics.md). Scalar, std::fma.
+// Writes args.out and args.lse.
+void AttentionBits(const AttentionParams& params, const AttentionArgs& args);
+
+// Plain double with libm, two passes. out[batch][seqlen_q][num_heads]
+// [head_dim_v] and lse[batch][seqlen_q][num_heads], either may be null.
+void AttentionDouble(const AttentionParams& params, const AttentionArgs& args,
+                     double* out, double* lse);
+
+// The same by xsimd in double: for sizes where AttentionDouble takes too long.
+void AttentionFast(const AttentionParams& params, const AttentionArgs& args,
+                   double* out, double* lse);
+
+// Textbook attention in float (three steps, std::exp): its error against
+// AttentionDouble is the yardstick of every tolerance.
+void AttentionPlainFloat(const AttentionParams& params,
+                         const AttentionArgs& args, float* out, float* lse);
+
+}  // namespace heed::oracle
+
+#endif  // HEED_LIB_ORACLE_ORACLE_H_
