@@ -1,0 +1,88 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Attention in plain double with libm: the definition, in two passes a row.
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "lib/oracle/oracle.h"
+
+namespace heed::oracle {
+namespace {
+
+double Element(const ConstTensorView& view, int64_t b, int64_t s, int64_t h,
+               int64_t c) {
+  const char* at = static_cast<const char*>(view.data) + b * view.stride[0] +
+                   s * view.stride[1] + h * view.stride[2] + c * 4;
+  return *reinterpret_cast<const float*>(at);
+}
+
+double Score(const AttentionParams& params, const AttentionArgs& args,
+             int64_t b, int64_t h, int64_t row, int64_t key) {
+  const int64_t dim = args.query.head_dim();
+  const int64_t kv_head = h / (args.query.heads() / args.key.heads());
+  double score = 0.0;
+  for (int64_t c = 0; c < dim; ++c) {
+    score += Element(args.query, b, row, h, c) *
+             Element(args.key, b, key, kv_head, c);
+  }
+  score *= params.softmax_scale != 0.0f
+               ? static_cast<double>(params.softmax_scale)
+               : 1.0 / std::sqrt(static_cast<double>(dim));
+  if (params.softcap == 0.0f) return score;
+  const double cap = params.softcap;
+  return cap * std::tanh(score / cap);
+}
+
+// Writes out[0 .. head_dim_v) and returns lse.
+double AttendRow(const AttentionParams& params, const AttentionArgs& args,
+                 int64_t b, int64_t h, int64_t row, std::vector<double>& out) {
+  const int64_t kv_head = h / (args.query.heads() / args.key.heads());
+  std::vector<int64_t> keys;
+  std::vector<double> scores;
+  double max = -INFINITY;
+  bool poisoned = false;
+  for (int64_t key = 0; key < args.key.seqlen(); ++key) {
+    if (!Visible(params, args, b, h, row, key)) continue;
+    const double score = Score(params, args, b, h, row, key);
+    keys.push_back(key);
+    scores.push_back(score);
+    if (score > max) max = score;
+    if (std::isnan(score) || score == INFINITY) poisoned = true;
+  }
+  out.assign(static_cast<size_t>(args.value.head_dim()), poisoned ? NAN : 0.0);
+  if (poisoned) return NAN;
+  if (max == -INFINITY) return -INFINITY;
+
+  double sum = 0.0;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const double weight = std::exp(scores[i] - max);
+    sum += weight;
+    for (size_t c = 0; c < out.size(); ++c) {
+      out[c] += weight * Element(args.value, b, keys[i], kv_head,
+                                 static_cast<int64_t>(c));
+    }
+  }
+  for (double& c : out) c /= sum;
+  return max + std::log(sum);
+}
+
+}  // namespace
+
+void AttentionDouble(const AttentionParams& params, const AttentionArgs& args,
+                     double* out, double* lse) {
+  std::vector<double> row_out;
+  for (int64_t b = 0; b < args.query.batch(); ++b) {
+    for (int64_t row = 0; row < args.query.seqlen(); ++row) {
+      for (int64_t h = 0; h < args.query.heads(); ++h) {
+        const double row_lse = AttendRow(params, args, b, h, row, row_out);
+        if (lse != nullptr) *lse++ = row_lse;
+        if (out == nullptr) continue;
+        for (const double c : row_out) *out++ = c;
+      }
+    }
+  }
+}
+
+}  // namespace heed::oracle
