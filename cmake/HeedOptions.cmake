@@ -9,6 +9,8 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES AND
 endif()
 
 set(HEED_SANITIZE "" CACHE STRING "Sanitizers, such as address,undefined")
+option(HEED_SANITIZE_KERNELS
+  "Undefined-behaviour sanitizer in kernel files too: a build of minutes" OFF)
 
 # Applies the project's flags to one of its own targets.
 function(heed_compile_options target)
@@ -26,7 +28,8 @@ function(heed_compile_options target)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   if(HEED_SANITIZE)
     target_compile_options(${target} PRIVATE
-      -fsanitize=${HEED_SANITIZE} -fno-omit-frame-pointer)
+      -fsanitize=${HEED_SANITIZE} -fno-sanitize-recover=all
+      -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=${HEED_SANITIZE})
   endif()
 endfunction()

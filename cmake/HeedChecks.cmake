@@ -1,0 +1,19 @@
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+
+# CTest entries for what no test program can see from inside: which file
+# includes what, and what the archive asks of its host and of the CPU.
+
+if(NOT CMAKE_CROSSCOMPILING AND NOT HEED_SANITIZE)
+  add_test(NAME layers
+    COMMAND bash ${PROJECT_SOURCE_DIR}/tools/check_layers.sh)
+  set_tests_properties(layers PROPERTIES LABELS checks
+    ENVIRONMENT "CXX=${CMAKE_CXX_COMPILER}")
+endif()
+if(NOT HEED_SANITIZE)
+  add_test(NAME symbols
+    COMMAND bash ${PROJECT_SOURCE_DIR}/tools/check_symbols.sh
+            $<TARGET_FILE:heed>)
+  set_tests_properties(symbols PROPERTIES LABELS checks
+    ENVIRONMENT "NM=${CMAKE_NM};OBJDUMP=${CMAKE_OBJDUMP}")
+endif()
