@@ -1,0 +1,98 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Runs settings of variants side by side on the layers of a source: checks each
+// result, then times those that hold.
+#ifndef HEED_LIB_EVAL_COMPARE_H_
+#define HEED_LIB_EVAL_COMPARE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "heed/executor.h"
+#include "lib/eval/knob_sweep.h"
+#include "lib/eval/tensor_source.h"
+
+namespace heed::eval {
+
+struct CompareOptions {
+  Executor executor = SerialExecutor();
+  int repeats = 5;  // timed rounds
+  // A timed sample repeats the run until it lasts this long, and is divided.
+  double min_sample_seconds = 0.002;
+  // What the oracle may spend on a layer, in operations: about 2 seconds on one
+  // core. Longer layers are measured on fewer rows.
+  double truth_flops = 6e9;
+  int64_t gate_rows = 64;  // rows whose tolerance is derived from a yardstick
+};
+
+enum class Gate {
+  kPassed,   // holds what its semantics promises
+  kFailed,   // does not: has no time
+  kRefused,  // the variant does not serve this problem with these knobs
+};
+
+// One setting on one layer. Numbers that do not exist are NaN: times of what
+// did not pass, mass of variants without a softmax, speed-up without a
+// baseline.
+struct Measurement {
+  Gate gate = Gate::kRefused;
+  std::string reason;           // one sentence
+  std::vector<double> seconds;  // of each round
+  double flops = 0;             // by the variant's own formula
+  double bytes = 0;
+  size_t workspace = 0;  // bytes, the high-water mark
+  double density;  // kept pairs / visible pairs; NaN where none is recorded
+  double mass_mean, mass_p05;
+  double rel_l2, max_abs, cosine;
+
+  Measurement();
+};
+
+struct LayerInfo {
+  std::string name;
+  std::string problem;
+  int64_t rows = 0;          // query rows of a head
+  int64_t checked_rows = 0;  // of them, those whose errors are measured
+};
+
+// One setting over all layers: seconds of a round, flops and bytes are summed;
+// workspace and max_abs are maxima; density, mass, rel_l2 and cosine are means
+// over layers. Passes where every layer passes.
+struct Summary {
+  Measurement total;
+  double median_seconds, mad_seconds;
+  double speedup;  // the baseline's median over this one's
+  bool pareto = false;
+};
+
+struct CompareResult {
+  std::vector<Setting> settings;
+  std::vector<LayerInfo> layers;
+  std::vector<std::vector<Measurement>> cells;  // [setting][layer]
+  std::vector<Summary> rows;                    // of each setting
+  size_t baseline = 0;                          // the setting that is `exact`
+};
+
+// Told after each step: a check or a timed run, of equal weight to their cost.
+struct Progress {
+  double share = 0;  // done, in [0, 1]
+  std::string what;  // "timing block_topk:... on layer.2"
+};
+using ProgressFunction = std::function<void(const Progress&)>;
+
+// Compares. `exact` at its defaults is put first where the settings lack it.
+// In every round each setting runs once, so that a disturbance of the machine
+// meets all alike. Throws InputError where the build has no variant `exact`, or
+// it refuses the input.
+CompareResult RunCompare(const TensorSource& source,
+                         std::vector<Setting> settings,
+                         const CompareOptions& options,
+                         const ProgressFunction& progress);
+
+}  // namespace heed::eval
+
+#endif  // HEED_LIB_EVAL_COMPARE_H_

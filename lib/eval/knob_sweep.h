@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Variants with their knobs set, as users write them:
+// "window_sink:window=256,512:sink=4" is two settings of one variant.
+#ifndef HEED_LIB_EVAL_KNOB_SWEEP_H_
+#define HEED_LIB_EVAL_KNOB_SWEEP_H_
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "heed/variant.h"
+
+namespace heed::eval {
+
+// A variant and a value for each of its knobs.
+struct Setting {
+  NamedVariant variant = {};
+  std::array<double, kMaxKnobs> knobs = {};
+};
+
+// More settings than this from one text are refused: a slip of the keyboard.
+inline constexpr size_t kMaxSettings = 256;
+
+// Returns all variants of this build, by name.
+std::vector<NamedVariant> AllVariants();
+
+// Returns the variant's default setting.
+Setting DefaultSetting(const NamedVariant& variant);
+
+// Reads "name", "name:knob=value" or "name:knob=v1,v2:knob=v3": every
+// combination of the listed values, the last knob varying fastest; knobs not
+// named keep their defaults. Throws InputError, suggesting the nearest name,
+// for variants and knobs that do not exist, and for values that are not
+// numbers, out of range, or fractions where whole numbers are asked.
+std::vector<Setting> ParseSettings(std::string_view text,
+                                   const std::vector<NamedVariant>& variants);
+
+// Returns the settings to run where the user names none: every variant at its
+// defaults, and for those that select keys half and twice the default of their
+// first knob that can be opened up to exact attention, which is their budget.
+std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants);
+
+// Returns the text that ParseSettings reads back: "window_sink:window=256:
+// sink=4", without the blank.
+std::string FormatSetting(const Setting& setting);
+
+// Returns a knob's value in as few digits as read back to it.
+std::string FormatKnobValue(double value);
+
+// Returns the nearest of `names` to a mistyped one by Levenshtein distance, or
+// "" where none is close (a third of its letters, at least two).
+std::string NearestName(std::string_view name,
+                        const std::vector<std::string>& names);
+
+}  // namespace heed::eval
+
+#endif  // HEED_LIB_EVAL_KNOB_SWEEP_H_

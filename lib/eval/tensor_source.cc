@@ -1,0 +1,316 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Finds the query, key and value tensors of a file and fits them together.
+#include "lib/eval/tensor_source.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+#include "lib/eval/input_error.h"
+#include "lib/eval/safetensors.h"
+
+namespace heed::eval {
+namespace {
+
+constexpr double kMaxElements = 0x1p36;
+
+// The three tensors under one prefix.
+struct Triple {
+  const SafetensorsEntry* part[3] = {};  // query, key, value
+};
+
+constexpr const char* kPartNames[] = {"query", "key", "value"};
+
+// Splits "layer.2.query" into "layer.2." and 0; returns -1 for other names.
+int SplitName(const std::string& name, std::string* prefix) {
+  const size_t dot = name.rfind('.');
+  const size_t begin = dot == std::string::npos ? 0 : dot + 1;
+  const std::string_view last = std::string_view(name).substr(begin);
+  for (int i = 0; i < 3; ++i) {
+    const std::string_view part = kPartNames[i];
+    if (last == part || last == part.substr(0, 1)) {
+      *prefix = name.substr(0, begin);
+      return i;
+    }
+  }
+  return -1;
+}
+
+// The last number in the prefix: 2 of "model.layers.2.attn."; -1 where none.
+int64_t LayerNumber(const std::string& prefix) {
+  const size_t last = prefix.find_last_of("0123456789");
+  if (last == std::string::npos) return -1;
+  const size_t before = prefix.find_last_not_of("0123456789", last);
+  const size_t first = before == std::string::npos ? 0 : before + 1;
+  int64_t number = -1;
+  std::from_chars(prefix.data() + first, prefix.data() + last + 1, number);
+  return number;
+}
+
+std::string ShapeText(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(shape[i]);
+  }
+  return text + "]";
+}
+
+struct Extents {
+  int64_t batch, seqlen, heads, head_dim;
+};
+
+Extents ExtentsOf(const SafetensorsEntry& entry, Layout layout) {
+  const std::vector<int64_t>& shape = entry.shape;
+  if (shape.size() != 3 && shape.size() != 4) {
+    throw InputError("tensor '" + entry.name + "' has shape " +
+                     ShapeText(shape) + "; 3 or 4 extents are needed");
+  }
+  const size_t at = shape.size() - 3;
+  Extents extents{at == 1 ? shape[0] : 1, shape[at], shape[at + 1],
+                  shape[at + 2]};
+  if (layout == Layout::kBhsd) std::swap(extents.seqlen, extents.heads);
+  for (const int64_t extent : shape) {
+    if (extent == 0) {
+      throw InputError("tensor '" + entry.name + "' is empty: its shape is " +
+                       ShapeText(shape));
+    }
+  }
+  return extents;
+}
+
+// Reads a tensor and keeps its first `tokens` positions.
+Tensor ReadTensor(const SafetensorsFile& file, const SafetensorsEntry& entry,
+                  const Extents& extents, int64_t tokens, Layout layout) {
+  const std::vector<float> values = file.Read(entry);
+  if (!std::all_of(values.begin(), values.end(),
+                   [](float value) { return std::isfinite(value); })) {
+    throw InputError("tensor '" + entry.name +
+                     "' holds values that are NaN or infinite");
+  }
+  Tensor tensor = MakeTensor(extents.batch, tokens, extents.heads,
+                             extents.head_dim, layout);
+  const int64_t seqlen_stride = layout == Layout::kBhsd
+                                    ? extents.head_dim
+                                    : extents.heads * extents.head_dim;
+  const int64_t heads_stride = layout == Layout::kBhsd
+                                   ? extents.seqlen * extents.head_dim
+                                   : extents.head_dim;
+  const int64_t batch_stride =
+      extents.seqlen * extents.heads * extents.head_dim;
+  for (int64_t b = 0; b < extents.batch; ++b) {
+    for (int64_t s = 0; s < tokens; ++s) {
+      for (int64_t h = 0; h < extents.heads; ++h) {
+        std::memcpy(tensor.At(b, s, h),
+                    values.data() + b * batch_stride + s * seqlen_stride +
+                        h * heads_stride,
+                    static_cast<size_t>(extents.head_dim) * sizeof(float));
+      }
+    }
+  }
+  return tensor;
+}
+
+[[noreturn]] void ShapesDisagree(const Triple& triple, const char* why) {
+  throw InputError(
+      std::string("the shapes do not fit together: ") + triple.part[0]->name +
+      " " + ShapeText(triple.part[0]->shape) + ", " + triple.part[1]->name +
+      " " + ShapeText(triple.part[1]->shape) + ", " + triple.part[2]->name +
+      " " + ShapeText(triple.part[2]->shape) + "; " + why);
+}
+
+AttentionShape FitShapes(const Triple& triple, Layout layout) {
+  const Extents query = ExtentsOf(*triple.part[0], layout);
+  const Extents key = ExtentsOf(*triple.part[1], layout);
+  const Extents value = ExtentsOf(*triple.part[2], layout);
+  if (query.batch != key.batch || key.batch != value.batch) {
+    ShapesDisagree(triple, "the batch extents differ");
+  }
+  if (query.head_dim != key.head_dim) {
+    ShapesDisagree(triple, "query and key differ in head_dim");
+  }
+  if (key.seqlen != value.seqlen || key.heads != value.heads) {
+    ShapesDisagree(triple, "key and value differ in seqlen or heads");
+  }
+  if (query.heads % key.heads != 0) {
+    ShapesDisagree(triple,
+                   "the query's heads are not a multiple of the key's (is the "
+                   "layout right?)");
+  }
+  AttentionShape shape;
+  shape.batch = query.batch;
+  shape.seqlen_q = query.seqlen;
+  shape.seqlen_k = key.seqlen;
+  shape.num_heads = query.heads;
+  shape.num_kv_heads = key.heads;
+  shape.head_dim = query.head_dim;
+  shape.head_dim_v = value.head_dim;
+  return shape;
+}
+
+AttentionParams ReadParams(const std::map<std::string, std::string>& metadata,
+                           const CaptureOptions& options) {
+  AttentionParams params;
+  params.causal = true;
+  if (const auto it = metadata.find("causal"); it != metadata.end()) {
+    if (it->second != "true" && it->second != "false") {
+      throw InputError("the metadata says causal = '" + it->second +
+                       "'; true or false is needed");
+    }
+    params.causal = it->second == "true";
+  }
+  if (const auto it = metadata.find("softmax_scale"); it != metadata.end()) {
+    const std::string& text = it->second;
+    const char* end = text.data() + text.size();
+    float scale = 0.0f;
+    const auto [stop, error] = std::from_chars(text.data(), end, scale);
+    if (error != std::errc() || stop != end || !std::isfinite(scale)) {
+      throw InputError("the metadata says softmax_scale = '" + text +
+                       "'; a finite number is needed");
+    }
+    params.softmax_scale = scale;
+  }
+  params.causal = options.causal.value_or(params.causal);
+  params.softmax_scale = options.softmax_scale.value_or(params.softmax_scale);
+  return params;
+}
+
+// The complete triples of a file by layer number, then prefix.
+std::map<std::pair<int64_t, std::string>, Triple> FindTriples(
+    const SafetensorsHeader& header) {
+  std::map<std::pair<int64_t, std::string>, Triple> triples;
+  for (const SafetensorsEntry& entry : header.entries) {
+    std::string prefix;
+    const int part = SplitName(entry.name, &prefix);
+    if (part < 0) continue;
+    const SafetensorsEntry*& slot =
+        triples[{LayerNumber(prefix), prefix}].part[part];
+    if (slot != nullptr) {
+      throw InputError("has both '" + slot->name + "' and '" + entry.name +
+                       "'");
+    }
+    slot = &entry;
+  }
+  if (triples.empty()) {
+    throw InputError(
+        "has no tensors named query, key and value, such as "
+        "'layer.0.query'");
+  }
+  for (const auto& [key, triple] : triples) {
+    for (int i = 0; i < 3; ++i) {
+      if (triple.part[i] == nullptr) {
+        throw InputError("has no tensor '" + key.second + kPartNames[i] + "'");
+      }
+    }
+  }
+  return triples;
+}
+
+Layer LoadLayer(const SafetensorsFile& file, const std::string& prefix,
+                const Triple& triple, const AttentionParams& params,
+                const CaptureOptions& options) {
+  Layer layer;
+  layer.name = prefix.empty() ? "attention" : prefix;
+  if (layer.name.back() == '.') layer.name.pop_back();
+  Tensors& tensors = layer.tensors;
+  AttentionShape shape = FitShapes(triple, options.layout);
+  Tensor* const parts[] = {&tensors.query, &tensors.key, &tensors.value};
+  for (int i = 0; i < 3; ++i) {
+    const Extents extents = ExtentsOf(*triple.part[i], options.layout);
+    const int64_t tokens = options.tokens > 0
+                               ? std::min(options.tokens, extents.seqlen)
+                               : extents.seqlen;
+    *parts[i] =
+        ReadTensor(file, *triple.part[i], extents, tokens, options.layout);
+  }
+  shape.seqlen_q = tensors.query.view.seqlen();
+  shape.seqlen_k = tensors.key.view.seqlen();
+  tensors.problem = Problem{shape, params};
+  tensors.out = MakeTensor(shape.batch, shape.seqlen_q, shape.num_heads,
+                           shape.head_dim_v, options.layout);
+  tensors.lse = MakeTensor(shape.batch, shape.seqlen_q, shape.num_heads, 1,
+                           options.layout);
+  return layer;
+}
+
+TensorSource LoadLayers(const SafetensorsFile& file,
+                        const CaptureOptions& options) {
+  TensorSource source;
+  source.name = file.path();
+  source.metadata = file.header().metadata;
+  const AttentionParams params = ReadParams(source.metadata, options);
+  const auto triples = FindTriples(file.header());
+  for (const int64_t wanted : options.layers) {
+    const auto it = triples.lower_bound({wanted, ""});
+    if (it == triples.end() || it->first.first != wanted) {
+      std::string known;
+      for (const auto& [key, triple] : triples) {
+        known += (known.empty() ? "" : ", ") + std::to_string(key.first);
+      }
+      throw InputError("has no layer " + std::to_string(wanted) + "; it has " +
+                       known);
+    }
+  }
+  for (const auto& [key, triple] : triples) {
+    if (!options.layers.empty() &&
+        std::find(options.layers.begin(), options.layers.end(), key.first) ==
+            options.layers.end()) {
+      continue;
+    }
+    source.layers.push_back(
+        LoadLayer(file, key.second, triple, params, options));
+  }
+  return source;
+}
+
+}  // namespace
+
+TensorSource LoadCapture(const std::string& path,
+                         const CaptureOptions& options) {
+  const SafetensorsFile file(path);
+  try {
+    return LoadLayers(file, options);
+  } catch (const InputError& error) {
+    const std::string what = error.what();
+    if (what.starts_with("'")) throw;  // already names the file
+    if (what.starts_with("has ")) throw InputError("'" + path + "' " + what);
+    throw InputError("'" + path + "': " + what);
+  }
+}
+
+TensorSource MakeSynthetic(const std::string& problem,
+                           const WorkloadOptions& options) {
+  TensorSource source;
+  Layer layer;
+  Problem parsed;
+  const std::string error = ParseProblem(problem, &parsed);
+  if (!error.empty()) throw InputError(error);
+  const AttentionShape& shape = parsed.shape;
+  if (shape.dtype != DType::kF32) {
+    throw InputError("problem '" + problem +
+                     "': only f32 is computed in this version");
+  }
+  const double rows_q = static_cast<double>(shape.batch) *
+                        static_cast<double>(shape.seqlen_q) *
+                        static_cast<double>(shape.num_heads);
+  const double rows_k = static_cast<double>(shape.batch) *
+                        static_cast<double>(shape.seqlen_k) *
+                        static_cast<double>(shape.num_kv_heads);
+  const double dims = static_cast<double>(shape.head_dim) +
+                      static_cast<double>(shape.head_dim_v);
+  if ((rows_q + rows_k) * dims > kMaxElements) {
+    throw InputError("problem '" + problem + "' is too large");
+  }
+  layer.name = FormatProblem(parsed);
+  source.name = layer.name;
+  layer.tensors = MakeTensors(parsed, options);
+  source.layers.push_back(std::move(layer));
+  return source;
+}
+
+}  // namespace heed::eval

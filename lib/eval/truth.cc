@@ -1,0 +1,179 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Cuts a problem into runs of rows, each an attention call of its own with its
+// place among the keys, and asks the oracles about them in parallel.
+#include "lib/eval/truth.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "lib/oracle/oracle.h"
+
+namespace heed::eval {
+namespace {
+
+constexpr int64_t kDenseRun = 32;
+constexpr int64_t kSampleRun = 4;
+
+float At(const ConstTensorView& view, int64_t b, int64_t s, int64_t h,
+         int64_t c) {
+  return *reinterpret_cast<const float*>(
+      static_cast<const char*>(view.data) + b * view.stride[0] +
+      s * view.stride[1] + h * view.stride[2] + c * view.stride[3]);
+}
+
+// The same call for some of its query rows. Outputs are left out.
+void CutRows(const RowRun& rows, AttentionParams* params, AttentionArgs* args) {
+  const int64_t offset = params->causal_offset == kBottomRight
+                             ? args->key.seqlen() - args->query.seqlen()
+                             : params->causal_offset;
+  if (__builtin_add_overflow(offset, rows.first, &params->causal_offset)) {
+    params->causal_offset = std::numeric_limits<int64_t>::max();
+  }
+  args->query.data = static_cast<const char*>(args->query.data) +
+                     rows.first * args->query.stride[1];
+  args->query.extent[1] = rows.count;
+  args->out = TensorView();
+  args->lse = TensorView();
+}
+
+double MaxError(const std::vector<float>& got,
+                const std::vector<double>& truth) {
+  ErrorMetrics error;
+  for (size_t i = 0; i < got.size(); ++i) error.Add(got[i], truth[i]);
+  return error.MaxAbs();
+}
+
+struct Job {
+  const AttentionParams& params;
+  const AttentionArgs& args;
+  const Selection* selection;
+  bool yardstick;
+  Truth* truth;
+  std::vector<double> plain_error;  // of each run
+};
+
+void ComputeRun(Job& job, size_t index) {
+  TruthRun& run = job.truth->runs[index];
+  const AttentionShape& shape = job.truth->shape;
+  AttentionParams params = job.params;
+  AttentionArgs args = job.args;
+  CutRows(run.rows, &params, &args);
+  const size_t rows =
+      static_cast<size_t>(shape.batch * run.rows.count * shape.num_heads);
+  run.lse.resize(rows);
+  run.out.resize(rows * static_cast<size_t>(shape.head_dim_v));
+  const auto compute = [&] {
+    oracle::AttentionFast(params, args, run.out.data(), run.lse.data());
+    if (!job.yardstick) return;
+    std::vector<float> plain(run.out.size());
+    oracle::AttentionPlainFloat(params, args, plain.data(), nullptr);
+    job.plain_error[index] = MaxError(plain, run.out);
+  };
+  if (job.selection == nullptr) return compute();
+  const SelectionMask mask(*job.selection, shape, run.rows.first,
+                           run.rows.count);
+  args.key_intervals = mask.View();
+  compute();
+}
+
+}  // namespace
+
+std::vector<RowRun> PickRows(int64_t seqlen_q, int64_t max_rows) {
+  std::vector<RowRun> runs;
+  if (seqlen_q <= max_rows) {
+    for (int64_t first = 0; first < seqlen_q; first += kDenseRun) {
+      runs.push_back({first, std::min(kDenseRun, seqlen_q - first)});
+    }
+    return runs;
+  }
+  const int64_t count = std::max<int64_t>(1, max_rows / kSampleRun);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t first =
+        count == 1 ? 0 : (seqlen_q - kSampleRun) * i / (count - 1);
+    // More runs than fit side by side would overlap.
+    const int64_t next =
+        runs.empty() ? 0 : runs.back().first + runs.back().count;
+    const int64_t begin = std::max(first, next);
+    const int64_t end = std::min(seqlen_q, first + kSampleRun);
+    if (begin < end) runs.push_back({begin, end - begin});
+  }
+  return runs;
+}
+
+int64_t CountRows(const std::vector<RowRun>& runs) {
+  int64_t count = 0;
+  for (const RowRun& run : runs) count += run.count;
+  return count;
+}
+
+int64_t AffordableRows(const AttentionShape& shape, double flops,
+                       int64_t min_rows) {
+  const double row = 2.0 * static_cast<double>(shape.batch) *
+                     static_cast<double>(shape.num_heads) *
+                     static_cast<double>(shape.seqlen_k) *
+                     static_cast<double>(shape.head_dim + shape.head_dim_v);
+  const double rows = flops / std::max(row, 1.0);
+  return std::max(min_rows, static_cast<int64_t>(std::min(rows, 1e15)));
+}
+
+Truth ComputeTruth(const AttentionParams& params, const AttentionArgs& args,
+                   const std::vector<RowRun>& runs, const Selection* selection,
+                   bool yardstick, const Executor& executor) {
+  Truth truth;
+  truth.shape.batch = args.query.batch();
+  truth.shape.seqlen_q = args.query.seqlen();
+  truth.shape.seqlen_k = args.key.seqlen();
+  truth.shape.num_heads = args.query.heads();
+  truth.shape.num_kv_heads = args.key.heads();
+  truth.shape.head_dim = args.query.head_dim();
+  truth.shape.head_dim_v = args.value.head_dim();
+  for (const RowRun& rows : runs) truth.runs.push_back({rows, {}, {}});
+  Job job{params,    args,   selection,
+          yardstick, &truth, std::vector<double>(runs.size())};
+  executor.parallel_for(executor.self, static_cast<int64_t>(runs.size()), &job,
+                        [](void* ctx, int64_t i, int /*worker*/) {
+                          ComputeRun(*static_cast<Job*>(ctx),
+                                     static_cast<size_t>(i));
+                        });
+  for (const double error : job.plain_error) {
+    truth.plain_error = std::max(truth.plain_error, error);
+  }
+  return truth;
+}
+
+ErrorMetrics MeasureError(const Truth& truth, const ConstTensorView& out) {
+  ErrorMetrics error;
+  for (const TruthRun& run : truth.runs) {
+    const double* expected = run.out.data();
+    for (int64_t b = 0; b < truth.shape.batch; ++b) {
+      for (int64_t s = 0; s < run.rows.count; ++s) {
+        for (int64_t h = 0; h < truth.shape.num_heads; ++h) {
+          for (int64_t c = 0; c < truth.shape.head_dim_v; ++c) {
+            error.Add(At(out, b, run.rows.first + s, h, c), *expected++);
+          }
+        }
+      }
+    }
+  }
+  return error;
+}
+
+MassMetrics MeasureMass(const Truth& truth, const ConstTensorView& lse) {
+  MassMetrics mass;
+  for (const TruthRun& run : truth.runs) {
+    const double* exact = run.lse.data();
+    for (int64_t b = 0; b < truth.shape.batch; ++b) {
+      for (int64_t s = 0; s < run.rows.count; ++s) {
+        for (int64_t h = 0; h < truth.shape.num_heads; ++h) {
+          mass.Add(At(lse, b, run.rows.first + s, h, 0), *exact++);
+        }
+      }
+    }
+  }
+  return mass;
+}
+
+}  // namespace heed::eval
