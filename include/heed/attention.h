@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Exact attention: out = softmax(scale * Q K^T + mask) V, blocked, never forming
-// the score matrix (Rabe and Staats 2021; Dao et al. 2022, arXiv:2205.14135).
+// Exact attention: out = softmax(scale * Q K^T + mask) V, blocked, never
+// forming the score matrix (Rabe and Staats 2021; Dao et al. 2022,
+// arXiv:2205.14135).
 #ifndef HEED_ATTENTION_H_
 #define HEED_ATTENTION_H_
 
@@ -54,12 +55,12 @@ struct AttentionParams {
 // multiple of num_kv_heads: query head h reads key head h / (num_heads /
 // num_kv_heads). Key and value may alias; out and lse may overlap nothing.
 struct AttentionArgs {
-  ConstTensorView query;  // [batch, seqlen_q, num_heads, head_dim]
-  ConstTensorView key;    // [batch, seqlen_k, num_kv_heads, head_dim]
-  ConstTensorView value;  // [batch, seqlen_k, num_kv_heads, head_dim_v]
-  TensorView out;         // [batch, seqlen_q, num_heads, head_dim_v]
-  TensorView lse;         // [batch, seqlen_q, num_heads, 1], or absent;
-                          // natural log of the sum of exp(score)
+  ConstTensorView query;       // [batch, seqlen_q, num_heads, head_dim]
+  ConstTensorView key;         // [batch, seqlen_k, num_kv_heads, head_dim]
+  ConstTensorView value;       // [batch, seqlen_k, num_kv_heads, head_dim_v]
+  TensorView out;              // [batch, seqlen_q, num_heads, head_dim_v]
+  TensorView lse;              // [batch, seqlen_q, num_heads, 1], or absent;
+                               // natural log of the sum of exp(score)
   KeyIntervals key_intervals;  // or absent
 };
 
@@ -94,11 +95,12 @@ struct AttentionTable;
 struct Plan {
   AttentionParams params;
   AttentionShape shape;
-  const internal::AttentionTable* table = nullptr;
-  int32_t lane_groups = 0;  // lane groups a query tile
-  int32_t tile_rows = 0;    // query rows a tile: (position, head) pairs
-  int64_t tile_bytes = 0;   // workspace of one worker
-  int64_t slot_bytes = 0;   // workspace of one span's state
+  const internal::AttentionTable* table = nullptr;  // null until made
+  const char* target = nullptr;                     // the table's name
+  int32_t lane_groups = 0;  // lane groups of a query tile, at most
+  int32_t tile_rows = 0;    // query rows of a tile: (position, head) pairs
+  int64_t tile_bytes = 0;   // workspace of one worker's tile
+  int64_t slot_bytes = 0;   // workspace of the state of one tile and span
 };
 
 // Memory that a run may use. Aligned to kWorkspaceAlignment; its contents are
@@ -119,8 +121,8 @@ HEED_API Status MakePlan(const AttentionParams& params,
                          const AttentionShape& shape,
                          const PlanOptions& options, Plan* plan);
 
-// Returns the bytes that a run with this many workers needs. Does not depend on
-// seqlen_q, seqlen_k or batch; grows with workers, head_dim and head_dim_v.
+// Returns the bytes that a run with this many workers needs: at most 1 MiB a
+// worker up to head_dim 512, whatever seqlen_q, seqlen_k and batch.
 HEED_API size_t WorkspaceBytes(const Plan& plan, int workers);
 
 // Writes which kernel, blocks and tiles the plan chose, and why, as a few lines
@@ -167,13 +169,14 @@ struct AttentionRun {
   Workspace workspace;
   int32_t workers = 0;
   int32_t num_phases = 0;
+  int32_t tile_rows = 0;
   bool barriers = true;
-  bool split = false;         // spans of one tile are separate tasks
-  int64_t num_slots = 0;      // states of spans held at a time
-  int64_t tiles_per_head = 0;
-  int64_t num_tiles = 0;      // over batch and kv heads
-  int64_t num_spans = 0;
-  int64_t causal_offset = 0;  // resolved
+  bool split = false;          // the spans of a tile are tasks of their own
+  int64_t causal_offset = 0;   // resolved
+  int64_t num_lists = 0;       // sets of query rows that share keys
+  int64_t tiles_per_list = 0;
+  int64_t num_spans = 0;       // of the keys
+  int64_t num_slots = 0;       // states of spans held at a time
 };
 
 // Checks everything that Run checks and lays out the work for `workers`
@@ -204,8 +207,8 @@ HEED_API void RunTask(const AttentionRun& run, int phase, int64_t i,
 HEED_API Status MergeStates(const ConstTensorView& out_a,
                             const ConstTensorView& lse_a,
                             const ConstTensorView& out_b,
-                            const ConstTensorView& lse_b,
-                            const TensorView& out, const TensorView& lse);
+                            const ConstTensorView& lse_b, const TensorView& out,
+                            const TensorView& lse);
 
 }  // namespace heed
 

@@ -11,12 +11,12 @@ namespace heed {
 
 // One kernel table: the kernels compiled for one instruction set.
 struct TargetInfo {
-  const char* name;      // "avx512", "avx2", "sse4", "neon", "sve", "plain" ...
-  const char* needs;      // the CPU features it needs
-  bool usable;           // this CPU and operating system offer them
-  const char* reason;    // why it is not usable, or why it ranks where it does
-  int vector_bytes;      // on this CPU; 0 where not usable
-  bool same_bits;        // has FMA, so gives the bits of every other such table
+  const char* name;    // "avx512", "avx2", "sse4", "neon", "sve", "plain" ...
+  const char* needs;   // the CPU features it needs
+  bool usable;         // this CPU and operating system offer them
+  const char* reason;  // why it is not usable, or why it ranks where it does
+  int vector_bytes;    // on this CPU; 0 where not usable
+  bool same_bits;      // has FMA, so gives the bits of every other such table
 };
 
 // Returns the number of kernel tables compiled into this library, best first.

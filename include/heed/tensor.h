@@ -61,9 +61,8 @@ using ViewOf = BasicTensorView<
 // Returns a view with explicit strides, in elements.
 template <typename T>
 ViewOf<T> Strided(T* data, int64_t batch, int64_t seqlen, int64_t heads,
-                  int64_t head_dim, int64_t batch_stride,
-                  int64_t seqlen_stride, int64_t heads_stride,
-                  int64_t head_dim_stride = 1) {
+                  int64_t head_dim, int64_t batch_stride, int64_t seqlen_stride,
+                  int64_t heads_stride, int64_t head_dim_stride = 1) {
   using Element = typename std::remove_const<T>::type;
   const int64_t size = static_cast<int64_t>(sizeof(Element));
   const int64_t extent[4] = {batch, seqlen, heads, head_dim};

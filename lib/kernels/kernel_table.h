@@ -82,12 +82,14 @@ struct KeyBlock {
 // One kernel table. Entries touch the caller's memory only at elements that
 // exist, allocate nothing and hold no state.
 struct AttentionTable {
-  const char* name;           // "avx512"
-  const char* kernel;         // "attend_f32_8x3x16_avx512": MR x NV x lanes
-  bool same_bits;             // has FMA: gives the bits of docs/numerics.md
-  int lanes;                  // f32 lanes of a vector, on this CPU
-  int max_group_vectors;      // vectors of a full lane group (NV)
-  int default_lane_groups;    // lane groups a tile, where nothing asks else
+  // The micro-kernel's name: rows, vectors, lanes and target.
+  const char* kernel;
+  // Has FMA: gives the bits of docs/numerics.md.
+  bool same_bits;
+  // The f32 lanes of a vector on this CPU. Only on a CPU that has the target.
+  int (*lanes)();
+  // Vectors of a full lane group.
+  int max_group_vectors;
 
   // Splits num_rows into lane groups of whole vectors. Returns their number and
   // writes rows_of[g], the padded rows of group g. num_rows is at most
@@ -115,10 +117,6 @@ struct AttentionTable {
   void (*merge_rows)(const float* out_a, float lse_a, const float* out_b,
                      float lse_b, int64_t dim, float* out, float* lse);
 };
-
-// The tables compiled into this library, best first; null where `index` is
-// beyond the last.
-const AttentionTable* GetAttentionTable(int index);
 
 }  // namespace heed::internal
 

@@ -13,8 +13,8 @@
 namespace heed::oracle {
 namespace {
 
-constexpr int64_t kBlock = 64;    // keys between two moves of the maximum
-constexpr int64_t kSpan = 4096;   // keys of one state
+constexpr int64_t kBlock = 64;   // keys between two moves of the maximum
+constexpr int64_t kSpan = 4096;  // keys of one state
 constexpr float kEmpty = -3.40282346638528859812e+38f;  // m before any key
 constexpr double kLog2E = 1.44269504088896340736;
 
@@ -137,9 +137,8 @@ std::vector<std::vector<int64_t>> Blocks(const AttentionArgs& args, int64_t b,
     }
     return blocks;
   }
-  const int64_t per_head =
-      (args.query.seqlen() + lists.query_block_size - 1) /
-      lists.query_block_size;
+  const int64_t per_head = (args.query.seqlen() + lists.query_block_size - 1) /
+                           lists.query_block_size;
   const int64_t list =
       (b * args.query.heads() + h) * per_head + row / lists.query_block_size;
   int64_t span = -1;

@@ -43,8 +43,8 @@ void ParallelFor(void* self, int64_t num_tasks, void* ctx,
 }  // namespace
 
 TbbExecutor::TbbExecutor(int num_threads)
-    : arena_(new tbb::task_arena(
-          num_threads > 0 ? num_threads : tbb::task_arena::automatic)),
+    : arena_(new tbb::task_arena(num_threads > 0 ? num_threads
+                                                 : tbb::task_arena::automatic)),
       num_threads_(static_cast<tbb::task_arena*>(arena_)->max_concurrency()) {}
 
 TbbExecutor::~TbbExecutor() { delete static_cast<tbb::task_arena*>(arena_); }

@@ -1,0 +1,146 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The loop over key blocks: key rows, dense or from intervals, become lists of
+// row pointers, block by block, for one query tile and one span.
+#include <algorithm>
+#include <cstdint>
+
+#include "lib/core/schedule.h"
+#include "lib/core/view.h"
+
+namespace heed::internal {
+namespace {
+
+// A block being filled, and the step it feeds.
+class BlockFeeder {
+ public:
+  BlockFeeder(const AttentionRun& run, TileWork* work)
+      : work_(*work),
+        table_(*run.plan.table),
+        key_base_(RowAt(run.args.key, work->task.batch, 0, work->task.kv_head)),
+        value_base_(
+            RowAt(run.args.value, work->task.batch, 0, work->task.kv_head)),
+        key_stride_(run.args.key.stride[1] / int64_t{sizeof(float)}),
+        value_stride_(run.args.value.stride[1] / int64_t{sizeof(float)}) {
+    block_.key = key_;
+    block_.value = value_;
+    block_.position = position_;
+  }
+
+  int num_keys() const { return block_.num_keys; }
+
+  void Add(int32_t begin, int32_t end) {
+    const float* key = key_base_ + begin * key_stride_;
+    const float* value = value_base_ + begin * value_stride_;
+    for (int32_t position = begin; position < end; ++position) {
+      key_[block_.num_keys] = key;
+      value_[block_.num_keys] = value;
+      position_[block_.num_keys++] = position;
+      key += key_stride_;
+      value += value_stride_;
+    }
+  }
+
+  // Steps over what was added, if anything in it is visible.
+  void Step() {
+    if (block_.num_keys == 0) return;
+    bool any = false;
+    for (int g = 0; g < work_.num_groups; ++g) {
+      any |= Classify(work_.groups[g], g);
+    }
+    if (any) table_.step(work_.tile, block_);
+    block_.num_keys = 0;
+  }
+
+ private:
+  // Sets what lane group g sees of the block. Returns whether it sees anything.
+  bool Classify(const GroupLimits& limits, int g) {
+    const int count = block_.num_keys;
+    const auto all_see = [&](int32_t first, int32_t last) {
+      return (first >= limits.max_begin && last < limits.min_end) ||
+             last < limits.min_sink;
+    };
+    const auto some_see = [&](int32_t at) {
+      return (at >= limits.min_begin && at < limits.max_end) ||
+             at < limits.max_sink;
+    };
+    int first = 0;
+    int last = count;
+    bool full = all_see(position_[0], position_[count - 1]);
+    if (!full) {
+      while (first < last && !some_see(position_[first])) ++first;
+      while (first < last && !some_see(position_[last - 1])) --last;
+      full = first < last && all_see(position_[first], position_[last - 1]);
+    }
+    block_.first[g] = static_cast<uint8_t>(first);
+    block_.last[g] = static_cast<uint8_t>(last);
+    block_.full[g] = full;
+    return first < last;
+  }
+
+  const TileWork& work_;
+  const AttentionTable& table_;
+  const float* key_base_;
+  const float* value_base_;
+  int64_t key_stride_;
+  int64_t value_stride_;
+  const float* key_[kBlockKeys];
+  const float* value_[kBlockKeys];
+  int32_t position_[kBlockKeys];
+  KeyBlock block_;
+};
+
+// Blocks at the absolute positions from a multiple of kBlockKeys.
+void AttendDense(const GroupLimits& all, int32_t begin, int32_t end,
+                 BlockFeeder* feeder) {
+  end = std::min(end, std::max(all.max_end, all.max_sink));
+  for (int32_t at = begin; at < end; at += kBlockKeys) {
+    const int32_t next = at + kBlockKeys;
+    if (at >= all.max_sink && next <= all.min_begin) {
+      // Between the sinks and the window.
+      at = all.min_begin / kBlockKeys * kBlockKeys - kBlockKeys;
+      continue;
+    }
+    feeder->Add(at, std::min(next, end));
+    feeder->Step();
+  }
+}
+
+// Blocks filled from the list's intervals, across their ends.
+void AttendIntervals(const KeyIntervals& lists, int64_t list, int32_t begin,
+                     int32_t end, BlockFeeder* feeder) {
+  const KeyInterval* first = lists.intervals + lists.offsets[list];
+  const KeyInterval* last = lists.intervals + lists.offsets[list + 1];
+  first = std::partition_point(
+      first, last, [&](const KeyInterval& i) { return i.end <= begin; });
+  for (; first < last && first->begin < end; ++first) {
+    int32_t at = std::max(first->begin, begin);
+    const int32_t stop = std::min(first->end, end);
+    while (at < stop) {
+      const int32_t take = std::min(stop - at, kBlockKeys - feeder->num_keys());
+      feeder->Add(at, at + take);
+      at += take;
+      if (feeder->num_keys() == kBlockKeys) feeder->Step();
+    }
+  }
+  feeder->Step();
+}
+
+}  // namespace
+
+void AttendSpan(const AttentionRun& run, int64_t span, TileWork* work) {
+  run.plan.table->clear(work->tile);
+  const int32_t begin = static_cast<int32_t>(span * kSpanKeys);
+  const int32_t end = static_cast<int32_t>(
+      std::min((span + 1) * kSpanKeys, run.args.key.seqlen()));
+  BlockFeeder feeder(run, work);
+  if (run.args.key_intervals.query_block_size == 0) {
+    AttendDense(work->all, begin, end, &feeder);
+  } else {
+    AttendIntervals(run.args.key_intervals, work->task.list, begin, end,
+                    &feeder);
+  }
+}
+
+}  // namespace heed::internal

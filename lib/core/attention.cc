@@ -1,0 +1,97 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Runs on an executor, and the one-shot call.
+#include "heed/attention.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+
+namespace heed {
+namespace {
+
+struct PhaseContext {
+  const AttentionRun* run;
+  int phase;
+  std::atomic<int64_t> done{0};
+};
+
+void RunPhaseTask(void* ctx, int64_t i, int worker) {
+  PhaseContext& context = *static_cast<PhaseContext*>(ctx);
+  const AttentionRun& run = *context.run;
+  if (i < 0 || i >= NumTasks(run, context.phase) || worker < 0 ||
+      worker >= run.workers) {
+    return;  // missed in the count below
+  }
+  RunTask(run, context.phase, i, worker);
+  context.done.fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+Status Run(const Plan& plan, const AttentionArgs& args, Workspace workspace,
+           const Executor& executor) {
+  if (executor.parallel_for == nullptr || executor.max_workers < 1) {
+    return Status(StatusCode::kInvalidArgument, "executor",
+                  "needs a parallel_for and at least one worker");
+  }
+  AttentionRun run;
+  const Status status =
+      BeginRun(plan, args, workspace, executor.max_workers, RunOptions(), &run);
+  if (!status.ok()) return status;
+  for (int phase = 0; phase < NumPhases(run); ++phase) {
+    const int64_t tasks = NumTasks(run, phase);
+    if (tasks == 1) {
+      // Not worth waking anyone.
+      RunTask(run, phase, 0, 0);
+      continue;
+    }
+    PhaseContext context;
+    context.run = &run;
+    context.phase = phase;
+    executor.parallel_for(executor.self, tasks, &context, &RunPhaseTask);
+    const int64_t done = context.done.load(std::memory_order_relaxed);
+    if (done != tasks) {
+      return Status(StatusCode::kInternal, "executor",
+                    "dropped or repeated tasks, or gave a worker that does "
+                    "not exist")
+          .WithValue(done)
+          .WithBound(tasks);
+    }
+  }
+  return Status();
+}
+
+Status Attention(const AttentionParams& params, const AttentionArgs& args,
+                 const Executor& executor) {
+  AttentionShape shape;
+  shape.dtype = args.query.dtype;
+  shape.batch = args.query.batch();
+  shape.seqlen_q = args.query.seqlen();
+  shape.seqlen_k = args.key.seqlen();
+  shape.num_heads = args.query.heads();
+  shape.num_kv_heads = args.key.heads();
+  shape.head_dim = args.query.head_dim();
+  shape.head_dim_v = args.value.head_dim();
+  Plan plan;
+  const Status status = MakePlan(params, shape, PlanOptions(), &plan);
+  if (!status.ok()) return status;
+  Executor used = executor;
+  used.max_workers = std::max(executor.max_workers, 1);
+  Workspace workspace;
+  workspace.bytes = WorkspaceBytes(plan, used.max_workers);
+  workspace.data = std::aligned_alloc(
+      kWorkspaceAlignment, (workspace.bytes + kWorkspaceAlignment - 1) /
+                               kWorkspaceAlignment * kWorkspaceAlignment);
+  if (workspace.data == nullptr) {
+    return Status(StatusCode::kOutOfMemory, "workspace",
+                  "the system gave no memory for it")
+        .WithBound(static_cast<int64_t>(workspace.bytes));
+  }
+  const Status result = Run(plan, args, workspace, executor);
+  std::free(workspace.data);
+  return result;
+}
+
+}  // namespace heed

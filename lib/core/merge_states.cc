@@ -1,0 +1,74 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The merge of two finished partial results.
+#include "heed/attention.h"
+#include "lib/core/check.h"
+#include "lib/core/view.h"
+#include "lib/kernels/targets.h"
+
+namespace heed {
+namespace {
+
+bool SameView(const ConstTensorView& a, const ConstTensorView& b) {
+  if (a.data != b.data) return false;
+  for (int i = 0; i < 4; ++i) {
+    if (a.extent[i] > 1 && a.stride[i] != b.stride[i]) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Status MergeStates(const ConstTensorView& out_a, const ConstTensorView& lse_a,
+                   const ConstTensorView& out_b, const ConstTensorView& lse_b,
+                   const TensorView& out, const TensorView& lse) {
+  struct {
+    ConstTensorView view;
+    const char* name;
+  } const views[] = {{out_a, "out_a"}, {lse_a, "lse_a"}, {out_b, "out_b"},
+                     {lse_b, "lse_b"}, {out, "out"},     {lse, "lse"}};
+  constexpr int kOutputs = 4;  // the first output
+  for (int i = 0; i < 6; ++i) {
+    Status status =
+        internal::CheckView(views[i].view, views[i].name, i >= kOutputs);
+    if (!status.ok()) return status;
+    for (int axis = 0; axis < 4; ++axis) {
+      const int64_t want = i % 2 == 1 && axis == 3 ? 1 : out.extent[axis];
+      if (views[i].view.extent[axis] == want) continue;
+      return Status(StatusCode::kInvalidArgument, views[i].name,
+                    "has another shape than out")
+          .WithIndex(axis)
+          .WithValue(views[i].view.extent[axis])
+          .WithBound(want);
+    }
+  }
+  for (int o = kOutputs; o < 6; ++o) {
+    for (int i = 0; i < o; ++i) {
+      const bool in_place = i < kOutputs && i % 2 == o % 2 &&
+                            SameView(views[o].view, views[i].view);
+      if (in_place || !internal::Overlap(views[o].view, views[i].view)) {
+        continue;
+      }
+      return Status(StatusCode::kInvalidArgument, views[o].name,
+                    "overlaps another tensor")
+          .WithIndex(i);
+    }
+  }
+  const internal::AttentionTable& table =
+      *internal::TableOf(internal::BestTarget());
+  for (int64_t b = 0; b < out.batch(); ++b) {
+    for (int64_t s = 0; s < out.seqlen(); ++s) {
+      for (int64_t h = 0; h < out.heads(); ++h) {
+        table.merge_rows(
+            internal::RowAt(out_a, b, s, h), *internal::RowAt(lse_a, b, s, h),
+            internal::RowAt(out_b, b, s, h), *internal::RowAt(lse_b, b, s, h),
+            out.head_dim(), internal::RowAt(out, b, s, h),
+            internal::RowAt(lse, b, s, h));
+      }
+    }
+  }
+  return Status();
+}
+
+}  // namespace heed

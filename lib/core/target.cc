@@ -1,0 +1,56 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The public list of kernel tables.
+#include "heed/target.h"
+
+#include "lib/kernels/targets.h"
+
+namespace heed {
+namespace {
+
+using internal::Target;
+
+const char* Reason(Target target) {
+  if (!internal::Usable(target)) {
+    return "this CPU or operating system does not offer it";
+  }
+  if (target == internal::BestTarget()) return "used: the best that is usable";
+  if (target < internal::BestTarget()) {
+    return "usable, but its vectors are as short as NEON's, which needs fewer "
+           "instructions";
+  }
+  return "usable, but a better one is";
+}
+
+}  // namespace
+
+int NumTargets() {
+  int count = 0;
+  for (int i = 0; i < internal::kNumTargets; ++i) {
+    if (internal::Compiled(static_cast<Target>(i))) ++count;
+  }
+  return count;
+}
+
+TargetInfo GetTarget(int index) {
+  TargetInfo info = {nullptr, nullptr, false, nullptr, 0, false};
+  for (int i = 0; i < internal::kNumTargets; ++i) {
+    const Target target = static_cast<Target>(i);
+    if (!internal::Compiled(target)) continue;
+    if (index-- != 0) continue;
+    const internal::AttentionTable* table = internal::TableOf(target);
+    info.name = internal::NameOf(target);
+    info.needs = internal::RequirementsOf(target);
+    info.usable = internal::Usable(target);
+    info.reason = Reason(target);
+    info.vector_bytes = info.usable ? table->lanes() * 4 : 0;
+    info.same_bits = table->same_bits;
+    return info;
+  }
+  return info;
+}
+
+const char* DefaultTarget() { return internal::NameOf(internal::BestTarget()); }
+
+}  // namespace heed

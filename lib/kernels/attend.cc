@@ -1,0 +1,124 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Exact attention compiled once per target, and the table of each.
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "lib/kernels/hwy_targets.h"
+#include "lib/kernels/kernel_table.h"
+#include "lib/kernels/targets.h"
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "lib/kernels/attend.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target.h.
+#include "hwy/highway.h"
+#include "lib/kernels/attend_step-inl.h"
+#include "lib/kernels/attend_tile-inl.h"
+
+#if HEED_COMPILE_TARGET
+HWY_BEFORE_NAMESPACE();
+namespace heed {
+namespace HWY_NAMESPACE {
+namespace {
+
+int Lanes() { return static_cast<int>(hn::Lanes(hn::ScalableTag<float>())); }
+
+void Step(const internal::QueryTile& tile, const internal::KeyBlock& block) {
+  ForEachGroup(tile.num_rows, [&](int g, size_t row, size_t lanes) {
+    const GroupStep s = {&tile,          &block,        row,
+                         block.first[g], block.last[g], block.full[g]};
+    if (s.first >= s.last) return;
+    const size_t vectors = lanes / hn::Lanes(hn::ScalableTag<float>());
+    if (vectors == 1) {
+      StepGroup<1>(s);
+    } else if (vectors == 2 || kMaxVectors == 2) {
+      StepGroup<2>(s);
+    } else {
+      StepGroup<kMaxVectors>(s);
+    }
+  });
+}
+
+// One finished row and its weight: exp(lse) relative to the larger of two.
+void MergeRows(const float* out_a, float lse_a, const float* out_b, float lse_b,
+               int64_t dim, float* out, float* lse) {
+  const hn::ScalableTag<float> d;
+  const size_t N = hn::Lanes(d);
+  const size_t size = static_cast<size_t>(dim);
+  const bool no_a = lse_a == -INFINITY;
+  const bool no_b = lse_b == -INFINITY;
+  if (no_a || no_b) {
+    // Copied: what a part without keys holds in `out` counts for nothing.
+    const float* from = no_a ? out_b : out_a;
+    for (size_t c = 0; c < size; ++c) out[c] = no_a && no_b ? 0.0f : from[c];
+    if (lse != nullptr) *lse = no_a ? lse_b : lse_a;
+    return;
+  }
+  const float max = lse_a > lse_b ? lse_a : lse_b;
+  const auto log2e = hn::Set(d, 0x1.715476p+0f);
+  const auto wa = Exp2(d, hn::Mul(hn::Set(d, lse_a - max), log2e));
+  const auto wb = Exp2(d, hn::Mul(hn::Set(d, lse_b - max), log2e));
+  const auto l = hn::Add(wa, wb);
+  // Before `out`, which may be the memory of a part.
+  const float log = max + hn::GetLane(LogSum(d, hn::Zero(d), l));
+  size_t c = 0;
+  for (; c + N <= size; c += N) {
+    const auto a = hn::Mul(wa, hn::LoadU(d, out_a + c));
+    const auto sum = hn::MulAdd(wb, hn::LoadU(d, out_b + c), a);
+    hn::StoreU(hn::Div(sum, l), d, out + c);
+  }
+  const hn::CappedTag<float, 1> d1;
+  for (; c < size; ++c) {
+    const auto a = hn::Mul(hn::Set(d1, hn::GetLane(wa)), hn::Set(d1, out_a[c]));
+    const auto sum =
+        hn::MulAdd(hn::Set(d1, hn::GetLane(wb)), hn::Set(d1, out_b[c]), a);
+    out[c] = hn::GetLane(hn::Div(sum, hn::Set(d1, hn::GetLane(l))));
+  }
+  if (lse != nullptr) *lse = log;
+}
+
+// <op>_<type>_<rows>x<vectors>[x<lanes>]_<target> of the micro-kernel.
+constexpr const char* KernelName() {
+  return HWY_TARGET == HWY_AVX3   ? "attend_f32_8x3x16_avx512"
+         : HWY_TARGET == HWY_AVX2 ? "attend_f32_6x2x8_avx2"
+         : HWY_TARGET == HWY_SSE4 ? "attend_f32_6x2x4_sse4"
+         : HWY_TARGET == HWY_NEON ? "attend_f32_8x3x4_neon"
+         : HWY_TARGET == HWY_SVE  ? "attend_f32_8x3_sve"
+                                  : "attend_f32_8x3_sve2";
+}
+
+constexpr internal::AttentionTable kTable = {
+    /*kernel=*/KernelName(),
+    /*same_bits=*/HWY_TARGET != HWY_SSE4,
+    /*lanes=*/&Lanes,
+    /*max_group_vectors=*/kMaxVectors,
+    /*split_rows=*/&SplitRows,
+    /*pack=*/&Pack,
+    /*clear=*/&Clear,
+    /*step=*/&Step,
+    /*merge=*/&Merge,
+    /*finish=*/&Finish,
+    /*merge_rows=*/&MergeRows,
+};
+
+}  // namespace
+
+const internal::AttentionTable* Table() { return &kTable; }
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace heed
+HWY_AFTER_NAMESPACE();
+#endif  // HEED_COMPILE_TARGET
+
+#if HWY_ONCE
+namespace heed::internal {
+
+const AttentionTable* HighwayTable(Target target) {
+  return HEED_CHOOSE_TABLE(target, AttentionTable, Table);
+}
+
+}  // namespace heed::internal
+#endif  // HWY_ONCE

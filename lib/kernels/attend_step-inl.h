@@ -1,0 +1,266 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The step: one query tile against one key block, lane group by lane group.
+#if defined(HEED_LIB_KERNELS_ATTEND_STEP_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEED_LIB_KERNELS_ATTEND_STEP_INL_H_
+#undef HEED_LIB_KERNELS_ATTEND_STEP_INL_H_
+#else
+#define HEED_LIB_KERNELS_ATTEND_STEP_INL_H_
+#endif
+
+#include <cstddef>
+#include <cstdint>
+
+#include "hwy/highway.h"
+#include "lib/kernels/hwy_math-inl.h"
+#include "lib/kernels/hwy_targets.h"
+#include "lib/kernels/kernel_table.h"
+#include "lib/kernels/micro_kernel-inl.h"
+
+#if HEED_COMPILE_TARGET
+HWY_BEFORE_NAMESPACE();
+namespace heed {
+namespace HWY_NAMESPACE {
+namespace {  // no symbol that a linker could take for another target
+namespace hn = hwy::HWY_NAMESPACE;
+using internal::kBlockKeys;
+using internal::kEmptyMax;
+using internal::KeyBlock;
+using internal::QueryTile;
+
+// Floats of the widest lane group. SVE goes up to 64 lanes.
+#if HWY_HAVE_SCALABLE
+inline constexpr size_t kMaxGroupRows = kMaxVectors * 64;
+#else
+inline constexpr size_t kMaxGroupRows =
+    kMaxVectors * HWY_MAX_BYTES / sizeof(float);
+#endif
+
+// One lane group of a tile against the keys [first, last) of a block.
+struct GroupStep {
+  const QueryTile* tile;
+  const KeyBlock* block;
+  size_t row;  // the group's first padded row
+  size_t first, last;
+  bool full;
+};
+
+// Whether any of the values at the block's keys [first, last) is not finite.
+HWY_INLINE bool HasNonFinite(const KeyBlock& block, size_t first, size_t last,
+                             size_t dim) {
+  const hn::ScalableTag<float> d;
+  const size_t N = hn::Lanes(d);
+  const auto zero = hn::Zero(d);
+  auto sum = zero;  // 0 * x is NaN for those x and nothing makes it a number
+  float tail = 0.0f;
+  for (size_t key = first; key < last; ++key) {
+    const float* value = block.value[key];
+    size_t c = 0;
+    for (; c + N <= dim; c += N) {
+      sum = hn::MulAdd(hn::LoadU(d, value + c), zero, sum);
+    }
+    for (; c < dim; ++c) tail += 0.0f * value[c];
+  }
+  return tail != tail || !hn::AllTrue(d, hn::Eq(sum, sum));
+}
+
+// Lanes that may see the key at `position`. `row` is the vector's first row.
+template <class D, class M = hn::Mask<D>>
+HWY_INLINE M VisibleLanes(D d, const QueryTile& tile, size_t row,
+                          int32_t position) {
+  const hn::Rebind<int32_t, D> di;
+  const auto p = hn::Set(di, position);
+  const auto window = hn::AndNot(hn::Lt(p, hn::Load(di, tile.begin + row)),
+                                 hn::Lt(p, hn::Load(di, tile.end + row)));
+  const auto sink = hn::Lt(p, hn::Load(di, tile.sink_end + row));
+  return hn::RebindMask(d, hn::Or(window, sink));
+}
+
+// Softcap and masks on stored scores, then their maximum. Only for blocks that
+// are cut or with softcap: elsewhere the micro-kernel takes the maximum.
+template <int NV>
+HWY_NOINLINE void ModifyScores(const GroupStep& s, float* HWY_RESTRICT max) {
+  const hn::ScalableTag<float> d;
+  const size_t N = hn::Lanes(d);
+  const internal::ScoreRule& rule = s.tile->rule;
+  const auto masked = hn::BitCast(
+      d, hn::Set(hn::Rebind<uint32_t, decltype(d)>(), 0xff800000u));  // -inf
+  for (size_t key = s.first; key < s.last; ++key) {
+    float* HWY_RESTRICT score = s.tile->score + key * NV * N;
+    for (size_t v = 0; v < NV; ++v) {
+      auto x = hn::Load(d, score + v * N);
+      if (rule.softcap) {
+        x = hn::Mul(Tanh(d, hn::Mul(x, hn::Set(d, rule.in_scale))),
+                    hn::Set(d, rule.out_scale));
+      }
+      if (!s.full) {
+        x = hn::IfThenElse(
+            VisibleLanes(d, *s.tile, s.row + v * N, s.block->position[key]), x,
+            masked);
+      }
+      hn::Store(x, d, score + v * N);
+      hn::Store(hn::Max(hn::Load(d, max + v * N), x), d, max + v * N);
+    }
+  }
+}
+
+template <int NV, bool kMax>
+HWY_INLINE void AllScores(const GroupStep& s, float* HWY_RESTRICT max) {
+  const hn::ScalableTag<float> d;
+  const size_t L = NV * hn::Lanes(d);
+  const size_t dim = static_cast<size_t>(s.tile->head_dim);
+  const float* HWY_RESTRICT query = s.tile->query + s.row * dim;
+  const float* const* key = s.block->key;
+  float* HWY_RESTRICT score = s.tile->score;
+  size_t k = s.first;
+  for (; k + kMaxRows <= s.last; k += kMaxRows) {
+    Scores<kMaxRows, NV, kMax>(key + k, query, dim, score + k * L, max);
+  }
+  for (; k + 2 <= s.last; k += 2) {
+    Scores<2, NV, kMax>(key + k, query, dim, score + k * L, max);
+  }
+  if (k < s.last) {
+    Scores<1, NV, kMax>(key + k, query, dim, score + k * L, max);
+  }
+}
+
+// Scores become weights in place; l grows by them, key by key.
+template <int NV>
+HWY_INLINE void Weights(const GroupStep& s, const float* HWY_RESTRICT m,
+                        float* HWY_RESTRICT l) {
+  const hn::ScalableTag<float> d;
+  const size_t N = hn::Lanes(d);
+  const auto m0 = hn::Load(d, m);
+  const auto m1 = hn::Load(d, m + (NV > 1 ? N : 0));
+  const auto m2 = hn::Load(d, m + (NV > 2 ? 2 * N : 0));
+  auto l0 = hn::Load(d, l);
+  auto l1 = hn::Load(d, l + (NV > 1 ? N : 0));
+  auto l2 = hn::Load(d, l + (NV > 2 ? 2 * N : 0));
+  float* HWY_RESTRICT score = s.tile->score + s.first * NV * N;
+  for (size_t key = s.first; key < s.last; ++key) {
+    const auto w0 = Exp2(d, hn::Sub(hn::Load(d, score), m0));
+    l0 = hn::Add(l0, w0);
+    hn::Store(w0, d, score);
+    if constexpr (NV > 1) {
+      const auto w1 = Exp2(d, hn::Sub(hn::Load(d, score + N), m1));
+      l1 = hn::Add(l1, w1);
+      hn::Store(w1, d, score + N);
+    }
+    if constexpr (NV > 2) {
+      const auto w2 = Exp2(d, hn::Sub(hn::Load(d, score + 2 * N), m2));
+      l2 = hn::Add(l2, w2);
+      hn::Store(w2, d, score + 2 * N);
+    }
+    score += NV * N;
+  }
+  hn::Store(l0, d, l);
+  if constexpr (NV > 1) hn::Store(l1, d, l + N);
+  if constexpr (NV > 2) hn::Store(l2, d, l + 2 * N);
+}
+
+template <int NV>
+HWY_INLINE void AllValues(const GroupStep& s, const float* alpha) {
+  const hn::ScalableTag<float> d;
+  const size_t L = NV * hn::Lanes(d);
+  const size_t dim = static_cast<size_t>(s.tile->head_dim_v);
+  const size_t keys = s.last - s.first;
+  const float* const* value = s.block->value + s.first;
+  const float* HWY_RESTRICT weight = s.tile->score + s.first * L;
+  float* HWY_RESTRICT acc = s.tile->acc + s.row * dim;
+  size_t c = 0;
+  for (; c + kMaxRows <= dim; c += kMaxRows) {
+    WeighValues<kMaxRows, NV>(value, c, keys, weight, alpha, acc + c * L);
+  }
+  for (; c + 2 <= dim; c += 2) {
+    WeighValues<2, NV>(value, c, keys, weight, alpha, acc + c * L);
+  }
+  if (c < dim) WeighValues<1, NV>(value, c, keys, weight, alpha, acc + c * L);
+}
+
+// The same where a masked value is not finite: lanes that do not see a key keep
+// their sums, as 0 * Inf would be NaN. Rare, so plain.
+template <int NV>
+HWY_NOINLINE void SelectedValues(const GroupStep& s, const float* alpha) {
+  const hn::ScalableTag<float> d;
+  const size_t N = hn::Lanes(d);
+  const size_t dim = static_cast<size_t>(s.tile->head_dim_v);
+  float* acc = s.tile->acc + s.row * dim;
+  for (size_t v = 0; v < NV; ++v) {
+    const auto scale =
+        alpha == nullptr ? hn::Set(d, 1.0f) : hn::Load(d, alpha + v * N);
+    for (size_t c = 0; c < dim; ++c) {
+      float* at = acc + (c * NV + v) * N;
+      hn::Store(hn::Mul(hn::Load(d, at), scale), d, at);
+    }
+    for (size_t key = s.first; key < s.last; ++key) {
+      const auto visible =
+          VisibleLanes(d, *s.tile, s.row + v * N, s.block->position[key]);
+      const auto weight = hn::Load(d, s.tile->score + (key * NV + v) * N);
+      const float* value = s.block->value[key];
+      for (size_t c = 0; c < dim; ++c) {
+        float* at = acc + (c * NV + v) * N;
+        const auto old = hn::Load(d, at);
+        const auto sum = hn::MulAdd(hn::Set(d, value[c]), weight, old);
+        hn::Store(hn::IfThenElse(visible, sum, old), d, at);
+      }
+    }
+  }
+}
+
+// Returns whether a lane's maximum moved; then `alpha` is what to multiply by.
+template <int NV>
+HWY_INLINE bool MoveMaximum(const GroupStep& s, const float* max,
+                            float* HWY_RESTRICT alpha) {
+  const hn::ScalableTag<float> d;
+  const size_t N = hn::Lanes(d);
+  float* HWY_RESTRICT m = s.tile->m + s.row;
+  float* HWY_RESTRICT l = s.tile->l + s.row;
+  bool still = true;
+  for (size_t v = 0; v < NV; ++v) {
+    const auto before = hn::Load(d, m + v * N);
+    // An integer, so that rescaling is exact and leaves no trace of the blocks.
+    const auto after = hn::Max(before, hn::Round(hn::Load(d, max + v * N)));
+    still = still && hn::AllTrue(d, hn::Eq(before, after));
+    const auto a = Rescale(d, hn::Sub(before, after));
+    hn::Store(a, d, alpha + v * N);
+    hn::Store(after, d, m + v * N);
+    hn::Store(hn::Mul(hn::Load(d, l + v * N), a), d, l + v * N);
+  }
+  return !still;
+}
+
+template <int NV>
+HWY_NOINLINE void StepGroup(const GroupStep& s) {
+  const hn::ScalableTag<float> d;
+  const size_t N = hn::Lanes(d);
+  HWY_ALIGN float max[kMaxGroupRows];
+  HWY_ALIGN float alpha[kMaxGroupRows];
+  for (size_t v = 0; v < NV; ++v) {
+    hn::Store(hn::Set(d, kEmptyMax), d, max + v * N);
+  }
+  if (s.full && !s.tile->rule.softcap) {
+    AllScores<NV, true>(s, max);
+  } else {
+    AllScores<NV, false>(s, max);
+    ModifyScores<NV>(s, max);
+  }
+  const bool moved = MoveMaximum<NV>(s, max, alpha);
+  Weights<NV>(s, s.tile->m + s.row, s.tile->l + s.row);
+  const float* rescale = moved ? alpha : nullptr;
+  if (!s.full && HasNonFinite(*s.block, s.first, s.last,
+                              static_cast<size_t>(s.tile->head_dim_v))) {
+    SelectedValues<NV>(s, rescale);
+  } else {
+    AllValues<NV>(s, rescale);
+  }
+}
+
+}  // namespace
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace heed
+HWY_AFTER_NAMESPACE();
+#endif  // HEED_COMPILE_TARGET
+
+#endif  // HEED_LIB_KERNELS_ATTEND_STEP_INL_H_
