@@ -73,9 +73,9 @@ done
 refuse() {
   local command
   case $manager in
-    apt) command="apt-get install" ;;
-    dnf) command="dnf install" ;;
-    pacman) command="pacman -S" ;;
+    apt) command="sudo apt-get install" ;;
+    dnf) command="sudo dnf install" ;;
+    pacman) command="sudo pacman -S" ;;
     brew) command="brew install" ;;
   esac
   echo "setup: $1. Please install:" >&2
@@ -89,7 +89,7 @@ if [ "$(id -u)" -ne 0 ]; then
   if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
     as_root=(sudo -n)
   else
-    refuse "not root, and sudo would ask for a password"
+    refuse "not root, and no sudo without a password"
   fi
 fi
 
