@@ -33,10 +33,10 @@ void Step(const internal::QueryTile& tile, const internal::KeyBlock& block) {
     const size_t vectors = lanes / hn::Lanes(hn::ScalableTag<float>());
     if (vectors == 1) {
       StepGroup<1>(s);
-    } else if (vectors == 2 || kMaxVectors == 2) {
+    } else if (vectors == 2) {
       StepGroup<2>(s);
     } else {
-      StepGroup<kMaxVectors>(s);
+      StepGroup<3>(s);
     }
   });
 }
@@ -82,8 +82,8 @@ void MergeRows(const float* out_a, float lse_a, const float* out_b, float lse_b,
 // <op>_<type>_<rows>x<vectors>[x<lanes>]_<target> of the micro-kernel.
 constexpr const char* KernelName() {
   return HWY_TARGET == HWY_AVX3   ? "attend_f32_8x3x16_avx512"
-         : HWY_TARGET == HWY_AVX2 ? "attend_f32_6x2x8_avx2"
-         : HWY_TARGET == HWY_SSE4 ? "attend_f32_6x2x4_sse4"
+         : HWY_TARGET == HWY_AVX2 ? "attend_f32_4x3x8_avx2"
+         : HWY_TARGET == HWY_SSE4 ? "attend_f32_4x3x4_sse4"
          : HWY_TARGET == HWY_NEON ? "attend_f32_8x3x4_neon"
          : HWY_TARGET == HWY_SVE  ? "attend_f32_8x3_sve"
                                   : "attend_f32_8x3_sve2";

@@ -117,6 +117,9 @@ HWY_INLINE void AllScores(const GroupStep& s, float* HWY_RESTRICT max) {
   for (; k + kMaxRows <= s.last; k += kMaxRows) {
     Scores<kMaxRows, NV, kMax>(key + k, query, dim, score + k * L, max);
   }
+  for (; k + 4 <= s.last; k += 4) {
+    Scores<4, NV, kMax>(key + k, query, dim, score + k * L, max);
+  }
   for (; k + 2 <= s.last; k += 2) {
     Scores<2, NV, kMax>(key + k, query, dim, score + k * L, max);
   }
@@ -171,6 +174,9 @@ HWY_INLINE void AllValues(const GroupStep& s, const float* alpha) {
   size_t c = 0;
   for (; c + kMaxRows <= dim; c += kMaxRows) {
     WeighValues<kMaxRows, NV>(value, c, keys, weight, alpha, acc + c * L);
+  }
+  for (; c + 4 <= dim; c += 4) {
+    WeighValues<4, NV>(value, c, keys, weight, alpha, acc + c * L);
   }
   for (; c + 2 <= dim; c += 2) {
     WeighValues<2, NV>(value, c, keys, weight, alpha, acc + c * L);

@@ -35,7 +35,7 @@ inline int SplitRows(int num_rows, int* rows_of) {
   int groups = 0;
   while (vectors > 0) {
     int take = vectors < kMaxVectors ? vectors : kMaxVectors;
-    if (kMaxVectors > 2 && vectors == kMaxVectors + 1) take = 2;
+    if (vectors == kMaxVectors + 1) take = 2;
     rows_of[groups++] = take * lanes;
     vectors -= take;
   }

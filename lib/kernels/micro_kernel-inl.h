@@ -31,12 +31,14 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Rows and vectors of the largest micro-kernel: MR * NV accumulators, NV
 // vectors and one broadcast fill the registers.
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_SSE4
-inline constexpr int kMaxRows = 6;  // 12 + 2 + 1 of 16
-inline constexpr int kMaxVectors = 2;
+inline constexpr int kMaxRows = 4;  // 12 + 3 + 1 of 16
 #else
 inline constexpr int kMaxRows = 8;  // 24 + 3 + 1 of 32
-inline constexpr int kMaxVectors = 3;
 #endif
+inline constexpr int kMaxVectors = 3;
+
+// Both are functions of their own: inlined, GCC keeps values of the caller in
+// registers and then spills a vector of the inner loop (8 loads more a turn).
 
 // score[r][lane] = sum over c of key[r][c] * query[c][lane], one FMA chain from
 // 0 in order of c. Rows of `query` and `score` are NV vectors.
@@ -51,9 +53,9 @@ inline constexpr int kMaxVectors = 3;
 //
 // With kMax, also raises max[lane] to the largest of the scores.
 template <int MR, int NV, bool kMax>
-HWY_INLINE void Scores(const float* const* HWY_RESTRICT key,
-                       const float* HWY_RESTRICT query, size_t head_dim,
-                       float* HWY_RESTRICT score, float* HWY_RESTRICT max) {
+HWY_NOINLINE void Scores(const float* const* HWY_RESTRICT key,
+                         const float* HWY_RESTRICT query, size_t head_dim,
+                         float* HWY_RESTRICT score, float* HWY_RESTRICT max) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
 #define HEED_ROW(r)                                     \
@@ -108,10 +110,10 @@ HWY_INLINE void Scores(const float* const* HWY_RESTRICT key,
 // weight[key][lane], acc), key by key. `alpha` is null where no lane's maximum
 // moved: it would be 1, so the bits are the same.
 template <int MR, int NV>
-HWY_INLINE void WeighValues(const float* const* HWY_RESTRICT value, size_t c,
-                            size_t num_keys, const float* HWY_RESTRICT weight,
-                            const float* HWY_RESTRICT alpha,
-                            float* HWY_RESTRICT acc) {
+HWY_NOINLINE void WeighValues(const float* const* HWY_RESTRICT value, size_t c,
+                              size_t num_keys, const float* HWY_RESTRICT weight,
+                              const float* HWY_RESTRICT alpha,
+                              float* HWY_RESTRICT acc) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
 #define HEED_ROW(r)                                                            \
