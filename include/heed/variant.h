@@ -72,11 +72,14 @@ struct Scratch {
   void* self = nullptr;
   void* (*allocate)(void* self, size_t bytes) = nullptr;
 
-  // Returns `count` uninitialised elements, 64-byte aligned, or null.
+  // Returns `count` uninitialised elements, 64-byte aligned; null only where
+  // memory is short (count 0 gives a pointer too).
   template <typename T>
   T* Array(int64_t count) const {
-    return static_cast<T*>(
-        allocate(self, static_cast<size_t>(count) * sizeof(T)));
+    const size_t most = static_cast<size_t>(PTRDIFF_MAX) / sizeof(T);
+    if (count < 0 || static_cast<uint64_t>(count) > most) return nullptr;
+    const size_t elements = count == 0 ? 1 : static_cast<size_t>(count);
+    return static_cast<T*>(allocate(self, elements * sizeof(T)));
   }
 };
 
@@ -84,16 +87,16 @@ struct Scratch {
 // with CheckArgs (heed/ops.h); everything else is the variant's to check.
 struct VariantArgs {
   AttentionParams params;
-  AttentionArgs args;           // lse may be absent
-  double knobs[kMaxKnobs] = {}; // in the order of Variant::knobs, in range
+  AttentionArgs args;            // lse may be absent
+  double knobs[kMaxKnobs] = {};  // in the order of Variant::knobs, in range
   Executor executor = SerialExecutor();
   Scratch scratch;
   SelectionRecorder selection;  // does nothing unless asked for
 };
 
 struct Variant {
-  const char* summary = "";   // one sentence
-  const char* paper = "";     // authors, year, identifier
+  const char* summary = "";  // one sentence
+  const char* paper = "";    // authors, year, identifier
   Semantics semantics = Semantics::kExact;
   const Knob* knobs = nullptr;
   int num_knobs = 0;

@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Masks and costs for variant authors.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "heed/ops.h"
+
+namespace heed::ops {
+namespace {
+
+// Positions, windows and offsets may be as large as 64 bits go.
+using Wide = __int128;
+
+int64_t Clamp(Wide x, int64_t low, int64_t high) {
+  return x < low ? low : x > high ? high : static_cast<int64_t>(x);
+}
+
+}  // namespace
+
+float SoftmaxScale(const AttentionParams& params, int64_t head_dim) {
+  if (params.softmax_scale != 0.0f) return params.softmax_scale;
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+}
+
+VisibleKeys VisibleTo(const AttentionParams& params, int64_t seqlen_q,
+                      int64_t seqlen_k, int64_t row) {
+  const Wide position =
+      Wide{CausalOffset(params, seqlen_q, seqlen_k)} + Wide{row};
+  const int64_t causal_end =
+      params.causal ? Clamp(position + 1, 0, seqlen_k) : seqlen_k;
+  const int64_t sink_end = std::min(params.sink_size, causal_end);
+  int64_t begin = sink_end;
+  int64_t end = causal_end;
+  if (params.window_left >= 0) {
+    begin = Clamp(position - params.window_left, sink_end, causal_end);
+  }
+  if (params.window_right >= 0) {
+    end = Clamp(position + params.window_right + 1, 0, causal_end);
+  }
+  return VisibleKeys{sink_end, begin, std::max(begin, end)};
+}
+
+double VisiblePairs(const AttentionShape& shape,
+                    const AttentionParams& params) {
+  double pairs = 0;
+  for (int64_t row = 0; row < shape.seqlen_q; ++row) {
+    const VisibleKeys see =
+        VisibleTo(params, shape.seqlen_q, shape.seqlen_k, row);
+    pairs += static_cast<double>(see.sink_end + see.end - see.begin);
+  }
+  return pairs;
+}
+
+Cost SoftmaxCost(const AttentionShape& shape, double pairs) {
+  const double batch = static_cast<double>(shape.batch);
+  const double queries = batch * static_cast<double>(shape.seqlen_q) *
+                         static_cast<double>(shape.num_heads);
+  const double keys = batch * static_cast<double>(shape.seqlen_k) *
+                      static_cast<double>(shape.num_kv_heads);
+  const double dims = static_cast<double>(shape.head_dim + shape.head_dim_v);
+  Cost cost;
+  cost.flops = 2 * batch * static_cast<double>(shape.num_heads) * pairs * dims;
+  cost.bytes =
+      static_cast<double>(SizeOf(shape.dtype)) * (queries + keys) * dims;
+  return cost;
+}
+
+}  // namespace heed::ops

@@ -1,0 +1,74 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Running a variant, and the exact kernel from within one.
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "heed/ops.h"
+#include "lib/core/check.h"
+
+namespace heed {
+namespace {
+
+AttentionShape ShapeOf(const AttentionArgs& args) {
+  AttentionShape shape;
+  shape.dtype = args.query.dtype;
+  shape.batch = args.query.batch();
+  shape.seqlen_q = args.query.seqlen();
+  shape.seqlen_k = args.key.seqlen();
+  shape.num_heads = args.query.heads();
+  shape.num_kv_heads = args.key.heads();
+  shape.head_dim = args.query.head_dim();
+  shape.head_dim_v = args.value.head_dim();
+  return shape;
+}
+
+}  // namespace
+
+Status CheckArgs(const AttentionParams& params, const AttentionArgs& args) {
+  Plan plan;
+  const Status status = MakePlan(params, ShapeOf(args), PlanOptions(), &plan);
+  return status.ok() ? internal::CheckArgs(plan, args) : status;
+}
+
+Status RunVariant(const Variant& variant, const VariantArgs& args) {
+  const Status status = CheckArgs(args.params, args.args);
+  if (!status.ok()) return status;
+  for (int i = 0; i < variant.num_knobs; ++i) {
+    const Knob& knob = variant.knobs[i];
+    const double value = args.knobs[i];
+    // Written so that NaN fails.
+    if (!(value >= knob.min && value <= knob.max)) {
+      return Status(StatusCode::kInvalidArgument, knob.name,
+                    "outside the knob's range");
+    }
+    if (knob.integer && value != std::floor(value)) {
+      return Status(StatusCode::kInvalidArgument, knob.name,
+                    "must be a whole number");
+    }
+  }
+  return variant.run(args);
+}
+
+namespace ops {
+
+Status Attend(const AttentionParams& params, const AttentionArgs& args,
+              const VariantArgs& host) {
+  Plan plan;
+  Status status = MakePlan(params, ShapeOf(args), PlanOptions(), &plan);
+  if (!status.ok()) return status;
+  Workspace workspace;
+  workspace.bytes = WorkspaceBytes(plan, host.executor.max_workers);
+  workspace.data =
+      host.scratch.Array<char>(static_cast<int64_t>(workspace.bytes));
+  if (workspace.data == nullptr) {
+    return Status(StatusCode::kOutOfMemory, "scratch",
+                  "the workspace of the exact kernel could not be allocated");
+  }
+  return Run(plan, args, workspace, host.executor);
+}
+
+}  // namespace ops
+}  // namespace heed

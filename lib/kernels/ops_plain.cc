@@ -1,0 +1,94 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The primitives of heed/ops.h in standard C++: for machines that no other
+// table serves, with the same bits.
+#include <cmath>
+#include <cstdint>
+
+#include "lib/kernels/ops_table.h"
+
+namespace heed::internal {
+namespace {
+
+void MatMul(const ops::ConstMatrix& a, const ops::ConstMatrix& b,
+            const ops::Matrix& c, bool add) {
+  for (int64_t i = 0; i < c.rows; ++i) {
+    for (int64_t j = 0; j < c.cols; ++j) {
+      const float* x = a.row(i);
+      const float* y = b.data + j * b.col_stride;
+      float sum = add ? c.row(i)[j] : 0.0f;
+      for (int64_t k = 0; k < a.cols; ++k) {
+        sum = std::fma(x[k * a.col_stride], y[k * b.row_stride], sum);
+      }
+      c.row(i)[j] = sum;
+    }
+  }
+}
+
+float Dot(const float* a, const float* b, int64_t n) {
+  float partial[kPartialSums] = {};
+  for (int64_t i = 0; i < n; ++i) {
+    float& sum = partial[i % kPartialSums];
+    sum = std::fma(a[i], b[i], sum);
+  }
+  return AddPartialSums(partial);
+}
+
+void Axpy(float a, const float* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = std::fma(a, x[i], y[i]);
+}
+
+void Scale(float a, float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] *= a;
+}
+
+float ExpOf(float x) {
+  if (x != x) return x;
+  if (x < kExpZeroBelow) return 0.0f;
+  if (x > kExpClamp) x = kExpClamp;
+  const float n = std::nearbyint(x * kLog2E);
+  float r = std::fma(-n, kLog2High, x);
+  r = std::fma(-n, kLog2Low, r);
+  float p = 0.0f;
+  for (const float coefficient : kExpCoefficients) {
+    p = std::fma(p, r, coefficient);
+  }
+  const int whole = static_cast<int>(n);
+  const int half = whole >> 1;
+  return p * std::ldexp(1.0f, half) * std::ldexp(1.0f, whole - half);
+}
+
+void Exp(const float* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = ExpOf(x[i]);
+}
+
+float Softmax(float* x, int64_t n) {
+  float max = -INFINITY;
+  bool nan = false;
+  for (int64_t i = 0; i < n; ++i) {
+    max = max < x[i] ? x[i] : max;
+    nan = nan || x[i] != x[i];
+  }
+  if (max == -INFINITY) {
+    for (int64_t i = 0; i < n; ++i) x[i] = nan ? NAN : 0.0f;
+    return nan ? NAN : -INFINITY;
+  }
+  float partial[kPartialSums] = {};
+  for (int64_t i = 0; i < n; ++i) {
+    x[i] = ExpOf(x[i] - max);
+    partial[i % kPartialSums] += x[i];
+  }
+  const float sum = AddPartialSums(partial);
+  for (int64_t i = 0; i < n; ++i) x[i] /= sum;
+  return LogOfSum(max, sum);
+}
+
+}  // namespace
+
+const OpsTable kPlainOpsTable = {
+    /*same_bits=*/true, &MatMul, &Dot, &Axpy, &Scale, &Exp,
+    &Softmax,
+};
+
+}  // namespace heed::internal

@@ -1,0 +1,75 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The table behind heed/ops.h: the primitives that are compiled once per
+// target. Contracts stand there.
+#ifndef HEED_LIB_KERNELS_OPS_TABLE_H_
+#define HEED_LIB_KERNELS_OPS_TABLE_H_
+
+#include <cmath>
+#include <cstdint>
+
+#include "heed/export.h"
+#include "heed/ops.h"
+#include "lib/kernels/targets.h"
+
+namespace heed::internal {
+
+struct OpsTable {
+  bool same_bits;  // has FMA
+  // c = a b, or c += a b.
+  void (*matmul)(const ops::ConstMatrix& a, const ops::ConstMatrix& b,
+                 const ops::Matrix& c, bool add);
+  float (*dot)(const float* a, const float* b, int64_t n);
+  void (*axpy)(float a, const float* x, float* y, int64_t n);
+  void (*scale)(float a, float* x, int64_t n);
+  void (*exp)(const float* x, float* y, int64_t n);
+  float (*softmax)(float* x, int64_t n);
+};
+
+// The table of a target, or null where it is not compiled.
+const OpsTable* OpsTableOf(Target target);
+
+// The same by name, for tests, which must reach every table; null also where
+// the CPU does not offer it.
+HEED_API const OpsTable* FindOpsTable(const char* target);
+
+// The parts of OpsTableOf: those compiled by Highway, and the plain one.
+const OpsTable* HighwayOpsTable(Target target);
+extern const OpsTable kPlainOpsTable;
+
+// Partial sums of a reduction: a constant of the result, so that the number of
+// lanes leaves no trace.
+inline constexpr int kPartialSums = 16;
+
+// Adds them as a tree.
+inline float AddPartialSums(const float* partial) {
+  float sum[kPartialSums];
+  for (int i = 0; i < kPartialSums; ++i) sum[i] = partial[i];
+  for (int half = kPartialSums / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) sum[i] += sum[i + half];
+  }
+  return sum[0];
+}
+
+// exp as every table computes it: x = n log 2 + r, 2^n times a polynomial in r.
+// log 2 is in two parts; 2^n in two factors, as it may be 2^128. Measured over
+// the whole range: 0.88 units in the last place.
+inline constexpr float kExpZeroBelow = -87.3365479f;
+inline constexpr float kExpClamp = 89.0f;  // already infinite
+inline constexpr float kLog2E = 0x1.715476p+0f;
+inline constexpr float kLog2High = 0x1.62e4p-1f;
+inline constexpr float kLog2Low = 0x1.7f7d1cp-20f;
+inline constexpr float kExpCoefficients[] = {0x1.6a2434p-10f,
+                                             0x1.1239e2p-7f,
+                                             0x1.5558f2p-5f,
+                                             0x1.555492p-3f,
+                                             0x1.fffffcp-2f,
+                                             1.0f,
+                                             1.0f};
+
+inline float LogOfSum(float max, float sum) { return max + std::log(sum); }
+
+}  // namespace heed::internal
+
+#endif  // HEED_LIB_KERNELS_OPS_TABLE_H_

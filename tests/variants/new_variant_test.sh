@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+
+# A new file is all that a new variant takes: makes one with
+# tools/new_variant.sh in a copy of this build, builds, and looks for it in the
+# tests, the benchmarks and the tool. Nothing of the library may be rebuilt.
+#
+# usage: new_variant_test.sh SOURCE_DIR BUILD_DIR CMAKE
+set -euo pipefail
+
+source_dir=$1
+build_dir=$2
+cmake=$3
+name=skeleton_under_test
+
+fail() {
+  echo "FAILED: $1" >&2
+  exit 1
+}
+
+if [[ ! -f $build_dir/build.ninja ]]; then
+  echo "skipped: only a Ninja build says what it would rebuild"
+  exit 77
+fi
+ninja=$(sed -n 's/^CMAKE_MAKE_PROGRAM:[^=]*=//p' "$build_dir/CMakeCache.txt")
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/variants"
+
+# ---- The generator ----------------------------------------------------------
+
+new_variant() { bash "$source_dir/tools/new_variant.sh" "$@"; }
+
+new_variant "$name" "$scratch/variants" >"$scratch/log" ||
+  fail "new_variant.sh did not write a skeleton"
+for bad in "" Upper 9lives two-words a.b ../up "sp ace" while exact; do
+  if new_variant "$bad" "$scratch/variants" >"$scratch/log" 2>&1; then
+    fail "new_variant.sh took the name '$bad'"
+  fi
+  [[ -s $scratch/log ]] || fail "new_variant.sh refused '$bad' without a word"
+done
+if new_variant "$name" "$scratch/variants" >/dev/null 2>&1; then
+  fail "new_variant.sh overwrote a variant"
+fi
+if new_variant other "$scratch/nowhere" >/dev/null 2>&1; then
+  fail "new_variant.sh wrote into a folder that does not exist"
+fi
+[[ $(ls "$scratch/variants") == "$name.cc" ]] ||
+  fail "new_variant.sh left other files"
+
+# ---- A copy of this build, with the folder named ----------------------------
+
+# File times are kept, so what was built stays built.
+cp -a "$build_dir" "$scratch/build"
+sed -i "s|$build_dir|$scratch/build|g" "$scratch/build/CMakeCache.txt"
+
+# Whatever was stale before counts for nothing.
+"$cmake" "$scratch/build" >"$scratch/log" 2>&1 &&
+  "$ninja" -C "$scratch/build" heed >>"$scratch/log" 2>&1 ||
+  { cat "$scratch/log"; fail "the copy does not build"; }
+
+configure() {
+  "$cmake" -S "$source_dir" -B "$scratch/build" \
+    -DHEED_VARIANTS_DIR="$scratch/variants" >"$scratch/log" 2>&1
+}
+configure || { cat "$scratch/log"; fail "cmake refused the folder"; }
+
+targets=()
+for target in variant_conformance_test variant_result_test heed_bench heed_tool; do
+  if grep -q "^build $target: phony" "$scratch/build/build.ninja"; then
+    targets+=("$target")
+  fi
+done
+"$ninja" -C "$scratch/build" "${targets[@]}" >"$scratch/log" 2>&1 ||
+  { cat "$scratch/log"; fail "the new variant does not build"; }
+grep -q "$name.cc.o" "$scratch/log" || fail "the new variant was not compiled"
+if grep -E "lib/CMakeFiles/heed(_tbb)?\.dir/.*\.o" "$scratch/log"; then
+  fail "the library was rebuilt for a new variant"
+fi
+
+# ---- Seen everywhere --------------------------------------------------------
+
+binary() { find "$scratch/build" -type f -perm -u+x -name "$1" | head -n 1; }
+
+for test in variant_conformance_test variant_result_test; do
+  "$(binary $test)" --gtest_list_tests | grep "$name" >/dev/null ||
+    fail "$test does not list the new variant"
+  "$(binary $test)" --gtest_brief=1 --gtest_filter="*/$name" ||
+    fail "the skeleton does not pass $test"
+done
+if bench=$(binary heed_bench) && [[ -n $bench ]]; then
+  "$bench" --benchmark_list_tests | grep "$name" >/dev/null ||
+    fail "heed_bench does not list the new variant"
+fi
+if tool=$(binary heed) && [[ -n $tool ]]; then
+  "$tool" variants | grep "$name" >/dev/null ||
+    fail "heed variants does not list the new variant"
+fi
+
+# ---- What CMake refuses -----------------------------------------------------
+
+refuses() {
+  if configure; then fail "cmake took $1"; fi
+  tr -s ' \n' ' ' <"$scratch/log" | grep -F "$2" >/dev/null ||
+    { cat "$scratch/log"; fail "cmake refused $1 without saying why"; }
+}
+cp "$scratch/variants/$name.cc" "$scratch/variants/exact.cc"
+refuses "a file without its function" "must define the function"
+sed -i "s/Variant $name()/Variant exact()/" "$scratch/variants/exact.cc"
+refuses "two variants of one name" "already a variant of this name"
+mv "$scratch/variants/exact.cc" "$scratch/variants/Bad-Name.cc"
+refuses "a bad name" "a variant's file is named as the variant"
+rm "$scratch/variants/Bad-Name.cc"
+
+# Taking the file away takes the variant away.
+rm "$scratch/variants/$name.cc"
+"$ninja" -C "$scratch/build" variant_conformance_test >"$scratch/log" 2>&1 ||
+  { cat "$scratch/log"; fail "the build does not survive the file's removal"; }
+if "$(binary variant_conformance_test)" --gtest_list_tests | grep "$name"; then
+  fail "a removed variant is still listed"
+fi
+echo "ok"

@@ -1,0 +1,183 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// How every variant must behave towards its caller. Nothing here knows any
+// variant by name.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/support/compare.h"
+#include "tests/support/run.h"
+#include "tests/variants/variant_run.h"
+
+namespace heed::test {
+namespace {
+
+class VariantConformance : public ::testing::TestWithParam<NamedVariant> {
+ protected:
+  const Variant& variant() const { return GetParam().variant; }
+  Setting Defaults() const { return SettingsOf(variant()).front(); }
+};
+
+bool IsName(const std::string& text) {
+  const auto lower = [](char c) { return c >= 'a' && c <= 'z'; };
+  for (const char c : text) {
+    if (!lower(c) && c != '_' && !(c >= '0' && c <= '9')) return false;
+  }
+  return !text.empty() && lower(text[0]);
+}
+
+TEST(VariantList, IsSortedAndEndsWithNull) {
+  for (int i = 1; i < NumVariants(); ++i) {
+    EXPECT_LT(std::strcmp(GetVariant(i - 1).name, GetVariant(i).name), 0);
+  }
+  EXPECT_EQ(GetVariant(NumVariants()).name, nullptr);
+  EXPECT_EQ(GetVariant(-1).name, nullptr);
+}
+
+TEST_P(VariantConformance, DescribesItself) {
+  EXPECT_TRUE(IsName(GetParam().name));
+  EXPECT_STRNE(variant().summary, "");
+  EXPECT_STRNE(variant().paper, "");
+  EXPECT_NE(variant().run, nullptr);
+  EXPECT_NE(variant().cost, nullptr);
+  EXPECT_EQ(variant().reference != nullptr,
+            variant().semantics == Semantics::kOwnReference);
+}
+
+TEST_P(VariantConformance, HasSoundKnobs) {
+  ASSERT_GE(variant().num_knobs, 0);
+  ASSERT_LE(variant().num_knobs, kMaxKnobs);
+  std::set<std::string> names;
+  for (int i = 0; i < variant().num_knobs; ++i) {
+    const Knob& knob = variant().knobs[i];
+    SCOPED_TRACE(knob.name);
+    EXPECT_TRUE(IsName(knob.name));
+    EXPECT_TRUE(names.insert(knob.name).second) << "twice";
+    EXPECT_STRNE(knob.summary, "");
+    EXPECT_TRUE(std::isfinite(knob.min) && std::isfinite(knob.max));
+    const auto sound = [&](double value) {
+      return value >= knob.min && value <= knob.max &&
+             (!knob.integer || value == std::floor(value));
+    };
+    EXPECT_TRUE(sound(knob.min) && sound(knob.max));
+    EXPECT_TRUE(sound(knob.default_value));
+    EXPECT_TRUE(!knob.has_exact || sound(knob.exact_value));
+  }
+}
+
+TEST_P(VariantConformance, EstimatesCost) {
+  for (const char* text :
+       {"b1_h4_kv2_d16_q512_causal", "b2_h2_d64_dv32_q1_k1000",
+        "b1_h1_d1_q1_k1", "b1_h2_d16_q300_causal_wl10_sink2"}) {
+    const eval::Problem problem = ProblemOf(text);
+    for (const Setting& setting : SettingsOf(variant())) {
+      SCOPED_TRACE(std::string(text) + " with knobs at " + setting.name);
+      const Cost cost =
+          variant().cost(problem.shape, problem.params, setting.knobs);
+      EXPECT_TRUE(std::isfinite(cost.flops));
+      EXPECT_TRUE(std::isfinite(cost.bytes));
+      EXPECT_GT(cost.flops, 0);
+      EXPECT_GT(cost.bytes, 0);
+    }
+  }
+}
+
+void ExpectRefused(const Variant& variant, const VariantArgs& args,
+                   const eval::Tensors& tensors, const char* argument) {
+  const Status status = RunGuarded(variant, args);
+  EXPECT_FALSE(status.ok());
+  EXPECT_STREQ(status.argument(), argument) << ToString(status);
+  EXPECT_STRNE(status.message(), "");
+  EXPECT_TRUE(Untouched(tensors.out));
+  EXPECT_TRUE(Untouched(tensors.lse));
+}
+
+TEST_P(VariantConformance, RefusesBadInput) {
+  const eval::Tensors tensors =
+      eval::MakeTensors(ProblemOf("b1_h4_kv2_d8_q6_k9"), {});
+  const struct {
+    const char* what;
+    const char* argument;
+    std::function<void(VariantArgs*)> spoil;
+  } cases[] = {
+      {"no query", "query", [](auto* a) { a->args.query.data = nullptr; }},
+      {"no out", "out", [](auto* a) { a->args.out.data = nullptr; }},
+      {"negative extent", "seqlen_k",
+       [](auto* a) { a->args.key.extent[1] = -1; }},
+      {"head_dim", "key", [](auto* a) { a->args.key.extent[3] = 7; }},
+      {"dtype", "dtype", [](auto* a) { a->args.query.dtype = DType::kBF16; }},
+      {"out on query", "out",
+       [](auto* a) {
+         a->args.out.data = const_cast<void*>(a->args.query.data);
+       }},
+      {"scale", "softmax_scale",
+       [](auto* a) { a->params.softmax_scale = NAN; }},
+      {"softcap", "softcap", [](auto* a) { a->params.softcap = -1; }},
+      {"window", "window_left", [](auto* a) { a->params.window_left = -2; }},
+      {"sink", "sink_size", [](auto* a) { a->params.sink_size = -1; }},
+  };
+  for (const auto& bad : cases) {
+    SCOPED_TRACE(bad.what);
+    VariantArgs args = ArgsOf(tensors, Defaults());
+    bad.spoil(&args);
+    ExpectRefused(variant(), args, tensors, bad.argument);
+  }
+}
+
+TEST_P(VariantConformance, RefusesBadKnobs) {
+  const eval::Tensors tensors =
+      eval::MakeTensors(ProblemOf("b1_h2_d8_q6_k9"), {});
+  for (int i = 0; i < variant().num_knobs; ++i) {
+    const Knob& knob = variant().knobs[i];
+    std::vector<double> bad = {
+        std::nextafter(knob.min, -INFINITY), std::nextafter(knob.max, INFINITY),
+        static_cast<double>(NAN), static_cast<double>(INFINITY)};
+    if (knob.integer && knob.max > knob.min) bad.push_back(knob.min + 0.5);
+    for (const double value : bad) {
+      SCOPED_TRACE(std::string(knob.name) + "=" + std::to_string(value));
+      VariantArgs args = ArgsOf(tensors, Defaults());
+      args.knobs[i] = value;
+      ExpectRefused(variant(), args, tensors, knob.name);
+    }
+  }
+}
+
+TEST_P(VariantConformance, SurvivesLackOfMemory) {
+  const eval::Tensors tensors =
+      eval::MakeTensors(ProblemOf("b1_h4_kv2_d8_q20_k30_causal"), {});
+  for (int fail_from = 0;; ++fail_from) {
+    GuardedScratch scratch(fail_from);
+    VariantArgs args = ArgsOf(tensors, Defaults());
+    args.scratch = scratch.get();
+    const Status status = RunVariant(variant(), args);
+    if (scratch.allocations() <= fail_from) {
+      EXPECT_TRUE(status.ok()) << ToString(status);
+      break;
+    }
+    EXPECT_EQ(status.code(), StatusCode::kOutOfMemory);
+    EXPECT_TRUE(Untouched(tensors.out));
+    EXPECT_TRUE(Untouched(tensors.lse));
+  }
+}
+
+TEST_P(VariantConformance, LeavesInputsAlone) {
+  const eval::Problem problem = ProblemOf("b2_h2_d9_q40_causal");
+  const eval::Tensors tensors = eval::MakeTensors(problem, {});
+  const eval::Tensors copy = eval::MakeTensors(problem, {});
+  ASSERT_TRUE(RunGuarded(variant(), ArgsOf(tensors, Defaults())).ok());
+  EXPECT_TRUE(SameBits(tensors.query, copy.query));
+  EXPECT_TRUE(SameBits(tensors.key, copy.key));
+  EXPECT_TRUE(SameBits(tensors.value, copy.value));
+}
+
+HEED_ON_EVERY_VARIANT(VariantConformance);
+
+}  // namespace
+}  // namespace heed::test
