@@ -26,6 +26,10 @@ class BlockFeeder {
     block_.key = key_;
     block_.value = value_;
     block_.position = position_;
+    if (run.args.key_intervals.query_block_size == 0) {
+      block_.next_key = kBlockKeys * key_stride_;
+      block_.next_value = kBlockKeys * value_stride_;
+    }
   }
 
   int num_keys() const { return block_.num_keys; }

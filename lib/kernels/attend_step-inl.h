@@ -105,6 +105,27 @@ HWY_NOINLINE void ModifyScores(const GroupStep& s, float* HWY_RESTRICT max) {
   }
 }
 
+// Brings the rows into the second-level cache that will stand in the places of
+// [first, last) in the next block: not into the first, which the block at hand
+// fills. Spread over the first lane group's micro-kernels, so that neither the
+// fill buffers nor the load ports are ever full of it.
+HWY_INLINE void FetchAhead(const GroupStep& s, size_t first, size_t last) {
+  constexpr uintptr_t kLine = 64;
+  const auto fetch = [](const float* row, int64_t ahead, int dim) {
+    // As an integer: the address may lie past the end, and is never read.
+    const uintptr_t at = reinterpret_cast<uintptr_t>(row) +
+                         static_cast<uintptr_t>(ahead) * sizeof(float);
+    const uintptr_t bytes = static_cast<uintptr_t>(dim) * sizeof(float);
+    for (uintptr_t line = 0; line < bytes; line += kLine) {
+      __builtin_prefetch(reinterpret_cast<const void*>(at + line), 0, 2);
+    }
+  };
+  for (size_t key = first; key < last; ++key) {
+    fetch(s.block->key[key], s.block->next_key, s.tile->head_dim);
+    fetch(s.block->value[key], s.block->next_value, s.tile->head_dim_v);
+  }
+}
+
 template <int NV, bool kMax>
 HWY_INLINE void AllScores(const GroupStep& s, float* HWY_RESTRICT max) {
   const hn::ScalableTag<float> d;
@@ -113,9 +134,11 @@ HWY_INLINE void AllScores(const GroupStep& s, float* HWY_RESTRICT max) {
   const float* HWY_RESTRICT query = s.tile->query + s.row * dim;
   const float* const* key = s.block->key;
   float* HWY_RESTRICT score = s.tile->score;
+  const bool fetch = s.row == 0 && s.block->next_key != 0;
   size_t k = s.first;
   for (; k + kMaxRows <= s.last; k += kMaxRows) {
     Scores<kMaxRows, NV, kMax>(key + k, query, dim, score + k * L, max);
+    if (fetch) FetchAhead(s, k, k + kMaxRows);
   }
   for (; k + 4 <= s.last; k += 4) {
     Scores<4, NV, kMax>(key + k, query, dim, score + k * L, max);

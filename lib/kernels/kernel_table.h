@@ -68,9 +68,11 @@ struct KeyBlock {
   const float* const* key = nullptr;
   const float* const* value = nullptr;
   const int32_t* position = nullptr;
-  // Row pointers of the keys that will come next, for prefetching; or null.
-  const float* const* next_key = nullptr;
-  const float* const* next_value = nullptr;
+  // Floats from a row to the row of the next block that takes its place, where
+  // rows are evenly spaced; 0 elsewhere. Only to fetch ahead, so it may lead
+  // past the end.
+  int64_t next_key = 0;
+  int64_t next_value = 0;
   // Per lane group, the keys of the block that any of its rows may see:
   // [first, last). Equal where there is none.
   uint8_t first[kMaxLaneGroups] = {};

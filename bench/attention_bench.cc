@@ -1,0 +1,162 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Exact attention: attention/<problem>[/<layout>][/<fill>]/<target>/t<threads>.
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bench/bench.h"
+#include "heed/attention.h"
+#include "heed/target.h"
+#include "lib/oracle/oracle.h"
+
+namespace heed::bench {
+namespace {
+
+struct Case {
+  const char* problem;
+  eval::Layout layout = eval::Layout::kBhsd;
+  eval::Fill fill = eval::Fill::kNormal;
+  bool threads = false;    // also on all processors
+  bool bandwidth = false;  // bound by memory rather than by FMAs
+};
+
+constexpr Case kCases[] = {
+    {"b1_h1_d64_q4096_f32"},
+    {"b1_h1_d128_q4096_f32"},
+    {"b1_h1_d80_q4096_f32"},
+    {"b1_h1_d96_q4096_f32"},
+    {"b1_h1_d256_q4096_f32"},
+    {"b1_h1_d64_q1536_f32"},
+    {"b1_h1_d128_q1536_f32"},
+    {"b1_h1_d64_q4096_f32_causal", eval::Layout::kBhsd, eval::Fill::kNormal,
+     true},
+    {"b1_h1_d128_q4096_f32_causal"},
+    {"b1_h1_d64_q4096_f32", eval::Layout::kBhsd, eval::Fill::kSpread},
+    {"b1_h1_d64_q4096_f32_causal", eval::Layout::kBhsd, eval::Fill::kSpread},
+    {"b1_h8_d64_q128_f32"},
+    {"b1_h8_d64_q2048_f32", eval::Layout::kBhsd, eval::Fill::kNormal, true},
+    {"b1_h4_kv1_d64_q1024_f32"},
+    {"b1_h4_d64_q1024_f32"},
+    {"b1_h32_d64_q512_f32"},
+    {"b1_h32_d64_q512_f32", eval::Layout::kBshd},
+    {"b1_h32_kv8_d128_q1_k16384_f32_causal", eval::Layout::kBhsd,
+     eval::Fill::kNormal, true, true},
+};
+
+std::string Name(const Case& c, const char* target, int threads) {
+  std::string name = std::string("attention/") + c.problem;
+  if (c.layout == eval::Layout::kBshd) name += "/bshd";
+  if (c.fill == eval::Fill::kSpread) name += "/spread";
+  return name + "/" + target + "/t" + std::to_string(threads);
+}
+
+// Whether a few rows of a result are what they must be: equal to the page that
+// defines the bits, or near it for a table without FMA.
+bool RowsHold(const eval::Problem& problem, const AttentionArgs& args,
+              bool same_bits) {
+  const AttentionShape& s = problem.shape;
+  std::vector<float> row(static_cast<size_t>(s.num_heads * s.head_dim_v));
+  for (const int64_t at : {int64_t{0}, s.seqlen_q / 2, s.seqlen_q - 1}) {
+    const auto move = [&](auto view) {
+      using Byte = std::conditional_t<
+          std::is_const_v<std::remove_pointer_t<decltype(view.data)>>,
+          const char, char>;
+      view.data = static_cast<Byte*>(view.data) + at * view.stride[1];
+      view.extent[0] = 1;
+      view.extent[1] = 1;
+      return view;
+    };
+    AttentionParams params = problem.params;
+    if (params.causal_offset == kBottomRight) {
+      params.causal_offset = s.seqlen_k - s.seqlen_q;
+    }
+    params.causal_offset += at;
+    AttentionArgs one = args;
+    one.query = move(args.query);
+    one.key.extent[0] = one.value.extent[0] = 1;
+    one.out = Bshd(row.data(), 1, 1, s.num_heads, s.head_dim_v);
+    one.lse = TensorView();
+    oracle::AttentionBits(params, one);
+    const TensorView out = move(args.out);
+    for (int64_t h = 0; h < s.num_heads; ++h) {
+      const float* got = reinterpret_cast<const float*>(
+          static_cast<const char*>(out.data) + h * out.stride[2]);
+      for (int64_t c = 0; c < s.head_dim_v; ++c) {
+        const float want = row[static_cast<size_t>(h * s.head_dim_v + c)];
+        const float error = got[c] - want;
+        if (same_bits ? got[c] != want : !(error * error < 1e-8f)) return false;
+      }
+    }
+  }
+  return true;
+}
+
+struct FreeMemory {
+  void operator()(void* data) const { std::free(data); }
+};
+
+void Run(benchmark::State& state, const Case& c, const TargetInfo& target,
+         int threads) {
+  eval::Problem problem;
+  const std::string error = eval::ParseProblem(c.problem, &problem);
+  if (!error.empty()) return state.SkipWithError(error.c_str());
+  eval::WorkloadOptions workload;
+  workload.fill = c.fill;
+  workload.layout = c.layout;
+  const eval::Tensors tensors = eval::MakeTensors(problem, workload);
+  AttentionArgs args = tensors.Args();
+  args.lse = TensorView();
+
+  PlanOptions options;
+  options.target = target.name;
+  Plan plan;
+  const Status made = MakePlan(problem.params, problem.shape, options, &plan);
+  if (!made.ok()) return state.SkipWithError(made.message());
+  const Workers workers(threads);
+  const Executor executor = workers.executor();
+  Workspace workspace;
+  workspace.bytes = WorkspaceBytes(plan, executor.max_workers);
+  const std::unique_ptr<void, FreeMemory> memory(std::aligned_alloc(
+      kWorkspaceAlignment, (workspace.bytes + kWorkspaceAlignment - 1) /
+                               kWorkspaceAlignment * kWorkspaceAlignment));
+  workspace.data = memory.get();
+
+  if (!heed::Run(plan, args, workspace, executor).ok() ||
+      !RowsHold(problem, args, target.same_bits)) {
+    return state.SkipWithError("the result is wrong");
+  }
+  Measure(state, target.name, threads, UsefulFlops(problem),
+          CompulsoryBytes(problem), c.bandwidth,
+          [&] { return heed::Run(plan, args, workspace, executor).ok(); });
+  state.counters["workspace_KiB"] =
+      static_cast<double>(plan.tile_bytes + 2 * plan.slot_bytes) / 1024;
+}
+
+}  // namespace
+
+void RegisterAttention() {
+  for (int i = 0; i < NumTargets(); ++i) {
+    const TargetInfo target = GetTarget(i);
+    // The plain table serves old machines; these sizes would take it minutes.
+    if (!target.usable || std::strcmp(target.name, "plain") == 0) continue;
+    for (const Case& c : kCases) {
+      for (const int threads : {1, MaxThreads()}) {
+        if (threads > 1 && !c.threads) continue;
+        benchmark::RegisterBenchmark(
+            Name(c, target.name, threads).c_str(),
+            [&c, target, threads](benchmark::State& state) {
+              Run(state, c, target, threads);
+            })
+            ->UseRealTime()
+            ->Unit(benchmark::kMicrosecond);
+        if (threads == MaxThreads()) break;
+      }
+    }
+  }
+}
+
+}  // namespace heed::bench

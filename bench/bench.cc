@@ -1,0 +1,84 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What the benchmarks share, and main.
+#include "bench/bench.h"
+
+#include <algorithm>
+#include <map>
+#include <thread>
+
+#include "lib/eval/selection.h"
+
+#ifdef HEED_BENCH_TBB
+#include "heed/tbb.h"
+#endif
+
+namespace heed::bench {
+
+#ifdef HEED_BENCH_TBB
+struct Workers::Pool {
+  explicit Pool(int threads) : tbb(threads) {}
+  TbbExecutor tbb;
+};
+#else
+struct Workers::Pool {
+  explicit Pool(int /*threads*/) {}
+};
+#endif
+
+Workers::Workers(int threads)
+    : pool_(threads > 1 ? std::make_unique<Pool>(threads) : nullptr) {}
+
+Workers::~Workers() = default;
+
+Executor Workers::executor() const {
+#ifdef HEED_BENCH_TBB
+  if (pool_ != nullptr) return pool_->tbb;
+#endif
+  return SerialExecutor();
+}
+
+int MaxThreads() {
+#ifdef HEED_BENCH_TBB
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+#else
+  return 1;
+#endif
+}
+
+double UsefulFlops(const eval::Problem& problem) {
+  return 2.0 *
+         static_cast<double>(problem.shape.head_dim +
+                             problem.shape.head_dim_v) *
+         eval::VisiblePairs(problem.params, problem.shape);
+}
+
+double CompulsoryBytes(const eval::Problem& problem) {
+  const AttentionShape& s = problem.shape;
+  const double rows = static_cast<double>(s.seqlen_q * s.num_heads);
+  const double keys = static_cast<double>(s.seqlen_k * s.num_kv_heads);
+  return static_cast<double>(s.batch) *
+         static_cast<double>(s.head_dim + s.head_dim_v) * (rows + keys) *
+         sizeof(float);
+}
+
+double ReadBandwidth(const std::string& target) {
+  static std::map<std::string, double> measured;
+  double& bandwidth = measured[target];
+  if (bandwidth == 0) bandwidth = MeasureReadBandwidth(target);
+  return bandwidth;
+}
+
+}  // namespace heed::bench
+
+int main(int argc, char** argv) {
+  heed::bench::RegisterAttention();
+  heed::bench::RegisterPlan();
+  heed::bench::RegisterVariants();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}

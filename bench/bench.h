@@ -1,0 +1,59 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What the benchmarks share. Each measures a fixed amount of work once an
+// iteration and reports the best iteration beside the mean: machines are
+// shared, and the best is what the code can do.
+#ifndef HEED_BENCH_BENCH_H_
+#define HEED_BENCH_BENCH_H_
+
+#include <benchmark/benchmark.h>
+
+#include <memory>
+#include <string>
+
+#include "heed/executor.h"
+#include "lib/eval/problem.h"
+#include "lib/eval/workload.h"
+
+namespace heed::bench {
+
+// Workers of one benchmark: oneTBB where it is built, else only the caller.
+class Workers {
+ public:
+  explicit Workers(int threads);
+  ~Workers();
+  Executor executor() const;
+
+ private:
+  struct Pool;
+  std::unique_ptr<Pool> pool_;
+};
+
+// Thread counts worth measuring: 1 and, where there are more, all processors.
+int MaxThreads();
+
+// Useful floating-point operations: 2 * (head_dim + head_dim_v) a visible pair.
+double UsefulFlops(const eval::Problem& problem);
+
+// Bytes of query, key, value and out, once each.
+double CompulsoryBytes(const eval::Problem& problem);
+
+// Times `run` (which returns false on failure) until the state has enough and
+// sets the counters: GFLOPs, peak_fraction (of the FMA peak of `target` times
+// `threads`, measured between the iterations), GBps and, where `bandwidth`
+// asks, bandwidth_fraction.
+template <class Function>
+void Measure(benchmark::State& state, const std::string& target, int threads,
+             double flops, double bytes, bool bandwidth, const Function& run);
+
+// Registration of each file's benchmarks; called by main.
+void RegisterAttention();
+void RegisterPlan();
+void RegisterVariants();
+
+}  // namespace heed::bench
+
+#include "bench/measure-inl.h"
+
+#endif  // HEED_BENCH_BENCH_H_

@@ -1,0 +1,95 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Every variant of the build at its defaults:
+// variant/<name>/<problem>/<target>/t<threads>. Whether a result holds what the
+// variant promises is judged before it is timed.
+#include <string>
+
+#include "bench/bench.h"
+#include "heed/target.h"
+#include "heed/variant.h"
+#include "lib/eval/gate.h"
+#include "lib/eval/scratch_pool.h"
+#include "lib/eval/selection.h"
+#include "lib/eval/truth.h"
+
+namespace heed::bench {
+namespace {
+
+constexpr const char* kProblems[] = {
+    "b1_h4_d64_q1024_f32_causal",
+    "b1_h4_d64_q4096_f32_causal",
+};
+
+// Runs a variant once and judges the result. Returns what is wrong with it, or
+// nothing.
+std::string Judge(const NamedVariant& named, const eval::Problem& problem,
+                  VariantArgs args) {
+  eval::Selection selection(problem.params, problem.shape);
+  const bool selects = named.variant.semantics == Semantics::kExactOnSelection;
+  if (selects) args.selection = selection.Recorder();
+  const Status status = named.variant.run(args);
+  if (!status.ok()) return ToString(status);
+  if (selects) {
+    const std::string error = selection.Finish();
+    if (!error.empty()) return error;
+  }
+  if (named.variant.semantics == Semantics::kOwnReference) {
+    const eval::GateResult gate =
+        eval::CheckAgainstReference(named.variant, args);
+    return gate.passed ? "" : gate.reason;
+  }
+  constexpr int64_t kRows = 32;
+  const eval::Truth truth = eval::ComputeTruth(
+      problem.params, args.args, eval::PickRows(problem.shape.seqlen_q, kRows),
+      selects ? &selection : nullptr, /*yardstick=*/true, SerialExecutor());
+  const eval::GateResult gate = eval::CheckAgainstTruth(truth, args.args.out);
+  return gate.passed ? "" : gate.reason;
+}
+
+void Run(benchmark::State& state, const NamedVariant& named,
+         const char* problem_text) {
+  eval::Problem problem;
+  const std::string error = eval::ParseProblem(problem_text, &problem);
+  if (!error.empty()) return state.SkipWithError(error.c_str());
+  const eval::Tensors tensors = eval::MakeTensors(problem, {});
+  VariantArgs args;
+  args.params = problem.params;
+  args.args = tensors.Args();
+  for (int k = 0; k < named.variant.num_knobs; ++k) {
+    args.knobs[k] = named.variant.knobs[k].default_value;
+  }
+  eval::ScratchPool scratch;
+  args.scratch = scratch.Begin();
+  const std::string reason = Judge(named, problem, args);
+  if (!reason.empty()) return state.SkipWithError(reason.c_str());
+  const double flops =
+      named.variant.cost(problem.shape, problem.params, args.knobs).flops;
+  Measure(state, DefaultTarget(), 1, flops, 0, false, [&] {
+    args.scratch = scratch.Begin();
+    return named.variant.run(args).ok();
+  });
+  state.counters["workspace_KiB"] =
+      static_cast<double>(scratch.HighWater()) / 1024;
+}
+
+}  // namespace
+
+void RegisterVariants() {
+  for (int i = 0; i < NumVariants(); ++i) {
+    const NamedVariant named = GetVariant(i);
+    for (const char* problem : kProblems) {
+      benchmark::RegisterBenchmark((std::string("variant/") + named.name + "/" +
+                                    problem + "/" + DefaultTarget() + "/t1")
+                                       .c_str(),
+                                   [named, problem](benchmark::State& state) {
+                                     Run(state, named, problem);
+                                   })
+          ->UseRealTime()
+          ->Unit(benchmark::kMicrosecond);
+    }
+  }
+}
+
+}  // namespace heed::bench
