@@ -1,0 +1,22 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The subcommands. Each returns the exit status: 0, or 1 where a variant's
+// result failed its check. They throw InputError for bad input.
+#ifndef HEED_TOOLS_HEED_COMMANDS_H_
+#define HEED_TOOLS_HEED_COMMANDS_H_
+
+#include <string>
+
+#include "tools/heed/options.h"
+
+namespace heed::tool {
+
+int RunInfo(const Options& options);
+int RunVariants(const Options& options);
+// `command` is the command line, for the record.
+int RunCompareCommand(const Options& options, const std::string& command);
+
+}  // namespace heed::tool
+
+#endif  // HEED_TOOLS_HEED_COMMANDS_H_

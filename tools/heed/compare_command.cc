@@ -1,0 +1,150 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// heed compare: reads the input, runs the comparison, writes the results.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "heed/target.h"
+#include "lib/eval/compare.h"
+#include "lib/eval/input_error.h"
+#include "lib/eval/knob_sweep.h"
+#include "lib/eval/tensor_source.h"
+#include "tools/heed/commands.h"
+#include "tools/heed/output_file.h"
+#include "tools/heed/progress_line.h"
+#include "tools/heed/results.h"
+#include "tools/heed/sample.h"
+#include "tools/heed/threads.h"
+
+namespace heed::tool {
+namespace {
+
+eval::TensorSource ReadSource(const Options& options) {
+  const eval::Layout layout =
+      options.layout == "bhsd" ? eval::Layout::kBhsd : eval::Layout::kBshd;
+  if (!options.problem.empty()) {
+    eval::WorkloadOptions workload;
+    workload.layout = layout;
+    workload.seed = options.seed;
+    return eval::MakeSynthetic(options.problem, workload);
+  }
+  eval::CaptureOptions capture;
+  capture.layout = layout;
+  capture.layers = options.layers;
+  capture.tokens = options.tokens;
+  capture.causal = options.causal;
+  return eval::LoadCapture(
+      options.input.empty() ? FindSample() : options.input, capture);
+}
+
+std::vector<eval::Setting> ReadSettings(const Options& options) {
+  const std::vector<NamedVariant> variants = eval::AllVariants();
+  if (options.variants.empty()) return eval::DefaultSweep(variants);
+  std::vector<eval::Setting> settings;
+  for (const std::string& text : options.variants) {
+    const auto parsed = eval::ParseSettings(text, variants);
+    settings.insert(settings.end(), parsed.begin(), parsed.end());
+  }
+  return settings;
+}
+
+// Two outputs to one place would overwrite or mix.
+void CheckOutputs(const Options& options) {
+  std::vector<std::string> paths;
+  for (const std::string& path :
+       {options.json_path, options.csv_path, options.html_path}) {
+    if (path.empty()) continue;
+    if (std::find(paths.begin(), paths.end(), path) != paths.end()) {
+      throw eval::InputError("'" + path + "' is named for two outputs");
+    }
+    CheckWritable(path);
+    paths.push_back(path);
+  }
+}
+
+std::string PlanText(const eval::Problem& problem) {
+  Plan plan;
+  if (!MakePlan(problem.params, problem.shape, {}, &plan).ok()) return "";
+  std::string text(ExplainPlan(plan, nullptr, 0) + 1, '\0');
+  ExplainPlan(plan, text.data(), text.size());
+  text.pop_back();
+  return text;
+}
+
+// A file of [heads, seqlen, ...] read as [seqlen, heads, ...] often fits too.
+void WarnOfLayout(const eval::TensorSource& source, const Options& options) {
+  const AttentionShape& shape = source.layers[0].tensors.problem.shape;
+  if (options.problem.empty() && shape.num_heads > 4 * shape.seqlen_q &&
+      shape.num_heads > 64) {
+    fmt::print(stderr,
+               "heed: note: {} heads of {} rows; is the layout {}?\n",
+               shape.num_heads, shape.seqlen_q,
+               options.layout == "bhsd" ? "bshd" : "bhsd");
+  }
+}
+
+eval::CompareResult Compute(const eval::TensorSource& source,
+                            const Options& options, const Executor& executor) {
+  eval::CompareOptions compare;
+  compare.executor = executor;
+  compare.repeats = options.repeats;
+  ProgressLine line(options.quiet);
+  return eval::RunCompare(
+      source, ReadSettings(options), compare,
+      [&line](const eval::Progress& progress) { line.Show(progress); });
+}
+
+void WriteResults(const eval::CompareResult& result,
+                  const eval::TensorSource& source,
+                  const ResultsContext& context, const Options& options) {
+  const std::string json = ResultsJson(result, source, context);
+  if (!options.json_path.empty()) WriteWhole(options.json_path, json);
+  if (!options.csv_path.empty()) {
+    WriteWhole(options.csv_path, ResultsCsv(result));
+  }
+  if (!options.html_path.empty()) {
+    WriteWhole(options.html_path, ResultsHtml(json));
+  }
+  const bool taken = options.json_path == "-" || options.csv_path == "-" ||
+                     options.html_path == "-";
+  if (!taken) fmt::print("{}", TableText(result, context));
+  if (!options.html_path.empty() && !taken) {
+    fmt::print("Report: {}\n", options.html_path);
+  }
+}
+
+}  // namespace
+
+int RunCompareCommand(const Options& options, const std::string& command) {
+  ResultsContext context;
+  context.command = command;
+  context.time = UtcNow();
+  (void)ReadSettings(options);  // a mistyped name is told before files are read
+  CheckOutputs(options);
+  const Threads threads(options.threads);
+  const eval::TensorSource source = ReadSource(options);
+  WarnOfLayout(source, options);
+  const eval::CompareResult result =
+      Compute(source, options, threads.executor());
+  context.environment = ReadEnvironment();
+  context.target = DefaultTarget();
+  context.plan = PlanText(source.layers[0].tensors.problem);
+  context.threads = threads.executor().max_workers;
+  context.thread_library = threads.library();
+  context.repeats = options.repeats;
+  context.seed = options.seed;
+  context.synthetic = !options.problem.empty();
+  WriteResults(result, source, context, options);
+  const bool failed = std::any_of(
+      result.rows.begin(), result.rows.end(), [](const eval::Summary& row) {
+        return row.total.gate == eval::Gate::kFailed;
+      });
+  return failed ? 1 : 0;
+}
+
+}  // namespace heed::tool

@@ -1,0 +1,106 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Writing through a temporary file.
+#include "tools/heed/output_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "lib/eval/input_error.h"
+
+namespace heed::tool {
+namespace {
+
+using eval::InputError;
+
+[[noreturn]] void Fail(const std::string& path, const char* why) {
+  throw InputError("cannot write '" + path + "': " + why);
+}
+
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+bool WriteAll(int file, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = write(file, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return false;
+    text.remove_prefix(static_cast<size_t>(written));
+  }
+  return true;
+}
+
+void WriteDirectly(const std::string& path, std::string_view text) {
+  const int file = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (file < 0) Fail(path, std::strerror(errno));
+  const bool written = WriteAll(file, text);
+  const int why = errno;
+  close(file);
+  if (!written) Fail(path, std::strerror(why));
+}
+
+bool IsSpecial(const std::string& path) {
+  struct stat info;
+  return stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode);
+}
+
+}  // namespace
+
+void CheckWritable(const std::string& path) {
+  if (path == "-") return;
+  struct stat info;
+  if (path.empty()) Fail(path, "the name is empty");
+  if (stat(path.c_str(), &info) == 0) {
+    if (S_ISDIR(info.st_mode)) Fail(path, "it is a directory");
+    if (access(path.c_str(), W_OK) != 0) Fail(path, std::strerror(errno));
+    if (!S_ISREG(info.st_mode)) return;
+  }
+  const std::string folder = FolderOf(path);
+  if (stat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
+    Fail(path, "its folder does not exist");
+  }
+  if (access(folder.c_str(), W_OK | X_OK) != 0) {
+    Fail(path, std::strerror(errno));
+  }
+}
+
+void WriteWhole(const std::string& path, std::string_view text) {
+  if (path == "-") {
+    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) {
+      Fail(path, std::strerror(errno));
+    }
+    return;
+  }
+  if (IsSpecial(path)) return WriteDirectly(path, text);
+  std::string temporary = path + ".XXXXXX";
+  const int file = mkstemp(temporary.data());
+  if (file < 0) Fail(path, std::strerror(errno));
+  const mode_t mask = umask(0);
+  umask(mask);
+  bool written = fchmod(file, 0666 & ~mask) == 0 && WriteAll(file, text);
+  int why = errno;
+  if (close(file) != 0 && written) {
+    written = false;
+    why = errno;
+  }
+  if (written && std::rename(temporary.c_str(), path.c_str()) != 0) {
+    written = false;
+    why = errno;
+  }
+  if (!written) {
+    unlink(temporary.c_str());
+    Fail(path, std::strerror(why));
+  }
+}
+
+}  // namespace heed::tool

@@ -1,0 +1,24 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Files that exist whole or not at all.
+#ifndef HEED_TOOLS_HEED_OUTPUT_FILE_H_
+#define HEED_TOOLS_HEED_OUTPUT_FILE_H_
+
+#include <string>
+#include <string_view>
+
+namespace heed::tool {
+
+// Throws InputError where `path` could not be written: asked before a long
+// computation, not after it. "-" is standard output. Creates nothing.
+void CheckWritable(const std::string& path);
+
+// Writes `text` beside the path and renames it into place, so that no reader
+// ever sees a part. Devices and pipes are written directly. Throws InputError;
+// then nothing is left behind.
+void WriteWhole(const std::string& path, std::string_view text);
+
+}  // namespace heed::tool
+
+#endif  // HEED_TOOLS_HEED_OUTPUT_FILE_H_

@@ -1,0 +1,214 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The JSON of a comparison. The report reads it too.
+#include <cmath>
+
+#include "tools/heed/results.h"
+
+namespace heed::tool {
+namespace {
+
+using eval::CompareResult;
+using eval::JsonWriter;
+using eval::Measurement;
+
+void Put(JsonWriter& writer, const char* key, const std::string& value) {
+  writer.Key(key);
+  writer.String(value);
+}
+void Put(JsonWriter& writer, const char* key, double value) {
+  writer.Key(key);
+  writer.Number(value);
+}
+void PutInteger(JsonWriter& writer, const char* key, int64_t value) {
+  writer.Key(key);
+  writer.Integer(value);
+}
+
+// What each number means, so that the file explains itself.
+constexpr const char* kDefinitions[][2] = {
+    {"time", "seconds a run, median over rounds; over layers the sum of a round"},
+    {"mad", "median absolute deviation of the rounds from their median"},
+    {"speedup", "time of exact over this row's, same threads, same rounds"},
+    {"flops", "operations by the variant's own formula, an FMA is two"},
+    {"bytes", "compulsory traffic by the variant's own formula"},
+    {"workspace_bytes",
+     "high-water mark of the memory asked for; over layers the maximum"},
+    {"density", "pairs kept over pairs that the masks allow; mean over layers"},
+    {"mass_mean",
+     "share of the exact attention weights on kept keys, exp(lse - lse_exact); "
+     "mean over rows, then over layers"},
+    {"mass_p05", "5th percentile over rows of the same; mean over layers"},
+    {"rel_l2",
+     "norm of out - truth over norm of truth, truth being attention in double; "
+     "mean over layers"},
+    {"max_abs", "largest absolute error; maximum over layers"},
+    {"cosine", "cosine between out and truth; mean over layers"},
+    {"gate",
+     "ok where the result holds what the variant's semantics promises, checked "
+     "before it was timed"},
+    {"pareto", "no other row that passed is as good in time and rel_l2 and "
+               "better in one"},
+};
+
+void WriteMeasurement(const Measurement& cell, JsonWriter& writer) {
+  Put(writer, "gate", GateText(cell.gate));
+  Put(writer, "reason", cell.reason);
+  writer.Key("seconds");
+  writer.StartArray();
+  for (const double seconds : cell.seconds) writer.Number(seconds);
+  writer.End();
+  Put(writer, "flops", cell.flops);
+  Put(writer, "bytes", cell.bytes);
+  PutInteger(writer, "workspace_bytes", static_cast<int64_t>(cell.workspace));
+  Put(writer, "density", cell.density);
+  Put(writer, "mass_mean", cell.mass_mean);
+  Put(writer, "mass_p05", cell.mass_p05);
+  Put(writer, "rel_l2", cell.rel_l2);
+  Put(writer, "max_abs", cell.max_abs);
+  Put(writer, "cosine", cell.cosine);
+}
+
+void WriteRow(const CompareResult& result, size_t i, JsonWriter& writer) {
+  const eval::Setting& setting = result.settings[i];
+  const Variant& variant = setting.variant.variant;
+  const eval::Summary& row = result.rows[i];
+  writer.StartObject();
+  Put(writer, "name", eval::FormatSetting(setting));
+  Put(writer, "variant", setting.variant.name);
+  writer.Key("knobs");
+  writer.StartObject();
+  for (int k = 0; k < variant.num_knobs; ++k) {
+    Put(writer, variant.knobs[k].name,
+        setting.knobs[static_cast<size_t>(k)]);
+  }
+  writer.End();
+  Put(writer, "summary", variant.summary);
+  Put(writer, "paper", variant.paper);
+  Put(writer, "semantics", SemanticsText(variant.semantics));
+  writer.Key("baseline");
+  writer.Bool(i == result.baseline);
+  writer.Key("pareto");
+  writer.Bool(row.pareto);
+  Put(writer, "time", row.median_seconds);
+  Put(writer, "mad", row.mad_seconds);
+  Put(writer, "speedup", row.speedup);
+  WriteMeasurement(row.total, writer);
+  writer.Key("layers");
+  writer.StartArray();
+  for (const Measurement& cell : result.cells[i]) {
+    writer.StartObject();
+    WriteMeasurement(cell, writer);
+    writer.End();
+  }
+  writer.End();
+  writer.End();
+}
+
+void WriteInput(const eval::TensorSource& source, const CompareResult& result,
+                const ResultsContext& context, JsonWriter& writer) {
+  writer.Key("input");
+  writer.StartObject();
+  Put(writer, "name", source.name);
+  writer.Key("synthetic");
+  writer.Bool(context.synthetic);
+  writer.Key("metadata");
+  writer.StartObject();
+  for (const auto& [key, value] : source.metadata) {
+    Put(writer, key.c_str(), value);
+  }
+  writer.End();
+  writer.Key("layers");
+  writer.StartArray();
+  for (const eval::LayerInfo& layer : result.layers) {
+    writer.StartObject();
+    Put(writer, "name", layer.name);
+    Put(writer, "problem", layer.problem);
+    PutInteger(writer, "rows", layer.rows);
+    PutInteger(writer, "measured_rows", layer.checked_rows);
+    writer.End();
+  }
+  writer.End();
+  writer.End();
+}
+
+}  // namespace
+
+const char* GateText(eval::Gate gate) {
+  switch (gate) {
+    case eval::Gate::kPassed:
+      return "ok";
+    case eval::Gate::kFailed:
+      return "FAILED";
+    case eval::Gate::kRefused:
+      return "refused";
+  }
+  return "?";
+}
+
+const char* SemanticsText(Semantics semantics) {
+  switch (semantics) {
+    case Semantics::kExact:
+      return "exact";
+    case Semantics::kExactOnSelection:
+      return "exact on selection";
+    case Semantics::kOwnReference:
+      return "own reference";
+  }
+  return "?";
+}
+
+void WriteEnvironment(const Environment& environment, JsonWriter* writer) {
+  writer->StartObject();
+  Put(*writer, "version", environment.version);
+  Put(*writer, "compiler", environment.compiler);
+  Put(*writer, "cpu", environment.cpu);
+  PutInteger(*writer, "processors", environment.processors);
+  writer->Key("caches");
+  writer->StartArray();
+  for (const Cache& cache : environment.caches) {
+    writer->StartObject();
+    PutInteger(*writer, "level", cache.level);
+    Put(*writer, "type", cache.type);
+    Put(*writer, "size", cache.size);
+    Put(*writer, "shared_by", cache.shared);
+    writer->End();
+  }
+  writer->End();
+  writer->End();
+}
+
+std::string ResultsJson(const CompareResult& result,
+                        const eval::TensorSource& source,
+                        const ResultsContext& context) {
+  JsonWriter writer;
+  writer.StartObject();
+  Put(writer, "format", "heed-compare-1");
+  Put(writer, "command", context.command);
+  Put(writer, "began", context.time);
+  writer.Key("environment");
+  WriteEnvironment(context.environment, &writer);
+  writer.Key("run");
+  writer.StartObject();
+  Put(writer, "target", context.target);
+  Put(writer, "plan", context.plan);
+  PutInteger(writer, "threads", context.threads);
+  Put(writer, "thread_library", context.thread_library);
+  PutInteger(writer, "repeats", context.repeats);
+  PutInteger(writer, "seed", static_cast<int64_t>(context.seed));
+  writer.End();
+  WriteInput(source, result, context, writer);
+  writer.Key("definitions");
+  writer.StartObject();
+  for (const auto& [key, text] : kDefinitions) Put(writer, key, text);
+  writer.End();
+  writer.Key("rows");
+  writer.StartArray();
+  for (size_t i = 0; i < result.rows.size(); ++i) WriteRow(result, i, writer);
+  writer.End();
+  writer.End();
+  return writer.Text() + "\n";
+}
+
+}  // namespace heed::tool

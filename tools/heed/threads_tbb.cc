@@ -1,0 +1,29 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Threads by oneTBB.
+#include <algorithm>
+#include <thread>
+
+#include "heed/tbb.h"
+#include "tools/heed/threads.h"
+
+namespace heed::tool {
+
+struct Threads::State {
+  explicit State(int count) : executor(count) {}
+  TbbExecutor executor;
+};
+
+Threads::Threads(int count)
+    : state_(new State(
+          count > 0 ? count
+                    : std::max(1, static_cast<int>(
+                                      std::thread::hardware_concurrency())))) {
+}
+Threads::~Threads() = default;
+
+Executor Threads::executor() const { return state_->executor; }
+const char* Threads::library() const { return "oneTBB"; }
+
+}  // namespace heed::tool
