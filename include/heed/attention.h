@@ -122,7 +122,7 @@ HEED_API Status MakePlan(const AttentionParams& params,
                          const PlanOptions& options, Plan* plan);
 
 // Returns the bytes that a run with this many workers needs: at most 1 MiB a
-// worker up to head_dim 512, whatever seqlen_q, seqlen_k and batch.
+// worker (with vectors up to 64 bytes), whatever the extents.
 HEED_API size_t WorkspaceBytes(const Plan& plan, int workers);
 
 // Writes which kernel, blocks and tiles the plan chose, and why, as a few lines

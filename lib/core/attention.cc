@@ -15,7 +15,17 @@ struct PhaseContext {
   const AttentionRun* run;
   int phase;
   std::atomic<int64_t> done{0};
+  std::atomic<uint64_t> marks{0};  // the sum of Mark(i)
 };
+
+// Marks of different tasks add up differently, but for a chance in 2^64: so a
+// task that ran in another's place is noticed (the finaliser of MurmurHash3).
+uint64_t Mark(int64_t i) {
+  uint64_t mark = static_cast<uint64_t>(i) + 1;
+  mark = (mark ^ mark >> 33) * 0xff51afd7ed558ccdu;
+  mark = (mark ^ mark >> 33) * 0xc4ceb9fe1a85ec53u;
+  return mark ^ mark >> 33;
+}
 
 void RunPhaseTask(void* ctx, int64_t i, int worker) {
   PhaseContext& context = *static_cast<PhaseContext*>(ctx);
@@ -26,6 +36,7 @@ void RunPhaseTask(void* ctx, int64_t i, int worker) {
   }
   RunTask(run, context.phase, i, worker);
   context.done.fetch_add(1, std::memory_order_relaxed);
+  context.marks.fetch_add(Mark(i), std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -52,7 +63,9 @@ Status Run(const Plan& plan, const AttentionArgs& args, Workspace workspace,
     context.phase = phase;
     executor.parallel_for(executor.self, tasks, &context, &RunPhaseTask);
     const int64_t done = context.done.load(std::memory_order_relaxed);
-    if (done != tasks) {
+    uint64_t marks = context.marks.load(std::memory_order_relaxed);
+    for (int64_t i = 0; i < tasks; ++i) marks -= Mark(i);
+    if (done != tasks || marks != 0) {
       return Status(StatusCode::kInternal, "executor",
                     "dropped or repeated tasks, or gave a worker that does "
                     "not exist")

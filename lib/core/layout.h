@@ -3,9 +3,11 @@
 
 // Where things stand in the workspace:
 //
-//   counters | slots (states of spans) | carry | tile of worker 0 | worker 1 ..
+//   counters | slots (states of spans) | two carries | tile of worker 0 | 1 |
+//   ..
 //
-// All parts are multiples of 64 bytes.
+// All parts are multiples of 64 bytes. A single worker has nothing to split,
+// and so tiles only.
 #ifndef HEED_LIB_CORE_LAYOUT_H_
 #define HEED_LIB_CORE_LAYOUT_H_
 
@@ -85,12 +87,29 @@ inline TileMemory CarveTile(Carver& carver, int64_t rows, int64_t group_rows,
   return tile;
 }
 
-inline int64_t NumSlots(int64_t workers) { return workers * kSlotsPerWorker; }
+inline int64_t NumSlots(int64_t workers) {
+  return workers > 1 ? workers * kSlotsPerWorker : 0;
+}
+
+// States that a round of a split run leaves to the next. Two, as the tile that
+// continues from one may be merged while another is left in the other.
+inline int64_t NumCarries(int64_t workers) { return workers > 1 ? 2 : 0; }
+
+// Rows of a full lane group.
+inline int64_t GroupRows(const Plan& plan) {
+  return int64_t{plan.table->lanes()} * plan.table->max_group_vectors;
+}
+
+// Rows of a tile whose spans are split: no more than a lane group, as tiles
+// become that small before they are split.
+inline int64_t SlotRows(const Plan& plan) {
+  return plan.tile_rows < GroupRows(plan) ? plan.tile_rows : GroupRows(plan);
+}
 
 // Bytes before the first worker's tile.
 inline int64_t SharedBytes(const Plan& plan, int64_t workers) {
   return Padded(NumSlots(workers) * 4) +
-         (NumSlots(workers) + 1) * plan.slot_bytes;
+         (NumSlots(workers) + NumCarries(workers)) * plan.slot_bytes;
 }
 
 }  // namespace heed::internal

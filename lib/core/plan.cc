@@ -39,15 +39,22 @@ Status FindTarget(const char* name, Target* target) {
 }
 
 // The bytes of a worker's tile and of a slot, for tiles of `rows` rows.
-void SetBytes(Plan* plan, int64_t rows, int64_t group_rows) {
-  internal::Carver tile(nullptr);
-  internal::CarveTile(tile, rows, std::min(rows, group_rows),
-                      plan->shape.head_dim, plan->shape.head_dim_v);
-  internal::Carver slot(nullptr);
-  internal::CarveState(slot, rows, plan->shape.head_dim_v);
+void SetBytes(Plan* plan, int64_t rows) {
   plan->tile_rows = static_cast<int32_t>(rows);
+  const int64_t slot_rows = internal::SlotRows(*plan);
+  internal::Carver tile(nullptr);
+  internal::CarveTile(tile, rows, slot_rows, plan->shape.head_dim,
+                      plan->shape.head_dim_v);
+  internal::Carver slot(nullptr);
+  internal::CarveState(slot, slot_rows, plan->shape.head_dim_v);
   plan->tile_bytes = tile.used();
   plan->slot_bytes = slot.used();
+}
+
+// Two workers have the largest share of slots and carries each.
+bool Fits(const Plan& plan) {
+  return plan.tile_bytes + internal::SharedBytes(plan, 2) / 2 <=
+         internal::kMaxWorkerBytes;
 }
 
 }  // namespace
@@ -78,7 +85,7 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   made.table = internal::TableOf(target);
   made.target = internal::NameOf(target);
   const int64_t lanes = made.table->lanes();
-  const int64_t group_rows = lanes * made.table->max_group_vectors;
+  const int64_t group_rows = internal::GroupRows(made);
   const int64_t group =
       shape.num_heads == 0 ? 1 : shape.num_heads / shape.num_kv_heads;
   const int64_t all_rows =
@@ -89,12 +96,12 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
       groups, internal::RoundUp(all_rows, group_rows) / group_rows));
   for (;; --groups) {
     made.lane_groups = groups;
-    SetBytes(&made, std::min(groups * group_rows, all_rows), group_rows);
-    if (groups == 1 || made.tile_bytes <= internal::kMaxTileBytes) break;
+    SetBytes(&made, std::min(groups * group_rows, all_rows));
+    if (groups == 1 || Fits(made)) break;
   }
   // Long vectors and a large head_dim: a lane group that is not full.
-  while (made.tile_bytes > internal::kMaxTileBytes && made.tile_rows > lanes) {
-    SetBytes(&made, made.tile_rows - lanes, group_rows);
+  while (!Fits(made) && made.tile_rows > lanes) {
+    SetBytes(&made, made.tile_rows - lanes);
   }
   *plan = made;
   return Status();

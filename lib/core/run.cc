@@ -26,7 +26,7 @@ namespace {
 struct Parts {
   int32_t* counters;  // spans done of the tile whose number it has
   char* slots;
-  char* carry;
+  char* carries;
   char* tiles;
 };
 
@@ -36,14 +36,14 @@ Parts PartsOf(const AttentionRun& run) {
   const int64_t slots = NumSlots(run.workers);
   parts.counters = reinterpret_cast<int32_t*>(base);
   parts.slots = base + Padded(slots * 4);
-  parts.carry = parts.slots + slots * run.plan.slot_bytes;
-  parts.tiles = parts.carry + run.plan.slot_bytes;
+  parts.carries = parts.slots + slots * run.plan.slot_bytes;
+  parts.tiles = base + SharedBytes(run.plan, run.workers);
   return parts;
 }
 
 State StateAt(const AttentionRun& run, char* base) {
   Carver carver(base);
-  return CarveState(carver, run.plan.tile_rows, run.plan.shape.head_dim_v);
+  return CarveState(carver, SlotRows(run.plan), run.plan.shape.head_dim_v);
 }
 
 State Slot(const AttentionRun& run, int64_t slot) {
@@ -97,18 +97,21 @@ void RunSpan(const AttentionRun& run, int64_t item, int64_t slot, int worker) {
 }
 
 // Merges the spans [begin, end) of a tile, whose states stand in consecutive
-// slots; finishes the tile or leaves the state in the carry.
+// slots from `slot`, onto what the round before left, if anything. Finishes the
+// tile or leaves it to the next round.
 void MergeTile(const AttentionRun& run, int64_t tile, int64_t begin,
-               int64_t end, int64_t slot, int worker) {
+               int64_t end, int64_t slot, int64_t round, int worker) {
   TileWork work;
   PrepareTile(run, tile, TileBase(run, worker), &work);
   if (work.task.num_rows == 0) return;
-  char* carry = PartsOf(run).carry;
+  const auto carry = [&](int64_t of_round) {
+    return PartsOf(run).carries + of_round % 2 * run.plan.slot_bytes;
+  };
   if (begin == 0) {
     SetState(Slot(run, slot++), &work.tile);
     ++begin;
   } else {
-    SetState(StateAt(run, carry), &work.tile);
+    SetState(StateAt(run, carry(round)), &work.tile);
   }
   for (; begin < end; ++begin, ++slot) {
     const State state = Slot(run, slot);
@@ -116,8 +119,9 @@ void MergeTile(const AttentionRun& run, int64_t tile, int64_t begin,
   }
   if (end == run.num_spans) {
     FinishTile(run, &work);
-  } else if (work.tile.acc != StateAt(run, carry).acc) {
-    std::memcpy(carry, work.tile.acc, static_cast<size_t>(run.plan.slot_bytes));
+  } else {
+    std::memcpy(carry(round + 1), work.tile.acc,
+                static_cast<size_t>(run.plan.slot_bytes));
   }
 }
 
@@ -139,7 +143,7 @@ void RunMerge(const AttentionRun& run, int64_t round, int64_t i, int worker) {
   const int64_t begin = std::max(first, tile * run.num_spans);
   const int64_t end = std::min(last, (tile + 1) * run.num_spans);
   MergeTile(run, tile, begin - tile * run.num_spans, end - tile * run.num_spans,
-            begin - first, worker);
+            begin - first, round, worker);
 }
 
 // Without barriers: whoever finishes a tile's last span merges them all.
@@ -151,7 +155,8 @@ void RunSpanAndMerge(const AttentionRun& run, int64_t item, int worker) {
   if (done.fetch_add(1, std::memory_order_acq_rel) + 1 != run.num_spans) {
     return;
   }
-  MergeTile(run, tile, 0, run.num_spans, tile * run.num_spans, worker);
+  MergeTile(run, tile, 0, run.num_spans, tile * run.num_spans, /*round=*/0,
+            worker);
 }
 
 // Sets the rows of a tile, the lists and the tiles of each list.
@@ -170,7 +175,7 @@ void LayOutTiles(AttentionRun* run) {
     rows = std::min(block, args.query.seqlen());
   }
   const int64_t lanes = run->plan.table->lanes();
-  const int64_t group_rows = lanes * run->plan.table->max_group_vectors;
+  const int64_t group_rows = GroupRows(run->plan);
   const int64_t want = run->workers > 1 ? kTilesPerWorker * run->workers : 1;
   int64_t tile_rows = run->plan.tile_rows;
   const auto tiles = [&] { return (rows + tile_rows - 1) / tile_rows; };

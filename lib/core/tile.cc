@@ -128,11 +128,8 @@ void PrepareTile(const AttentionRun& run, int64_t tile, void* memory_base,
   const Plan& plan = run.plan;
   work->task = LocateTile(run, tile);
   const TileTask& task = work->task;
-  const int64_t group_rows =
-      int64_t{plan.table->lanes()} * plan.table->max_group_vectors;
   Carver carver(memory_base);
-  work->memory = CarveTile(carver, plan.tile_rows,
-                           std::min<int64_t>(plan.tile_rows, group_rows),
+  work->memory = CarveTile(carver, plan.tile_rows, SlotRows(plan),
                            plan.shape.head_dim, plan.shape.head_dim_v);
   const TileMemory& memory = work->memory;
 

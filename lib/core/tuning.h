@@ -13,10 +13,10 @@ namespace heed::internal {
 // then read once a lane group.
 inline constexpr int kLaneGroups = 2;
 
-// A worker's tile (query, two states, scores) stays below this, so that the
-// workspace is bounded whatever the head dimensions; lane groups are dropped
-// until it does. 48 rows of head_dim 1024 take 0.6 MiB.
-inline constexpr int64_t kMaxTileBytes = 768 * 1024;
+// What a worker brings to the workspace (its tile, and its part of the slots)
+// stays below this, whatever the head dimensions: lane groups, and then vectors
+// of a single one, are dropped until it does.
+inline constexpr int64_t kMaxWorkerBytes = 1020 * 1024;
 
 // Tiles that each worker should get at least, before lane groups are dropped
 // and then spans of one tile are spread over workers.

@@ -156,8 +156,10 @@ inline void Finish(const internal::QueryTile& tile, float* const* out,
     for (size_t i = 0; i < lanes; i += N) {
       const auto l = hn::Load(d, tile.l + row + i);
       const auto none = hn::Eq(l, hn::Zero(d));
+      // Rows without keys are divided by 1: 0 / 0 would raise a flag.
+      const auto divisor = hn::IfThenElse(none, hn::Set(d, 1.0f), l);
       for (size_t c = 0; c < dim; ++c) {
-        const auto x = hn::Div(hn::Load(d, acc + c * lanes + i), l);
+        const auto x = hn::Div(hn::Load(d, acc + c * lanes + i), divisor);
         // + 0 turns -0 into 0, as a masked key may or may not have done before.
         hn::Store(hn::IfThenZeroElse(none, hn::Add(x, hn::Zero(d))), d,
                   acc + c * lanes + i);

@@ -20,6 +20,12 @@ namespace {
 void ParallelFor(void* self, int64_t num_tasks, void* ctx,
                  void (*task)(void* ctx, int64_t i, int worker)) {
   tbb::task_arena& arena = *static_cast<tbb::task_arena*>(self);
+  if (arena.max_concurrency() == 1) {
+    // Such an arena has two slots all the same, and a second caller would take
+    // the one that is no worker of ours.
+    for (int64_t i = 0; i < num_tasks; ++i) task(ctx, i, 0);
+    return;
+  }
   std::atomic<int64_t> next{0};
   const auto pull = [&](int64_t) {
     const int worker = tbb::this_task_arena::current_thread_index();

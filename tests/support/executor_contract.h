@@ -28,12 +28,12 @@ namespace heed::test {
 
 // What one parallel_for did.
 struct ExecutorTrace {
-  explicit ExecutorTrace(int64_t num_tasks, int max_workers)
-      : runs(new std::atomic<int>[static_cast<size_t>(num_tasks) + 1]()),
-        busy(new std::atomic<int>[static_cast<size_t>(max_workers)]()),
-        written(static_cast<size_t>(num_tasks), -1),
-        num_tasks(num_tasks),
-        max_workers(max_workers) {}
+  ExecutorTrace(int64_t tasks, int workers)
+      : runs(new std::atomic<int>[static_cast<size_t>(tasks) + 1]()),
+        busy(new std::atomic<int>[static_cast<size_t>(workers)]()),
+        written(static_cast<size_t>(tasks), -1),
+        num_tasks(tasks),
+        max_workers(workers) {}
 
   std::unique_ptr<std::atomic<int>[]> runs;
   std::unique_ptr<std::atomic<int>[]> busy;

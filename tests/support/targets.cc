@@ -25,11 +25,13 @@ namespace {
 std::vector<std::string> VectorTargets() {
   // Bits of AT_HWCAP and AT_HWCAP2 in Linux's asm/hwcap.h.
   constexpr unsigned long kAsimd = 1ul << 1, kSve = 1ul << 22;
-  constexpr unsigned long kSve2 = 1ul << 1;
+  constexpr unsigned long kSve2WithAes = 1ul << 1 | 1ul << 2;
   std::vector<std::string> targets;
   if (getauxval(AT_HWCAP) & kAsimd) targets.push_back("neon");
   if (getauxval(AT_HWCAP) & kSve) targets.push_back("sve");
-  if (getauxval(AT_HWCAP2) & kSve2) targets.push_back("sve2");
+  if ((getauxval(AT_HWCAP2) & kSve2WithAes) == kSve2WithAes) {
+    targets.push_back("sve2");
+  }
   return targets;
 }
 
@@ -56,7 +58,9 @@ std::vector<std::string> VectorTargets() {
     return true;
   };
   std::vector<std::string> targets;
-  if (has({"ssse3", "sse4_1", "sse4_2", "popcnt"})) targets.push_back("sse4");
+  if (has({"ssse3", "sse4_1", "sse4_2", "pclmulqdq", "aes"})) {
+    targets.push_back("sse4");
+  }
   if (has({"avx2", "fma", "bmi1", "bmi2", "f16c", "abm"})) {
     targets.push_back("avx2");
     if (has({"avx512f", "avx512vl", "avx512dq", "avx512bw", "avx512cd"})) {
@@ -84,6 +88,14 @@ bool HasSameBits(const std::string& target) {
     if (GetTarget(i).name == target) return GetTarget(i).same_bits;
   }
   return false;
+}
+
+std::vector<std::string> SameBitsTargets() {
+  std::vector<std::string> names;
+  for (const std::string& name : UsableTargets()) {
+    if (HasSameBits(name)) names.push_back(name);
+  }
+  return names;
 }
 
 std::vector<std::string> ExpectedTargets() {

@@ -15,8 +15,11 @@ namespace heed::test {
 // The tables that this CPU offers, by heed/target.h.
 std::vector<std::string> UsableTargets();
 
-// Those that have FMA, so give the bits of docs/numerics.md.
+// Whether a table has FMA, so gives the bits of docs/numerics.md.
 bool HasSameBits(const std::string& target);
+
+// The usable tables for which that is true.
+std::vector<std::string> SameBitsTargets();
 
 // The tables that this CPU must offer, by what the operating system says of it
 // and without asking the library.
