@@ -6,11 +6,11 @@
 #ifndef HEED_LIB_KERNELS_OPS_TABLE_H_
 #define HEED_LIB_KERNELS_OPS_TABLE_H_
 
-#include <cmath>
 #include <cstdint>
 
 #include "heed/export.h"
 #include "heed/ops.h"
+#include "lib/kernels/scalar_math.h"
 #include "lib/kernels/targets.h"
 
 namespace heed::internal {
@@ -68,7 +68,10 @@ inline constexpr float kExpCoefficients[] = {0x1.6a2434p-10f,
                                              1.0f,
                                              1.0f};
 
-inline float LogOfSum(float max, float sum) { return max + std::log(sum); }
+// Not by libm, whose last bit differs from one to the next.
+inline float LogOfSum(float max, float sum) {
+  return max + scalar::LogSum(0.0f, sum);
+}
 
 }  // namespace heed::internal
 

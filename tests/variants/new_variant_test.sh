@@ -82,7 +82,11 @@ fi
 
 # ---- Seen everywhere --------------------------------------------------------
 
-binary() { find "$scratch/build" -type f -perm -u+x -name "$1" | head -n 1; }
+# Installed trees of other tests stand in the build folder too.
+binary() {
+  find "$scratch/build" -path '*/package' -prune -o \
+    -type f -perm -u+x -name "$1" -print | head -n 1
+}
 
 for test in variant_conformance_test variant_result_test; do
   "$(binary $test)" --gtest_list_tests | grep "$name" >/dev/null ||
