@@ -254,12 +254,17 @@ void FillSummaries(CompareResult* result) {
   for (const auto& cells : result->cells) {
     result->rows.push_back(Summarise(cells));
   }
-  const double baseline = result->rows[result->baseline].median_seconds;
+  const Summary& baseline = result->rows[result->baseline];
+  const double seconds = baseline.median_seconds;
+  const double rounding = 2 * baseline.total.rel_l2;
   std::vector<TradeOff> points;
   for (Summary& row : result->rows) {
-    row.speedup = baseline / row.median_seconds;
-    points.push_back({row.median_seconds, row.total.rel_l2,
-                      row.total.gate == Gate::kPassed});
+    row.speedup = seconds / row.median_seconds;
+    // In this order a NaN error stays NaN.
+    const double error =
+        row.total.rel_l2 < rounding ? rounding : row.total.rel_l2;
+    points.push_back(
+        {row.median_seconds, error, row.total.gate == Gate::kPassed});
   }
   const std::vector<bool> frontier = ParetoFrontier(points);
   for (size_t i = 0; i < frontier.size(); ++i) {

@@ -66,6 +66,8 @@ struct Summary {
   Measurement total;
   double median_seconds, mad_seconds;
   double speedup;  // the baseline's median over this one's
+  // On the frontier of median_seconds against rel_l2, where errors up to twice
+  // the baseline's are the same: among exact variants they are rounding.
   bool pareto = false;
 };
 

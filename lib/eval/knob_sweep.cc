@@ -103,18 +103,32 @@ std::vector<Setting> Cross(const std::vector<Setting>& settings, size_t knob,
   return product;
 }
 
-// The default of a budget knob with half and twice of it, as far as the range
-// allows.
-std::vector<double> BudgetValues(const Knob& knob) {
+double Flops(const Setting& setting, const Problem& problem) {
+  const Variant& variant = setting.variant.variant;
+  if (variant.cost == nullptr) return 0;
+  return variant.cost(problem.shape, problem.params, setting.knobs.data())
+      .flops;
+}
+
+// The values of a budget knob around its default, as far as the range allows
+// and keys are left out; at least the default.
+std::vector<double> BudgetValues(Setting setting, size_t knob_index,
+                                 const Problem& problem) {
+  const Knob& knob = setting.variant.variant.knobs[knob_index];
+  setting.knobs[knob_index] = knob.exact_value;
+  const double everything = Flops(setting, problem);
   std::vector<double> values;
-  for (const double factor : {0.5, 1.0, 2.0}) {
+  for (const double factor : {0.25, 0.5, 1.0, 2.0}) {
     double value = knob.default_value * factor;
     if (knob.integer) value = std::round(value);
     value = std::clamp(value, knob.min, knob.max);
-    if (std::find(values.begin(), values.end(), value) == values.end()) {
-      values.push_back(value);
-    }
+    setting.knobs[knob_index] = value;
+    const bool leaves_out = Flops(setting, problem) < everything;
+    const bool repeated =
+        std::find(values.begin(), values.end(), value) != values.end();
+    if (leaves_out && !repeated) values.push_back(value);
   }
+  if (values.empty()) values.push_back(knob.default_value);
   return values;
 }
 
@@ -165,7 +179,8 @@ std::vector<Setting> ParseSettings(std::string_view text,
   return settings;
 }
 
-std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants) {
+std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants,
+                                  const Problem& problem) {
   std::vector<Setting> sweep;
   for (const NamedVariant& variant : variants) {
     std::vector<Setting> settings = {DefaultSetting(variant)};
@@ -175,8 +190,9 @@ std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants) {
         knobs, end, [](const Knob& knob) { return knob.has_exact; });
     if (variant.variant.semantics == Semantics::kExactOnSelection &&
         budget != end) {
-      settings = Cross(settings, static_cast<size_t>(budget - knobs),
-                       BudgetValues(*budget));
+      const size_t index = static_cast<size_t>(budget - knobs);
+      settings =
+          Cross(settings, index, BudgetValues(settings[0], index, problem));
     }
     sweep.insert(sweep.end(), settings.begin(), settings.end());
   }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "heed/variant.h"
+#include "lib/eval/problem.h"
 
 namespace heed::eval {
 
@@ -38,10 +39,12 @@ Setting DefaultSetting(const NamedVariant& variant);
 std::vector<Setting> ParseSettings(std::string_view text,
                                    const std::vector<NamedVariant>& variants);
 
-// Returns the settings to run where the user names none: every variant at its
-// defaults, and for those that select keys half and twice the default of their
-// first knob that can be opened up to exact attention, which is their budget.
-std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants);
+// Returns the settings to run on a problem where the user names none: every
+// variant at its defaults. Those that select keys run at a quarter, half, once
+// and twice the default of their budget, which is their first knob that can be
+// opened up to exact attention, as far as that costs less than keeping all.
+std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants,
+                                  const Problem& problem);
 
 // Returns the text that ParseSettings reads back: "window_sink:window=256:
 // sink=4", without the blank.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "heed/target.h"
@@ -38,13 +39,12 @@ eval::TensorSource ReadSource(const Options& options) {
   capture.layers = options.layers;
   capture.tokens = options.tokens;
   capture.causal = options.causal;
-  return eval::LoadCapture(
-      options.input.empty() ? FindSample() : options.input, capture);
+  return eval::LoadCapture(options.input.empty() ? FindSample() : options.input,
+                           capture);
 }
 
 std::vector<eval::Setting> ReadSettings(const Options& options) {
   const std::vector<NamedVariant> variants = eval::AllVariants();
-  if (options.variants.empty()) return eval::DefaultSweep(variants);
   std::vector<eval::Setting> settings;
   for (const std::string& text : options.variants) {
     const auto parsed = eval::ParseSettings(text, variants);
@@ -81,21 +81,25 @@ void WarnOfLayout(const eval::TensorSource& source, const Options& options) {
   const AttentionShape& shape = source.layers[0].tensors.problem.shape;
   if (options.problem.empty() && shape.num_heads > 4 * shape.seqlen_q &&
       shape.num_heads > 64) {
-    fmt::print(stderr,
-               "heed: note: {} heads of {} rows; is the layout {}?\n",
+    fmt::print(stderr, "heed: note: {} heads of {} rows; is the layout {}?\n",
                shape.num_heads, shape.seqlen_q,
                options.layout == "bhsd" ? "bshd" : "bhsd");
   }
 }
 
 eval::CompareResult Compute(const eval::TensorSource& source,
+                            std::vector<eval::Setting> settings,
                             const Options& options, const Executor& executor) {
+  if (settings.empty()) {
+    settings = eval::DefaultSweep(eval::AllVariants(),
+                                  source.layers[0].tensors.problem);
+  }
   eval::CompareOptions compare;
   compare.executor = executor;
   compare.repeats = options.repeats;
   ProgressLine line(options.quiet);
   return eval::RunCompare(
-      source, ReadSettings(options), compare,
+      source, std::move(settings), compare,
       [&line](const eval::Progress& progress) { line.Show(progress); });
 }
 
@@ -124,13 +128,14 @@ int RunCompareCommand(const Options& options, const std::string& command) {
   ResultsContext context;
   context.command = command;
   context.time = UtcNow();
-  (void)ReadSettings(options);  // a mistyped name is told before files are read
+  // First: a mistyped name is told before files are read.
+  const std::vector<eval::Setting> settings = ReadSettings(options);
   CheckOutputs(options);
   const Threads threads(options.threads);
   const eval::TensorSource source = ReadSource(options);
   WarnOfLayout(source, options);
   const eval::CompareResult result =
-      Compute(source, options, threads.executor());
+      Compute(source, settings, options, threads.executor());
   context.environment = ReadEnvironment();
   context.target = DefaultTarget();
   context.plan = PlanText(source.layers[0].tensors.problem);

@@ -49,6 +49,14 @@ void WriteDirectly(const std::string& path, std::string_view text) {
   if (!written) Fail(path, std::strerror(why));
 }
 
+// Creates an empty file beside `path` and returns it open for writing.
+int CreateTemporary(const std::string& path, std::string* temporary) {
+  *temporary = path + ".XXXXXX";
+  const int file = mkstemp(temporary->data());
+  if (file < 0) Fail(path, std::strerror(errno));
+  return file;
+}
+
 bool IsSpecial(const std::string& path) {
   struct stat info;
   return stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode);
@@ -69,9 +77,11 @@ void CheckWritable(const std::string& path) {
   if (stat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
     Fail(path, "its folder does not exist");
   }
-  if (access(folder.c_str(), W_OK | X_OK) != 0) {
-    Fail(path, std::strerror(errno));
-  }
+  // Only trying says whether a folder takes files: root may write anywhere, and
+  // yet not where the file system is read-only.
+  std::string temporary;
+  close(CreateTemporary(path, &temporary));
+  unlink(temporary.c_str());
 }
 
 void WriteWhole(const std::string& path, std::string_view text) {
@@ -82,9 +92,8 @@ void WriteWhole(const std::string& path, std::string_view text) {
     return;
   }
   if (IsSpecial(path)) return WriteDirectly(path, text);
-  std::string temporary = path + ".XXXXXX";
-  const int file = mkstemp(temporary.data());
-  if (file < 0) Fail(path, std::strerror(errno));
+  std::string temporary;
+  const int file = CreateTemporary(path, &temporary);
   const mode_t mask = umask(0);
   umask(mask);
   bool written = fchmod(file, 0666 & ~mask) == 0 && WriteAll(file, text);

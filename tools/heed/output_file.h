@@ -11,7 +11,7 @@
 namespace heed::tool {
 
 // Throws InputError where `path` could not be written: asked before a long
-// computation, not after it. "-" is standard output. Creates nothing.
+// computation, not after it. "-" is standard output. Leaves nothing behind.
 void CheckWritable(const std::string& path);
 
 // Writes `text` beside the path and renames it into place, so that no reader

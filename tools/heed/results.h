@@ -49,8 +49,7 @@ std::string ResultsHtml(const std::string& json);
 const char* GateText(eval::Gate gate);
 
 // Adds the environment as an object; the caller wrote the key.
-void WriteEnvironment(const Environment& environment,
-                      eval::JsonWriter* writer);
+void WriteEnvironment(const Environment& environment, eval::JsonWriter* writer);
 
 // Returns "exact", "exact on selection" or "own reference".
 const char* SemanticsText(Semantics semantics);

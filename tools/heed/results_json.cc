@@ -28,7 +28,8 @@ void PutInteger(JsonWriter& writer, const char* key, int64_t value) {
 
 // What each number means, so that the file explains itself.
 constexpr const char* kDefinitions[][2] = {
-    {"time", "seconds a run, median over rounds; over layers the sum of a round"},
+    {"time",
+     "seconds a run, median over rounds; over layers the sum of a round"},
     {"mad", "median absolute deviation of the rounds from their median"},
     {"speedup", "time of exact over this row's, same threads, same rounds"},
     {"flops", "operations by the variant's own formula, an FMA is two"},
@@ -48,8 +49,9 @@ constexpr const char* kDefinitions[][2] = {
     {"gate",
      "ok where the result holds what the variant's semantics promises, checked "
      "before it was timed"},
-    {"pareto", "no other row that passed is as good in time and rel_l2 and "
-               "better in one"},
+    {"pareto",
+     "no other row that passed is as good in time and rel_l2 and better in "
+     "one; errors up to twice that of exact are rounding, and the same"},
 };
 
 void WriteMeasurement(const Measurement& cell, JsonWriter& writer) {
@@ -80,8 +82,7 @@ void WriteRow(const CompareResult& result, size_t i, JsonWriter& writer) {
   writer.Key("knobs");
   writer.StartObject();
   for (int k = 0; k < variant.num_knobs; ++k) {
-    Put(writer, variant.knobs[k].name,
-        setting.knobs[static_cast<size_t>(k)]);
+    Put(writer, variant.knobs[k].name, setting.knobs[static_cast<size_t>(k)]);
   }
   writer.End();
   Put(writer, "summary", variant.summary);

@@ -25,28 +25,37 @@ std::string Cell(const Format& format, double value) {
   return std::isnan(value) ? "-" : fmt::format(fmt::runtime(format), value);
 }
 
+// Fixed digits, so that columns compare at a glance; where those would show
+// next to nothing, two that do.
+std::string Amount(int digits, double value) {
+  if (std::isnan(value)) return "-";
+  const bool tiny = value != 0 && value < std::pow(10.0, 1 - digits);
+  return tiny ? fmt::format("{:.2g}", value)
+              : fmt::format("{:.{}f}", value, digits);
+}
+
 Line MakeLine(const CompareResult& result, size_t i) {
   const eval::Summary& row = result.rows[i];
   const Measurement& total = row.total;
   const bool ran = total.gate != eval::Gate::kRefused;
-  return {eval::FormatSetting(result.settings[i]),
-          Cell("{:.2f}", 1e3 * row.median_seconds),
-          Cell("{:.1f}%", 100 * row.mad_seconds / row.median_seconds),
-          Cell("{:.2f}", row.speedup),
-          ran ? fmt::format("{:.3f}", total.flops * 1e-9) : "-",
-          ran ? fmt::format("{:.2f}", total.bytes * 1e-6) : "-",
-          ran ? fmt::format("{:.0f}", std::ceil(static_cast<double>(
-                                                    total.workspace) /
-                                                1024))
-              : "-",
-          Cell("{:.3f}", total.density),
-          Cell("{:.4f}", total.mass_mean),
-          Cell("{:.4f}", total.mass_p05),
-          Cell("{:.1e}", total.rel_l2),
-          Cell("{:.1e}", total.max_abs),
-          Cell("{:.6f}", total.cosine),
-          GateText(total.gate),
-          row.pareto ? "*" : ""};
+  return {
+      eval::FormatSetting(result.settings[i]),
+      Amount(2, 1e3 * row.median_seconds),
+      Cell("{:.1f}%", 100 * row.mad_seconds / row.median_seconds),
+      Cell("{:.2f}", row.speedup),
+      ran ? Amount(3, total.flops * 1e-9) : "-",
+      ran ? Amount(2, total.bytes * 1e-6) : "-",
+      ran ? fmt::format("{:.0f}",
+                        std::ceil(static_cast<double>(total.workspace) / 1024))
+          : "-",
+      Cell("{:.3f}", total.density),
+      Cell("{:.4f}", total.mass_mean),
+      Cell("{:.4f}", total.mass_p05),
+      Cell("{:.1e}", total.rel_l2),
+      Cell("{:.1e}", total.max_abs),
+      Cell("{:.6f}", total.cosine),
+      GateText(total.gate),
+      row.pareto ? "*" : ""};
 }
 
 // First column to the left, numbers to the right.

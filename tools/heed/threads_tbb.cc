@@ -19,8 +19,7 @@ Threads::Threads(int count)
     : state_(new State(
           count > 0 ? count
                     : std::max(1, static_cast<int>(
-                                      std::thread::hardware_concurrency())))) {
-}
+                                      std::thread::hardware_concurrency())))) {}
 Threads::~Threads() = default;
 
 Executor Threads::executor() const { return state_->executor; }

@@ -6,7 +6,10 @@
 
 file(READ ${PARTS}/page.html page)
 file(READ ${PARTS}/page.css style)
-file(READ ${PARTS}/page.js script)
+foreach(part IN ITEMS numbers chart table page)
+  file(READ ${PARTS}/${part}.js text)
+  string(APPEND script "${text}\n")
+endforeach()
 file(READ ${CHART_JS} chart)
 # A debugger would look for the map beside the report.
 string(REGEX REPLACE "//# sourceMappingURL=[^\n]*" "" chart "${chart}")
