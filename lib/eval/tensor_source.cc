@@ -19,6 +19,10 @@ namespace {
 
 constexpr double kMaxElements = 0x1p36;
 
+// What the library serves. Asked before the output is made: a small file can
+// name a long query and a wide value, whose output is their product.
+constexpr int64_t kMaxHeadDim = 1024;
+
 // The three tensors under one prefix.
 struct Triple {
   const SafetensorsEntry* part[3] = {};  // query, key, value
@@ -75,6 +79,11 @@ Extents ExtentsOf(const SafetensorsEntry& entry, Layout layout) {
   Extents extents{at == 1 ? shape[0] : 1, shape[at], shape[at + 1],
                   shape[at + 2]};
   if (layout == Layout::kBhsd) std::swap(extents.seqlen, extents.heads);
+  if (extents.head_dim > kMaxHeadDim) {
+    throw InputError("tensor '" + entry.name + "' has shape " +
+                     ShapeText(shape) + "; head_dim is at most " +
+                     std::to_string(kMaxHeadDim));
+  }
   for (const int64_t extent : shape) {
     if (extent == 0) {
       throw InputError("tensor '" + entry.name + "' is empty: its shape is " +

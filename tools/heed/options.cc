@@ -73,16 +73,26 @@ Examples:
   heed compare --input mine.safetensors --layout bhsd --no-causal
   heed compare block_topk --json - | python3 -m json.tool)";
 
+// A shell variable that was never set gives an empty name; it must not mean
+// that the option is absent.
+std::string RefuseEmpty(const std::string& name) {
+  return name.empty() ? "the name is empty" : "";
+}
+
 void AddCompare(CLI::App& app, Options& options) {
   CLI::App* compare =
       app.add_subcommand("compare", "Run variants side by side");
   compare->footer(kCompareHelp);
   compare->add_option("variants", options.variants,
                       "name[:knob=value[,value]]...");
-  auto* input = compare->add_option("--input", options.input,
-                                    "Safetensors file of captured tensors");
-  auto* problem = compare->add_option("--problem", options.problem,
-                                      "Synthetic problem instead of a file");
+  auto* input = compare
+                    ->add_option("--input", options.input,
+                                 "Safetensors file of captured tensors")
+                    ->check(RefuseEmpty);
+  auto* problem = compare
+                      ->add_option("--problem", options.problem,
+                                   "Synthetic problem instead of a file")
+                      ->check(RefuseEmpty);
   problem->excludes(input);
   compare
       ->add_option("--layers", options.layers,
@@ -123,13 +133,18 @@ void AddCompare(CLI::App& app, Options& options) {
   compare->add_option("--repeats", options.repeats, "Timed rounds")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  compare->add_option("--json", options.json_path,
-                      "Write everything as JSON; - for standard output");
-  compare->add_option("--csv", options.csv_path,
-                      "Write a line for each row and layer; - for standard "
-                      "output");
-  compare->add_option("--html", options.html_path,
-                      "Write a report: one file, opens without a network");
+  compare
+      ->add_option("--json", options.json_path,
+                   "Write everything as JSON; - for standard output")
+      ->check(RefuseEmpty);
+  compare
+      ->add_option("--csv", options.csv_path,
+                   "Write a line for each row and layer; - for standard output")
+      ->check(RefuseEmpty);
+  compare
+      ->add_option("--html", options.html_path,
+                   "Write a report: one file, opens without a network")
+      ->check(RefuseEmpty);
   compare->add_flag("--quiet,-q", options.quiet, "No progress");
   compare->callback([&] { options.command = Command::kCompare; });
 }

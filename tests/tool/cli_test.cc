@@ -1,0 +1,266 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The command line from outside: what it prints, where, and how it ends.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include "lib/eval/json.h"
+#include "tests/tool/safetensors_maker.h"
+#include "tests/tool/temporary_file.h"
+#include "tests/tool/tool_run.h"
+
+namespace heed::test {
+namespace {
+
+constexpr char kSmall[] =
+    "compare -q --repeats 2 --problem b1_h2_d16_q100_f32_causal ";
+
+bool Has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+int CountOf(const std::string& text, char wanted) {
+  return static_cast<int>(std::count(text.begin(), text.end(), wanted));
+}
+
+// Collects every key of a JSON text, or fails the test where it is not JSON.
+class Keys : public eval::JsonHandler {
+ public:
+  explicit Keys(const std::string& text) { eval::ParseJson(text, this); }
+  int Count(const std::string& key) const {
+    const auto it = keys_.find(key);
+    return it == keys_.end() ? 0 : it->second;
+  }
+
+ private:
+  void StartObject() override {}
+  void EndObject() override {}
+  void StartArray() override {}
+  void EndArray() override {}
+  void Key(const std::string& key) override { ++keys_[key]; }
+  void String(const std::string&) override {}
+  void Unsigned(uint64_t) override {}
+  void Other(const char*) override {}
+
+  std::map<std::string, int> keys_;
+};
+
+// Expects exit code 2, one sentence that holds `part`, and no file left.
+void ExpectBadInput(const std::string& arguments, const std::string& part) {
+  SCOPED_TRACE(arguments);
+  const TemporaryFolder folder;
+  const ToolRun run = RunTool(folder, arguments);
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_EQ(run.out, "");
+  EXPECT_TRUE(Has(run.error, part)) << run.error;
+  EXPECT_EQ(run.error.substr(0, 6), "heed: ");
+  EXPECT_EQ(CountOf(run.error, '\n'), 1) << run.error;
+  EXPECT_EQ(folder.CountFiles(), 0);
+}
+
+TEST(Cli, ShowsTheTable) {
+  const TemporaryFolder folder;
+  const ToolRun run = RunTool(folder, kSmall);
+  EXPECT_EQ(run.exit_code, 0);
+  EXPECT_EQ(run.error, "");
+  for (const char* part : {"variant",
+                           "time ms",
+                           "+-",
+                           "x exact",
+                           "GFLOP",
+                           "MB",
+                           "work KiB",
+                           "density",
+                           "mass",
+                           "p05",
+                           "rel L2",
+                           "max abs",
+                           "cosine",
+                           "gate",
+                           "\nexact ",
+                           "\nnaive ",
+                           "\nlinear_elu:",
+                           "\nblock_topk:",
+                           "\nwindow_sink:",
+                           "  ok",
+                           "  *\n"}) {
+    EXPECT_TRUE(Has(run.out, part)) << part;
+  }
+}
+
+TEST(Cli, ShowsProgressOnStandardError) {
+  const TemporaryFolder folder;
+  const ToolRun run =
+      RunTool(folder, "compare exact --problem b1_h1_d8_q20 --repeats 1");
+  EXPECT_TRUE(Has(run.error, "[  0%] elapsed 0:00, left")) << run.error;
+  EXPECT_FALSE(Has(run.out, "elapsed"));
+}
+
+TEST(Cli, SweepsKnobs) {
+  const TemporaryFolder folder;
+  const ToolRun run =
+      RunTool(folder, std::string(kSmall) + "window_sink:window=8,16:sink=0,2");
+  EXPECT_EQ(run.exit_code, 0);
+  for (const char* row :
+       {"window_sink:window=8:sink=0 ", "window_sink:window=8:sink=2 ",
+        "window_sink:window=16:sink=0 ", "window_sink:window=16:sink=2 "}) {
+    EXPECT_TRUE(Has(run.out, row)) << row;
+  }
+}
+
+TEST(Cli, WritesEveryFile) {
+  const TemporaryFolder folder;
+  const ToolRun run = RunTool(
+      folder, std::string(kSmall) + "--json a.json --csv a.csv --html a.html");
+  EXPECT_EQ(run.exit_code, 0);
+  EXPECT_EQ(folder.CountFiles(), 3);
+  EXPECT_TRUE(Has(run.out, "Report: a.html"));
+  const Keys json(folder.Read("a.json"));
+  for (const char* key :
+       {"environment", "cpu", "command", "target", "threads", "problem", "seed",
+        "repeats", "compiler", "version"}) {
+    EXPECT_EQ(json.Count(key), 1) << key;
+  }
+  for (const char* key : {"seconds", "flops", "bytes", "workspace_bytes",
+                          "density", "mass_mean", "mass_p05", "rel_l2",
+                          "max_abs", "cosine", "gate", "speedup", "pareto"}) {
+    EXPECT_GE(json.Count(key), 5) << key;
+  }
+  const std::string csv = folder.Read("a.csv");
+  EXPECT_EQ(csv.substr(0, csv.find('\n')),
+            "name,variant,layer,problem,gate,seconds_median,seconds_mad,rounds,"
+            "speedup,flops,bytes,workspace_bytes,density,mass_mean,mass_p05,"
+            "rel_l2,max_abs,cosine,pareto,reason");
+  EXPECT_TRUE(Has(csv, "\nexact,exact,all,,ok,"));
+  const std::string html = folder.Read("a.html");
+  EXPECT_TRUE(Has(html, "<!DOCTYPE html>"));
+  EXPECT_TRUE(Has(html, "heed-compare-1"));
+  EXPECT_FALSE(Has(html, "HEED_REPORT_"));
+  EXPECT_FALSE(Has(html, "<script src"));
+  EXPECT_FALSE(Has(html, "<link"));
+}
+
+TEST(Cli, WritesToStandardOutputAlone) {
+  const TemporaryFolder folder;
+  const ToolRun run = RunTool(folder, std::string(kSmall) + "exact --json -");
+  EXPECT_EQ(run.exit_code, 0);
+  EXPECT_EQ(Keys(run.out).Count("rows"), 2);  // of the input, of the result
+  EXPECT_EQ(folder.CountFiles(), 0);
+}
+
+TEST(Cli, TellsWhatTheMachineOffers) {
+  const TemporaryFolder folder;
+  const ToolRun info = RunTool(folder, "info");
+  EXPECT_EQ(info.exit_code, 0);
+  EXPECT_TRUE(Has(info.out, "cpu "));
+  EXPECT_TRUE(Has(info.out, "  > "));
+  EXPECT_TRUE(Has(info.out, "used: "));
+  EXPECT_EQ(Keys(RunTool(folder, "info --json").out).Count("targets"), 1);
+  const ToolRun variants = RunTool(folder, "variants");
+  EXPECT_TRUE(Has(variants.out, "window_sink\n"));
+  EXPECT_TRUE(Has(variants.out, "default 256"));
+  EXPECT_GE(Keys(RunTool(folder, "variants --json").out).Count("knobs"), 5);
+}
+
+TEST(Cli, Teaches) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(Has(RunTool(folder, "--help").out, "Examples:"));
+  EXPECT_TRUE(Has(RunTool(folder, "compare --help").out, "density   pairs"));
+  EXPECT_TRUE(Has(RunTool(folder, "--version").out, "heed 0."));
+  const ToolRun bare = RunTool(folder, "");
+  EXPECT_EQ(bare.exit_code, 2);
+  EXPECT_TRUE(Has(bare.error, "Subcommands:"));
+}
+
+TEST(Cli, SuggestsNames) {
+  ExpectBadInput("compar", "did you mean 'compare'?");
+  ExpectBadInput("compare --layrs 2", "did you mean '--layers'?");
+  ExpectBadInput("info --jsn", "did you mean '--json'?");
+  ExpectBadInput("compare window_snk --html x.html",
+                 "did you mean 'window_sink'?");
+  ExpectBadInput("compare window_sink:windw=3", "did you mean 'window'?");
+}
+
+TEST(Cli, RefusesBadOptions) {
+  ExpectBadInput("compare --threads -1", "not in range");
+  ExpectBadInput("compare --threads abc", "--threads");
+  ExpectBadInput("compare --tokens 0", "not in range 1 to");
+  ExpectBadInput("compare --layout foo", "{bshd,bhsd}");
+  ExpectBadInput("compare --problem b1_h1_d8_q4 --tokens 3", "excludes");
+  ExpectBadInput("compare --causal --no-causal", "excludes");
+  ExpectBadInput("compare --json a --csv a", "two outputs");
+  ExpectBadInput("compare --problem b1_h4 --html x.html", "lacks the field");
+  ExpectBadInput("compare -q --problem b1_h1_d0_q4 --html x.html",
+                 "exact attention refused");
+  ExpectBadInput("compare --problem b9999_h9999_d999_q9999", "too large");
+}
+
+TEST(Cli, RefusesOutputsBeforeItComputes) {
+  ExpectBadInput("compare --html missing/x.html", "its folder does not exist");
+  ExpectBadInput("compare --csv .", "it is a directory");
+  ExpectBadInput("compare --json ''", "the name is empty");
+}
+
+TEST(Cli, ReadsACapture) {
+  const TemporaryFolder folder;
+  folder.Write("in", SmallCapture());
+  const ToolRun run =
+      RunTool(folder, "compare -q --input in exact naive --csv -");
+  EXPECT_EQ(run.exit_code, 0) << run.error;
+  EXPECT_TRUE(Has(run.out,
+                  "\nnaive,naive,layer.3,"
+                  "b1_h2_kv1_d2_q2_k2_f32_causal_scale0.5,ok,"));
+}
+
+TEST(Cli, RefusesBadCaptures) {
+  const TemporaryFolder inputs;
+  const std::string whole = SmallCapture();
+  const auto refuse = [&inputs](const std::string& bytes,
+                                const std::string& part) {
+    const std::string path = inputs.Write("in", bytes);
+    ExpectBadInput(
+        "compare -q --html x.html --json x.json --input '" + path + "'", part);
+  };
+  refuse("", "is not a safetensors file");
+  refuse("PK\x03\x04 something else", "is not a safetensors file");
+  refuse(whole.substr(0, whole.size() - 1), "is cut short");
+  refuse(whole.substr(0, 40), "is cut short");
+  refuse(SafetensorsBytes("{\"a\":1}", ""), "where the format has none");
+  refuse(SafetensorsMaker().AddF32("x", "[1]", {1}).Bytes(),
+         "has no tensors named query, key and value");
+  ExpectBadInput("compare --html x.html --input /nowhere/x.safetensors",
+                 "cannot open '/nowhere/x.safetensors': No such file");
+  ExpectBadInput("compare --input .", "is a directory");
+  inputs.Write("in", whole);
+  ExpectBadInput("compare --layers 7 --input '" + inputs.Path("in") + "'",
+                 "has no layer 7; it has 3");
+}
+
+// A report that exists already is kept where its successor fails.
+TEST(Cli, LeavesOldFilesAlone) {
+  const TemporaryFolder folder;
+  folder.Write("x.html", "old");
+  const ToolRun run =
+      RunTool(folder, "compare -q --problem b1_h1_d0_q4 --html x.html");
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_EQ(folder.Read("x.html"), "old");
+  EXPECT_EQ(folder.CountFiles(), 1);
+}
+
+TEST(Cli, ReadsTheBuiltInSample) {
+  const TemporaryFolder folder;
+  const ToolRun run = RunTool(
+      folder, "compare -q exact window_sink:window=16 --tokens 64 --csv -");
+  EXPECT_EQ(run.exit_code, 0) << run.error;
+  for (const char* layer :
+       {"layer.2,", "layer.10,", "layer.19,", "layer.28,"}) {
+    EXPECT_TRUE(Has(run.out, layer)) << layer;
+  }
+}
+
+}  // namespace
+}  // namespace heed::test

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Opens reports from disk in headless Chromium and looks for drawn points and an
+# empty error console. The page counts what Chart.js says it drew and how many
+# of those points have a variant's colour in their middle, and keeps both, and
+# the errors it met, on its root element. Two damaged reports must fail, or the
+# test would not see one.
+#
+# usage: report_browser_test.sh HEED CHROMIUM
+#   HEED_SHOTS=folder keeps pictures at the widths of a desk, a phone and paper.
+set -euo pipefail
+
+heed=$1
+chromium=$2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+fail() {
+  echo "FAILED: $1" >&2
+  exit 1
+}
+
+# Runs Chromium with a profile of its own. It sometimes does not start on a
+# loaded machine, hence the second try.
+browse() {
+  local try
+  for try in 1 2; do
+    rm -rf "$work/profile"
+    if timeout 60 "$chromium" --headless --no-sandbox --disable-gpu \
+      --disable-quic --no-first-run --disable-background-networking \
+      --disable-component-update --disable-sync --hide-scrollbars \
+      --user-data-dir="$work/profile" "$@" 2>"$work/chromium.log"; then
+      return 0
+    fi
+  done
+  cat "$work/chromium.log" >&2
+  fail "Chromium does not run"
+}
+
+# Prints the root element of a page after its scripts ran.
+root() {
+  browse --dump-dom "file://$1" >"$work/dom"
+  grep -o '<html[^>]*>' "$work/dom" | head -n 1
+}
+
+# Prints a number from that element: 0 where the page never wrote it.
+number() {
+  local text
+  text=$(sed -n "s/.*data-$2=\"\([0-9]*\)\".*/\1/p" <<<"$1")
+  echo "${text:-0}"
+}
+
+# Says what is wrong with a report that should have so many rows and points;
+# nothing where it is fine.
+judge() {
+  local element
+  element=$(root "$1")
+  local errors
+  errors=$(sed -n 's/.*data-errors="\([0-9]*\)".*/\1/p' <<<"$element")
+  if [ "$errors" != 0 ]; then
+    echo "the page has ${errors:-not counted its} errors: $element"
+  elif [ "$(number "$element" rows)" != "$2" ]; then
+    echo "not $2 rows: $element"
+  elif [ "$(number "$element" table-rows)" != "$2" ]; then
+    echo "not $2 rows in the table: $element"
+  elif [ "$(number "$element" points)" != "$3" ]; then
+    echo "not $3 points: $element"
+  elif [ "$(number "$element" painted)" != "$3" ]; then
+    echo "not $3 painted points: $element"
+  fi
+}
+
+expect_fine() {
+  local said
+  said=$(judge "$@")
+  [ -z "$said" ] || fail "$(basename "$1"): $said"
+  echo "$(basename "$1"): $3 points drawn, no errors"
+}
+
+expect_red() {
+  local said
+  said=$(judge "$@")
+  [ -n "$said" ] || fail "$(basename "$1") is damaged and passed"
+  echo "$(basename "$1"): seen to be damaged: $said"
+}
+
+sample=$work/sample.html
+"$heed" compare -q --repeats 2 --tokens 256 --html "$sample" --csv "$work/csv" \
+  >/dev/null
+rows=$(grep -c ',all,,ok,' "$work/csv")
+[ "$rows" -ge 5 ] || fail "only $rows rows"
+expect_fine "$sample" "$rows" "$rows"
+
+# A single point, and a command line that tries to end the data's element.
+mkdir "$work/<"
+"$heed" compare -q exact --repeats 1 --problem b1_h1_d8_q64_f32 \
+  --html "$work/</script><script>nobody();&\".html" >/dev/null
+mv "$work/<"/* "$work/one.html"
+expect_fine "$work/one.html" 1 1
+
+# A script error, a chart that draws nothing, and a canvas that stays blank.
+sed 's/^refresh();$/refresh(); nobody();/' "$sample" >"$work/error.html"
+sed 's/showLine: true/showLine: true, hidden: true/; s/data: drawn.filter(.*/data: [],/' \
+  "$sample" >"$work/empty.html"
+sed "s/backgroundColor: style\[name\].colour/backgroundColor: 'transparent'/" \
+  "$sample" >"$work/blank.html"
+for damaged in error empty blank; do
+  cmp -s "$sample" "$work/$damaged.html" && fail "$damaged.html is not damaged"
+  expect_red "$work/$damaged.html" "$rows" "$rows"
+done
+
+if [ -n "${HEED_SHOTS:-}" ]; then
+  mkdir -p "$HEED_SHOTS"
+  browse --window-size=1280,1700 --screenshot="$HEED_SHOTS/desk.png" \
+    "file://$sample"
+  browse --window-size=500,3200 --screenshot="$HEED_SHOTS/phone.png" \
+    "file://$sample"
+  browse --print-to-pdf="$HEED_SHOTS/paper.pdf" "file://$sample"
+fi
+echo "passed"

@@ -1,0 +1,25 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Runs the tool as a user does.
+#ifndef HEED_TESTS_TOOL_TOOL_RUN_H_
+#define HEED_TESTS_TOOL_TOOL_RUN_H_
+
+#include <string>
+
+#include "tests/tool/temporary_file.h"
+
+namespace heed::test {
+
+struct ToolRun {
+  int exit_code = -1;  // 128 + signal where it was killed
+  std::string out;
+  std::string error;
+};
+
+// Runs heed with these arguments, as a shell reads them, inside `folder`.
+ToolRun RunTool(const TemporaryFolder& folder, const std::string& arguments);
+
+}  // namespace heed::test
+
+#endif  // HEED_TESTS_TOOL_TOOL_RUN_H_
