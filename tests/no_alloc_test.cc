@@ -77,8 +77,8 @@ class NoAlloc : public OnEveryTarget {};
 
 TEST(NoAllocCounter, SeesAllocations) {
   const Counted counted;
-  std::atomic<char*> memory{new char[100]};
-  delete[] memory.load();
+  // Not a new-expression, which compilers may leave out.
+  ::operator delete(::operator new(100));
   std::atomic<void*> more{std::malloc(10)};
   std::free(more.load());
   more = std::aligned_alloc(64, 640);
