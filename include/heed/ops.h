@@ -132,7 +132,7 @@ HEED_API void Exp(const float* x, float* y, int64_t n);
 
 // x = exp(x - lse) with lse = log(sum exp(x)), which it returns. An entry of
 // -inf gets 0; a row of them gets zeros and returns -inf. A NaN or +inf makes
-// the whole row NaN. x is [same bits]; lse is where libm's log is.
+// the whole row NaN [same bits].
 HEED_API float Softmax(float* x, int64_t n);
 
 // Returns whether no element is NaN or infinite.
