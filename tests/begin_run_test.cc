@@ -97,9 +97,8 @@ TEST_P(BeginRunTest, TasksOfAPhaseComeInAnyOrder) {
         std::vector<int64_t> order;
         for (int64_t i = 0; i < NumTasks(run, phase); ++i) order.push_back(i);
         for (size_t i = order.size(); i > 1; --i) {
-          std::swap(order[i - 1],
-                    order[static_cast<size_t>(
-                        random.Below(static_cast<int64_t>(i)))]);
+          std::swap(order[i - 1], order[static_cast<size_t>(
+                                      random.Below(static_cast<int64_t>(i)))]);
         }
         for (const int64_t i : order) {
           RunTask(run, phase, i, static_cast<int>(random.Below(5)));
@@ -122,8 +121,7 @@ TEST_P(BeginRunTest, DecodeIsSpreadOverSpans) {
     options.barriers = barriers;
     AttentionRun run;
     ASSERT_TRUE(
-        BeginRun(plan, tensors.Args(), workspace.get(), 4, options, &run)
-            .ok());
+        BeginRun(plan, tensors.Args(), workspace.get(), 4, options, &run).ok());
     EXPECT_EQ(NumTasks(run, 0), 4) << "3 spans of 4096 keys and one of 5";
   }
   AttentionRun run;
@@ -146,8 +144,7 @@ TEST_P(BeginRunTest, RunsAreValuesAndWorkspacesAreReused) {
     AttentionRun run;
     tensors.ClearOutput();
     ASSERT_TRUE(
-        BeginRun(plan, tensors.Args(), workspace.get(), 3, options, &run)
-            .ok());
+        BeginRun(plan, tensors.Args(), workspace.get(), 3, options, &run).ok());
     const AttentionRun copy = run;
     run = AttentionRun();
     RunByTeam(copy, 3);

@@ -51,12 +51,10 @@ eval::Tensors TensorsOf(const Line& line) {
   const struct {
     const char* name;
     eval::Fill fill;
-  } fills[] = {{"normal", eval::Fill::kNormal},
-               {"integer", eval::Fill::kInteger},
-               {"spread", eval::Fill::kSpread},
-               {"onehot", eval::Fill::kOneHot},
-               {"growing", eval::Fill::kGrowing},
-               {"equal", eval::Fill::kEqual}};
+  } fills[] = {
+      {"normal", eval::Fill::kNormal},   {"integer", eval::Fill::kInteger},
+      {"spread", eval::Fill::kSpread},   {"onehot", eval::Fill::kOneHot},
+      {"growing", eval::Fill::kGrowing}, {"equal", eval::Fill::kEqual}};
   eval::WorkloadOptions options;
   bool known = false;
   for (const auto& fill : fills) {
@@ -104,8 +102,8 @@ TEST_P(BitsHash, TheTableGivesTheList) {
   for (const Line& line : ReadList()) {
     if (line.comment()) continue;
     const eval::Tensors tensors = TensorsOf(line);
-    const Status status = RunOn(RunConfig{GetParam()}, tensors.problem.params,
-                                tensors.Args());
+    const Status status =
+        RunOn(RunConfig{GetParam()}, tensors.problem.params, tensors.Args());
     ASSERT_TRUE(status.ok()) << ToString(status);
     EXPECT_EQ(HashOf(tensors), line.hash) << line.text;
   }

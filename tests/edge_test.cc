@@ -33,8 +33,8 @@ class Edge : public OnEveryTarget {
 // No batch, no heads, no queries or no width of values: fine, nothing written.
 TEST_P(Edge, NothingToWrite) {
   for (const char* text :
-       {"b0_h2_d8_q3_k4", "h0_kv0_d8_q3_k4", "h0_kv2_d8_q3_k4",
-        "h2_d8_q0_k4", "b0_h0_kv0_d1_dv0_q0_k0"}) {
+       {"b0_h2_d8_q3_k4", "h0_kv0_d8_q3_k4", "h0_kv2_d8_q3_k4", "h2_d8_q0_k4",
+        "b0_h0_kv0_d1_dv0_q0_k0"}) {
     const eval::Tensors tensors = eval::MakeTensors(ProblemOf(text), {});
     const Status status = Run({}, tensors.Args());
     EXPECT_TRUE(status.ok()) << text << ": " << ToString(status);
@@ -73,10 +73,9 @@ TEST_P(Edge, NullWithoutElements) {
 
 // Rows that see nothing are written: zeros and -inf, and raise nothing.
 TEST_P(Edge, RowsThatSeeNothing) {
-  for (const char* text :
-       {"h2_d8_q20_k5_causal", "h2_d8_q9_k5_causal_off-100",
-        "h2_d8_q9_k5_off100_wl3", "h2_d8_q9_k5_off-100_wr3",
-        "h2_d8_q9_k5_causal_off-1_sink5", "h2_d8_q9_k0"}) {
+  for (const char* text : {"h2_d8_q20_k5_causal", "h2_d8_q9_k5_causal_off-100",
+                           "h2_d8_q9_k5_off100_wl3", "h2_d8_q9_k5_off-100_wr3",
+                           "h2_d8_q9_k5_causal_off-1_sink5", "h2_d8_q9_k0"}) {
     const eval::Problem problem = ProblemOf(text);
     const eval::Tensors tensors = eval::MakeTensors(problem, {});
     Checker(GetParam(), problem.params, tensors).Check();
@@ -92,9 +91,8 @@ TEST_P(Edge, RowsThatSeeNothing) {
 
 // Ordinary numbers raise no floating-point exception that a host might trap.
 TEST_P(Edge, OrdinaryNumbersRaiseNothing) {
-  for (const char* text :
-       {"h2_kv1_d20_q40_k150_causal", "h1_d7_q9_k70_cap5",
-        "h1_d8_q3_k4200_causal_wl50_sink3"}) {
+  for (const char* text : {"h2_kv1_d20_q40_k150_causal", "h1_d7_q9_k70_cap5",
+                           "h1_d8_q3_k4200_causal_wl50_sink3"}) {
     const eval::Problem problem = ProblemOf(text);
     const eval::Tensors tensors = eval::MakeTensors(problem, {});
     feclearexcept(FE_ALL_EXCEPT);
@@ -148,8 +146,8 @@ TEST_P(Edge, WindowsOfEveryKind) {
       eval::MakeTensors(ProblemOf("h2_d8_q20_k150"), {});
   ASSERT_TRUE(Run({}, tensors.Args()).ok());
   const std::vector<float> want = tensors.out.Dense();
-  for (const int64_t wide : {int64_t{150}, int64_t{1} << 33,
-                             std::numeric_limits<int64_t>::max()}) {
+  for (const int64_t wide :
+       {int64_t{150}, int64_t{1} << 33, std::numeric_limits<int64_t>::max()}) {
     AttentionParams params;
     params.window_left = params.window_right = wide;
     ASSERT_TRUE(Run(params, tensors.Args()).ok());

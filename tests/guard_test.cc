@@ -3,6 +3,8 @@
 
 // No kernel touches memory that is not an element: every tensor and the
 // workspace lie against pages that fault, in front and behind.
+#include "tests/support/guard.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,7 +15,6 @@
 #include "heed/heed.h"
 #include "lib/eval/workload.h"
 #include "tests/support/check.h"
-#include "tests/support/guard.h"
 #include "tests/support/quick.h"
 #include "tests/support/targets.h"
 
@@ -27,8 +28,7 @@ class Guards {
   eval::Tensor Place(int which, const eval::Tensor& from, Against end) {
     eval::Tensor tensor = from;
     const TensorView& v = from.view;
-    const int64_t elements =
-        v.batch() * v.seqlen() * v.heads() * v.head_dim();
+    const int64_t elements = v.batch() * v.seqlen() * v.heads() * v.head_dim();
     const size_t bytes = static_cast<size_t>(elements) * sizeof(float);
     char* memory = tensors_[which].Place(bytes, end);
     tensor.view = Bshd(reinterpret_cast<float*>(memory), v.batch(), v.seqlen(),
@@ -98,9 +98,9 @@ TEST_P(Guard, EveryHeadDim) {
 }
 
 TEST_P(Guard, SequencesAroundTilesAndBlocks) {
-  const std::vector<int> edges = Quick() ? std::vector<int>{16, 64}
-                                         : std::vector<int>{8, 16, 24, 32, 48,
-                                                            64, 96, 128, 192};
+  const std::vector<int> edges =
+      Quick() ? std::vector<int>{16, 64}
+              : std::vector<int>{8, 16, 24, 32, 48, 64, 96, 128, 192};
   for (const int q_edge : edges) {
     for (const int k_edge : edges) {
       for (const int q : {q_edge - 1, q_edge, q_edge + 1}) {

@@ -102,15 +102,14 @@ TEST(MergeStates, ASelectionAndItsComplementAreTheWhole) {
     const eval::Tensors tensors = eval::MakeTensors(ProblemOf(text), {});
     const State whole = Attend(tensors);
     for (int i = 0; i < 5; ++i) {
-      const IntervalLists lists =
-          RandomLists(tensors.problem.shape, 1 + random.Below(20), 9, 60,
-                      random);
+      const IntervalLists lists = RandomLists(
+          tensors.problem.shape, 1 + random.Below(20), 9, 60, random);
       const IntervalLists rest =
           Complement(lists, tensors.problem.shape.seqlen_k);
       SCOPED_TRACE(text);
-      ExpectNear(Merged(Attend(tensors, lists.View()),
-                        Attend(tensors, rest.View())),
-                 whole, 3e-6);
+      ExpectNear(
+          Merged(Attend(tensors, lists.View()), Attend(tensors, rest.View())),
+          whole, 3e-6);
     }
   }
 }
@@ -240,9 +239,9 @@ TEST(MergeStates, ZeroExtentsAreFine) {
     const State state = MakeState(ProblemOf(text).shape);
     EXPECT_TRUE(MergeInto(state, state, state).ok()) << text;
   }
-  EXPECT_TRUE(MergeInto(Filled(0, 1.0f, 0), Filled(0, 1.0f, 0),
-                        Filled(0, 1.0f, 0))
-                  .ok());
+  EXPECT_TRUE(
+      MergeInto(Filled(0, 1.0f, 0), Filled(0, 1.0f, 0), Filled(0, 1.0f, 0))
+          .ok());
 }
 
 void ExpectRefused(const State& a, const State& b, const State& to,
@@ -271,20 +270,24 @@ TEST(MergeStates, RefusesBadInput) {
     EXPECT_EQ(std::string(status.argument()), names[which]);
   };
   for (int which = 0; which < 6; ++which) {
-    refuse(which, [](TensorView& v) { v.data = nullptr; },
-           StatusCode::kInvalidArgument);
+    refuse(
+        which, [](TensorView& v) { v.data = nullptr; },
+        StatusCode::kInvalidArgument);
     // out's own extents are what the others are held to.
     if (which != 4) {
-      refuse(which, [](TensorView& v) { v.extent[1] = -1; },
-             StatusCode::kInvalidArgument);
+      refuse(
+          which, [](TensorView& v) { v.extent[1] = -1; },
+          StatusCode::kInvalidArgument);
     }
-    refuse(which, [](TensorView& v) { v.dtype = DType::kF16; },
-           StatusCode::kUnsupported);
-    refuse(which, [](TensorView& v) { v.stride[1] = -v.stride[1]; },
-           StatusCode::kUnsupported);
-    refuse(which,
-           [](TensorView& v) { v.data = static_cast<char*>(v.data) + 2; },
-           StatusCode::kInvalidArgument);
+    refuse(
+        which, [](TensorView& v) { v.dtype = DType::kF16; },
+        StatusCode::kUnsupported);
+    refuse(
+        which, [](TensorView& v) { v.stride[1] = -v.stride[1]; },
+        StatusCode::kUnsupported);
+    refuse(
+        which, [](TensorView& v) { v.data = static_cast<char*>(v.data) + 2; },
+        StatusCode::kInvalidArgument);
   }
   EXPECT_TRUE(Untouched(to.out));
   EXPECT_TRUE(Untouched(to.lse));

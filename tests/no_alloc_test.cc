@@ -89,8 +89,8 @@ TEST(NoAllocCounter, SeesAllocations) {
 TEST_P(NoAlloc, PlanAndRun) {
   for (const char* text :
        {"h1_d4_q1_k1", "b2_h4_kv2_d64_q150_k200_causal", "h2_d8_q3_k9000",
-        "h1_d1024_q20_k100", "h2_d16_q30_k100_cap5_wl20_sink4",
-        "h2_d8_q0_k10", "h2_d8_q10_k0"}) {
+        "h1_d1024_q20_k100", "h2_d16_q30_k100_cap5_wl20_sink4", "h2_d8_q0_k10",
+        "h2_d8_q10_k0"}) {
     const eval::Problem problem = ProblemOf(text);
     const eval::Tensors tensors = eval::MakeTensors(problem, {});
     const AttentionArgs args = tensors.Args();

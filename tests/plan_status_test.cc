@@ -4,8 +4,8 @@
 // What MakePlan refuses, with which code and argument; and how a Status reads.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <string>
@@ -47,8 +47,8 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 
 TEST(PlanStatus, Params) {
   for (const float bad : {static_cast<float>(NAN), kInf, -kInf}) {
-    ExpectRefused([bad](Request& r) { r.params.softmax_scale = bad; },
-                  kInvalid, "softmax_scale");
+    ExpectRefused([bad](Request& r) { r.params.softmax_scale = bad; }, kInvalid,
+                  "softmax_scale");
     ExpectRefused([bad](Request& r) { r.params.softcap = bad; }, kInvalid,
                   "softcap");
   }
@@ -161,8 +161,7 @@ TEST(PlanStatus, NullPlan) {
 TEST(PlanStatus, TheFarEndsAreAccepted) {
   for (const char* text :
        {"b0_h0_kv0_d1_dv0_q0_k0", "b0_h0_kv3_d1_q1_k1", "h1_d1024_q1",
-        "h1_d1_dv1024_q1_k2147483000",
-        "h1_d1_q1_causal_off9223372036854775807",
+        "h1_d1_dv1024_q1_k2147483000", "h1_d1_q1_causal_off9223372036854775807",
         "h1_d1_q1_wl9223372036854775807_wr9223372036854775807_"
         "sink9223372036854775807",
         "h1_d1_q1_cap3.4e38_scale-3.4e38", "h1_d1_q1_cap1e-38_scale1e-38"}) {

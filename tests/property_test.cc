@@ -23,8 +23,8 @@ class Property : public OnEveryTarget {
  protected:
   void Run(const eval::Tensors& tensors) {
     tensors.ClearOutput();
-    const Status status = RunOn(RunConfig{GetParam()}, tensors.problem.params,
-                                tensors.Args());
+    const Status status =
+        RunOn(RunConfig{GetParam()}, tensors.problem.params, tensors.Args());
     ASSERT_TRUE(status.ok()) << ToString(status);
   }
 };
@@ -59,8 +59,7 @@ TEST_P(Property, OneVisibleKeyIsCopied) {
     for (int64_t h = 0; h < 2; ++h) {
       for (int64_t c = 0; c < 24; ++c) {
         const float want = *tensors.value.At(0, s, h, c);
-        EXPECT_NEAR(*tensors.out.At(0, s, h, c), want,
-                    std::fabs(want) * 2e-7f);
+        EXPECT_NEAR(*tensors.out.At(0, s, h, c), want, std::fabs(want) * 2e-7f);
       }
     }
   }
@@ -113,14 +112,12 @@ TEST_P(Property, GroupsAreRepeatedHeads) {
     repeated.problem.shape.num_kv_heads = heads;
     const auto repeat = [&](const eval::Tensor& from) {
       const TensorView& v = from.view;
-      const eval::Tensor to =
-          eval::MakeTensor(v.batch(), v.seqlen(), heads, v.head_dim(),
-                           eval::Layout::kBhsd);
+      const eval::Tensor to = eval::MakeTensor(
+          v.batch(), v.seqlen(), heads, v.head_dim(), eval::Layout::kBhsd);
       for (int64_t b = 0; b < v.batch(); ++b) {
         for (int64_t s = 0; s < v.seqlen(); ++s) {
           for (int64_t h = 0; h < heads; ++h) {
-            std::copy_n(from.At(b, s, h / group), v.head_dim(),
-                        to.At(b, s, h));
+            std::copy_n(from.At(b, s, h / group), v.head_dim(), to.At(b, s, h));
           }
         }
       }
@@ -128,13 +125,12 @@ TEST_P(Property, GroupsAreRepeatedHeads) {
     };
     repeated.key = repeat(grouped.key);
     repeated.value = repeat(grouped.value);
-    repeated.out = eval::MakeTensor(grouped.out.view.batch(),
-                                    grouped.out.view.seqlen(), heads,
-                                    grouped.out.view.head_dim(),
-                                    eval::Layout::kBshd);
-    repeated.lse = eval::MakeTensor(grouped.out.view.batch(),
-                                    grouped.out.view.seqlen(), heads, 1,
-                                    eval::Layout::kBshd);
+    repeated.out = eval::MakeTensor(
+        grouped.out.view.batch(), grouped.out.view.seqlen(), heads,
+        grouped.out.view.head_dim(), eval::Layout::kBshd);
+    repeated.lse =
+        eval::MakeTensor(grouped.out.view.batch(), grouped.out.view.seqlen(),
+                         heads, 1, eval::Layout::kBshd);
     Run(grouped);
     Run(repeated);
     EXPECT_TRUE(SameBits(repeated.out, grouped.out)) << text;

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// What Run, BeginRun and Attention refuse: the code, the argument that is named,
-// and that nothing was written.
+// What Run, BeginRun and Attention refuse: the code, the argument that is
+// named, and that nothing was written.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -177,8 +177,8 @@ TEST_F(RunStatus, LargerThanThePlan) {
                      {&larger_k, "key", 8, 7},
                      {&larger_b, "query", 3, 2}};
   for (const auto& c : cases) {
-    const Status status = heed::Run(plan_, c.tensors->Args(),
-                                    workspace_->get(), SerialExecutor());
+    const Status status = heed::Run(plan_, c.tensors->Args(), workspace_->get(),
+                                    SerialExecutor());
     ExpectStatus(status, kInvalid, c.argument);
     EXPECT_EQ(status.value(), c.value);
     EXPECT_EQ(status.bound(), c.bound);
@@ -309,8 +309,8 @@ TEST_F(RunStatus, Workspace) {
 
   const WorkspaceBuffer large(need + 64);
   for (const size_t offset : {1u, 4u, 32u}) {
-    const Workspace misaligned = {
-        static_cast<char*>(large.get().data) + offset, need};
+    const Workspace misaligned = {static_cast<char*>(large.get().data) + offset,
+                                  need};
     ExpectStatus(
         heed::Run(plan_, tensors_.Args(), misaligned, SerialExecutor()),
         StatusCode::kWorkspace, "workspace");
@@ -320,20 +320,17 @@ TEST_F(RunStatus, Workspace) {
 TEST_F(RunStatus, Executors) {
   Executor executor = SerialExecutor();
   executor.max_workers = 0;
-  ExpectStatus(
-      heed::Run(plan_, tensors_.Args(), workspace_->get(), executor), kInvalid,
-      "executor");
+  ExpectStatus(heed::Run(plan_, tensors_.Args(), workspace_->get(), executor),
+               kInvalid, "executor");
   executor.max_workers = -3;
-  ExpectStatus(
-      heed::Run(plan_, tensors_.Args(), workspace_->get(), executor), kInvalid,
-      "executor");
+  ExpectStatus(heed::Run(plan_, tensors_.Args(), workspace_->get(), executor),
+               kInvalid, "executor");
   ExpectStatus(heed::Attention({}, tensors_.Args(), executor), kInvalid,
                "executor");
   executor = SerialExecutor();
   executor.parallel_for = nullptr;
-  ExpectStatus(
-      heed::Run(plan_, tensors_.Args(), workspace_->get(), executor), kInvalid,
-      "executor");
+  ExpectStatus(heed::Run(plan_, tensors_.Args(), workspace_->get(), executor),
+               kInvalid, "executor");
 }
 
 TEST_F(RunStatus, PlansAndRunsThatWereNeverMade) {
@@ -341,14 +338,14 @@ TEST_F(RunStatus, PlansAndRunsThatWereNeverMade) {
   ExpectStatus(
       heed::Run(Plan(), tensors_.Args(), workspace_->get(), SerialExecutor()),
       kInvalid, "plan");
-  ExpectStatus(BeginRun(Plan(), tensors_.Args(), workspace_->get(), 1, {}, &run),
-               kInvalid, "plan");
+  ExpectStatus(
+      BeginRun(Plan(), tensors_.Args(), workspace_->get(), 1, {}, &run),
+      kInvalid, "plan");
   ExpectStatus(
       BeginRun(plan_, tensors_.Args(), workspace_->get(), 1, {}, nullptr),
       kInvalid, "run");
-  ExpectStatus(
-      BeginRun(plan_, tensors_.Args(), workspace_->get(), 0, {}, &run),
-      kInvalid, "workers");
+  ExpectStatus(BeginRun(plan_, tensors_.Args(), workspace_->get(), 0, {}, &run),
+               kInvalid, "workers");
   EXPECT_EQ(NumPhases(AttentionRun()), 0);
   EXPECT_EQ(NumTasks(AttentionRun(), 0), 0);
 }
@@ -374,9 +371,9 @@ TEST_F(RunStatus, KeyIntervals) {
   const IntervalLists good = FullLists(shape, 2, 2, random);
   AttentionArgs fine = tensors_.Args();
   fine.key_intervals = good.View();
-  ASSERT_TRUE(
-      heed::Run(plan_, fine, workspace_->get(), SerialExecutor()).ok());
-  const auto refuse = [&](const std::function<void(IntervalLists&)>& spoil,
+  ASSERT_TRUE(heed::Run(plan_, fine, workspace_->get(), SerialExecutor()).ok());
+  const auto refuse = [&](
+                          const std::function<void(IntervalLists&)>& spoil,
                           const std::function<void(KeyIntervals&)>& after =
                               [](KeyIntervals&) {}) {
     IntervalLists lists = good;
@@ -398,9 +395,7 @@ TEST_F(RunStatus, KeyIntervals) {
   refuse([](IntervalLists& l) { l.intervals.back().end = 8; });
   refuse([](IntervalLists& l) { l.intervals[0].begin = -1; });
   refuse([](IntervalLists& l) { l.intervals[0].end = l.intervals[0].begin; });
-  refuse([](IntervalLists& l) {
-    l.intervals[0] = {5, 3};
-  });
+  refuse([](IntervalLists& l) { l.intervals[0] = {5, 3}; });
   refuse([](IntervalLists& l) { l.intervals[1].begin = 0; });
   refuse(leave, [](KeyIntervals& v) { v.offsets = nullptr; });
   refuse(leave, [](KeyIntervals& v) { v.intervals = nullptr; });

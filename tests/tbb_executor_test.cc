@@ -78,9 +78,8 @@ TEST_F(TbbExecutorTest, NeverRunsTheCallersOtherTasks) {
 
 TEST_F(TbbExecutorTest, GivesTheBits) {
   for (const std::string& target : UsableTargets()) {
-    for (const char* text :
-         {"b2_h6_kv2_d16_q70_k70_causal", "h1_d4_q1_k12293",
-          "h2_d4_q9_k20000_causal_wl9000_sink3"}) {
+    for (const char* text : {"b2_h6_kv2_d16_q70_k70_causal", "h1_d4_q1_k12293",
+                             "h2_d4_q9_k20000_causal_wl9000_sink3"}) {
       const eval::Tensors tensors = eval::MakeTensors(ProblemOf(text), {});
       const Checker checker(target, tensors.problem.params, tensors);
       for (const int workers : {1, 2, 3, 7}) {
@@ -105,9 +104,8 @@ TEST_F(TbbExecutorTest, ServesSeveralCallersAtOnce) {
   for (int caller = 0; caller < 3; ++caller) {
     callers.emplace_back([&, caller] {
       tbb::parallel_for(0, 4, [&](int i) {
-        const Status status =
-            Attention(params, tensors[static_cast<size_t>(4 * caller + i)].Args(),
-                      tbb);
+        const Status status = Attention(
+            params, tensors[static_cast<size_t>(4 * caller + i)].Args(), tbb);
         EXPECT_TRUE(status.ok()) << ToString(status);
       });
     });

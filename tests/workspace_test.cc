@@ -36,9 +36,8 @@ class WorkspaceTest : public OnEveryTarget {
 constexpr size_t kMiB = 1 << 20;
 
 TEST_P(WorkspaceTest, StaysBelowAMebibyteAWorker) {
-  for (const char* dims :
-       {"d1", "d64", "d128", "d192", "d256", "d512", "d576_dv512", "d1024",
-        "d1_dv1024", "d1024_dv1"}) {
+  for (const char* dims : {"d1", "d64", "d128", "d192", "d256", "d512",
+                           "d576_dv512", "d1024", "d1_dv1024", "d1024_dv1"}) {
     for (const int lane_groups : {0, 1, 16}) {
       const Plan plan =
           PlanFor("h8_kv1_" + std::string(dims) + "_q5000", lane_groups);
@@ -71,9 +70,9 @@ TEST_P(WorkspaceTest, LeftoversLeaveNoTrace) {
       std::memset(workspace.get().data, fill, workspace.get().bytes);
       const eval::Tensors tensors = eval::MakeTensors(ProblemOf(text), {});
       const Checker checker(GetParam(), plan.params, tensors);
-      ASSERT_TRUE(heed::Run(plan, tensors.Args(), workspace.get(),
-                            SerialExecutor())
-                      .ok());
+      ASSERT_TRUE(
+          heed::Run(plan, tensors.Args(), workspace.get(), SerialExecutor())
+              .ok());
       EXPECT_TRUE(checker.Matches(tensors.out, tensors.lse)) << text;
     }
   }
@@ -94,9 +93,9 @@ TEST_P(WorkspaceTest, APlanServesManyThreads) {
     threads.emplace_back([&plan, &mine] {
       const WorkspaceBuffer workspace(WorkspaceBytes(plan, 1));
       for (int repeat = 0; repeat < 10; ++repeat) {
-        EXPECT_TRUE(heed::Run(plan, mine.Args(), workspace.get(),
-                              SerialExecutor())
-                        .ok());
+        EXPECT_TRUE(
+            heed::Run(plan, mine.Args(), workspace.get(), SerialExecutor())
+                .ok());
       }
     });
   }

@@ -171,12 +171,12 @@ struct AttentionRun {
   int32_t num_phases = 0;
   int32_t tile_rows = 0;
   bool barriers = true;
-  bool split = false;          // the spans of a tile are tasks of their own
-  int64_t causal_offset = 0;   // resolved
-  int64_t num_lists = 0;       // sets of query rows that share keys
+  bool split = false;         // the spans of a tile are tasks of their own
+  int64_t causal_offset = 0;  // resolved
+  int64_t num_lists = 0;      // sets of query rows that share keys
   int64_t tiles_per_list = 0;
-  int64_t num_spans = 0;       // of the keys
-  int64_t num_slots = 0;       // states of spans held at a time
+  int64_t num_spans = 0;  // of the keys
+  int64_t num_slots = 0;  // states of spans held at a time
 };
 
 // Checks everything that Run checks and lays out the work for `workers`
