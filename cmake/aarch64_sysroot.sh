@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Lays out what the tests of a 64-bit Arm build need: bash
-# cmake/aarch64_sysroot.sh [folder]. Header-only libraries are the same for
-# every CPU and are copied from this system; GoogleTest is compiled from the
-# sources that its package ships. So no foreign packages are installed, and no
-# network is needed. (The host's own include folder can't be searched by a cross
-# compiler: the host's C library stands in it too.)
+# cmake/aarch64_sysroot.sh [folder]. Remove the folder to renew it. Header-only
+# libraries are the same for every CPU and are copied from this system;
+# GoogleTest is compiled from the sources that its package ships. So no foreign
+# packages are installed, and no network is needed. (The host's own include
+# folder can't be searched by a cross compiler: the host's C library stands in it
+# too.)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 sysroot=${1:-build/aarch64-sysroot}
