@@ -15,6 +15,7 @@
 #include "heed/heed.h"
 #include "lib/eval/workload.h"
 #include "tests/support/check.h"
+#include "tests/support/intervals.h"
 #include "tests/support/quick.h"
 #include "tests/support/targets.h"
 
@@ -142,6 +143,37 @@ TEST_P(Guard, AcrossASpan) {
   Check("h1_d3_q2_k4096");
   Check("h1_d3_q2_k4097_causal");
   if (!Quick()) Check("h1_d5_q40_k4100_causal_wl4090");
+}
+
+// The lists of key intervals are read to their last entry and no further.
+TEST_P(Guard, KeyIntervals) {
+  const eval::Problem problem = ProblemOf("h2_kv1_d5_q9_k300_causal");
+  const eval::Tensors tensors = eval::MakeTensors(problem, {});
+  eval::Random random(3);
+  const GuardedMemory offsets(4096), intervals(1 << 16);
+  for (const int64_t block : {1, 4, 9}) {
+    const IntervalLists lists =
+        RandomLists(problem.shape, block, 30, 9, random);
+    const Checker checker(GetParam(), problem.params, tensors, lists.View());
+    for (const Against end : {Against::kFront, Against::kBack}) {
+      SetGuardContext("key intervals on " + GetParam());
+      KeyIntervals view = lists.View();
+      const size_t offset_bytes = lists.offsets.size() * sizeof(int64_t);
+      const size_t interval_bytes =
+          lists.intervals.size() * sizeof(KeyInterval);
+      char* at = offsets.Place(offset_bytes, end);
+      std::memcpy(at, view.offsets, offset_bytes);
+      view.offsets = reinterpret_cast<const int64_t*>(at);
+      at = intervals.Place(interval_bytes, end);
+      std::memcpy(at, view.intervals, interval_bytes);
+      view.intervals = reinterpret_cast<const KeyInterval*>(at);
+      AttentionArgs args = tensors.Args();
+      args.key_intervals = view;
+      tensors.ClearOutput();
+      ASSERT_TRUE(RunOn(RunConfig{GetParam()}, problem.params, args).ok());
+      EXPECT_TRUE(checker.Matches(tensors.out, tensors.lse));
+    }
+  }
 }
 
 // Rows apart from one another: what lies between stays as it was.

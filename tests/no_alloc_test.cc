@@ -12,6 +12,7 @@
 
 #include "heed/heed.h"
 #include "lib/eval/workload.h"
+#include "tests/support/compare.h"
 #include "tests/support/intervals.h"
 #include "tests/support/run.h"
 #include "tests/support/targets.h"
@@ -19,6 +20,7 @@
 namespace {
 std::atomic<bool> g_counting{false};
 std::atomic<int> g_allocations{0};
+std::atomic<bool> g_failing{false};  // aligned_alloc gives nothing
 
 void Count() {
   if (g_counting.load(std::memory_order_relaxed)) g_allocations.fetch_add(1);
@@ -50,6 +52,7 @@ void* memalign(size_t alignment, size_t size) {
 }
 void* aligned_alloc(size_t alignment, size_t size) {
   Count();
+  if (g_failing.load(std::memory_order_relaxed)) return nullptr;
   return __libc_memalign(alignment, size);
 }
 int posix_memalign(void** memory, size_t alignment, size_t size) {
@@ -177,6 +180,18 @@ TEST(NoAllocStatus, OneShotAllocatesOnce) {
   g_counting = false;
   EXPECT_LE(count, 1);
   EXPECT_TRUE(ran);
+}
+
+TEST(NoAllocStatus, OneShotSaysWhenThereIsNoMemory) {
+  const eval::Tensors tensors = eval::MakeTensors(ProblemOf("h2_d8_q4"), {});
+  g_failing = true;
+  const Status status = Attention({}, tensors.Args());
+  g_failing = false;
+  EXPECT_EQ(status.code(), StatusCode::kOutOfMemory) << ToString(status);
+  EXPECT_EQ(std::string(status.argument()), "workspace");
+  EXPECT_GT(status.bound(), 0);
+  EXPECT_TRUE(Untouched(tensors.out));
+  EXPECT_TRUE(Untouched(tensors.lse));
 }
 
 HEED_ON_EVERY_TARGET(NoAlloc);

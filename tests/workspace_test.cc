@@ -66,10 +66,11 @@ TEST_P(WorkspaceTest, LeftoversLeaveNoTrace) {
        {"b2_h4_kv2_d16_q60_k100_causal", "h4_kv2_d16_q1_k9000_causal",
         "b2_h4_kv2_d16_q33_k0_causal", "h4_kv2_d16_q50_k4100_causal",
         "b2_h4_kv2_d16_q3_k3_causal"}) {
+    const eval::Tensors tensors = eval::MakeTensors(ProblemOf(text), {});
+    const Checker checker(GetParam(), plan.params, tensors);
     for (const int fill : {0x00, 0xff, 0x7f}) {
       std::memset(workspace.get().data, fill, workspace.get().bytes);
-      const eval::Tensors tensors = eval::MakeTensors(ProblemOf(text), {});
-      const Checker checker(GetParam(), plan.params, tensors);
+      tensors.ClearOutput();
       ASSERT_TRUE(
           heed::Run(plan, tensors.Args(), workspace.get(), SerialExecutor())
               .ok());
