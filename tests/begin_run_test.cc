@@ -21,11 +21,12 @@ namespace {
 
 class BeginRunTest : public OnEveryTarget {
  protected:
-  // Shapes with many tiles, with one, and with many spans.
+  // Shapes with many tiles, with one, and with more spans than two workers can
+  // hold the states of at once.
   std::vector<std::string> Problems() const {
     if (Quick()) {
       return {"b2_h3_kv1_d5_q19_k70_causal", "h1_d2_q1_k12293",
-              "h2_d2_q3_k4100_causal"};
+              "h2_d2_q3_k4100_causal", "h2_d2_q1_k20000"};
     }
     return {"b2_h6_kv2_d16_q150_k150_causal",
             "h1_d4_q1_k12293",
@@ -76,35 +77,46 @@ TEST_P(BeginRunTest, TeamsGiveTheBitsOfRun) {
   }
 }
 
-// Any order within a phase, tasks on whichever worker.
+// Runs the tasks of each phase on one thread, shuffled or last first, each on
+// whichever worker.
+void RunInOrder(const AttentionRun& run, bool shuffle, eval::Random* random) {
+  for (int phase = 0; phase < NumPhases(run); ++phase) {
+    std::vector<int64_t> order;
+    for (int64_t i = NumTasks(run, phase); i-- > 0;) order.push_back(i);
+    for (size_t i = order.size(); shuffle && i > 1; --i) {
+      const int64_t j = random->Below(static_cast<int64_t>(i));
+      std::swap(order[i - 1], order[static_cast<size_t>(j)]);
+    }
+    for (const int64_t i : order) {
+      RunTask(run, phase, i, static_cast<int>(random->Below(run.workers)));
+    }
+  }
+}
+
 TEST_P(BeginRunTest, TasksOfAPhaseComeInAnyOrder) {
   eval::Random random(17);
   for (const std::string& text : Problems()) {
     const eval::Tensors tensors = eval::MakeTensors(ProblemOf(text), {});
     const Checker checker(GetParam(), tensors.problem.params, tensors);
     const Plan plan = PlanFor(tensors.problem);
-    for (const bool barriers : {true, false}) {
-      SCOPED_TRACE(text);
-      const WorkspaceBuffer workspace(WorkspaceBytes(plan, 5));
-      RunOptions options;
-      options.barriers = barriers;
-      AttentionRun run;
-      tensors.ClearOutput();
-      ASSERT_TRUE(
-          BeginRun(plan, tensors.Args(), workspace.get(), 5, options, &run)
-              .ok());
-      for (int phase = 0; phase < NumPhases(run); ++phase) {
-        std::vector<int64_t> order;
-        for (int64_t i = 0; i < NumTasks(run, phase); ++i) order.push_back(i);
-        for (size_t i = order.size(); i > 1; --i) {
-          std::swap(order[i - 1], order[static_cast<size_t>(
-                                      random.Below(static_cast<int64_t>(i)))]);
-        }
-        for (const int64_t i : order) {
-          RunTask(run, phase, i, static_cast<int>(random.Below(5)));
+    for (const int workers : {2, 3, 5}) {
+      for (const bool barriers : {true, false}) {
+        for (const bool shuffle : {true, false}) {
+          SCOPED_TRACE(text + ", workers " + std::to_string(workers) +
+                       (barriers ? "" : ", no barriers") +
+                       (shuffle ? ", shuffled" : ", last first"));
+          const WorkspaceBuffer workspace(WorkspaceBytes(plan, workers));
+          RunOptions options;
+          options.barriers = barriers;
+          AttentionRun run;
+          tensors.ClearOutput();
+          ASSERT_TRUE(BeginRun(plan, tensors.Args(), workspace.get(), workers,
+                               options, &run)
+                          .ok());
+          RunInOrder(run, shuffle, &random);
+          EXPECT_TRUE(checker.Matches(tensors.out, tensors.lse));
         }
       }
-      EXPECT_TRUE(checker.Matches(tensors.out, tensors.lse));
     }
   }
 }
