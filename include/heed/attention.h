@@ -112,10 +112,10 @@ struct Workspace {
 inline constexpr size_t kWorkspaceAlignment = 64;
 
 // Makes a plan. Errors: kInvalidArgument for negative extents, num_heads not a
-// multiple of num_kv_heads, head_dim outside [1, 1024] or head_dim_v outside
-// [0, 1024], NaN or infinite softmax_scale, NaN, negative or infinite softcap,
-// a window below -1, a negative sink_size; kUnsupported for a dtype other than
-// kF32 and a target that is unknown or not usable here; kOverflow. Leaves *plan
+// multiple of num_kv_heads, head_dim below 1, NaN or infinite softmax_scale,
+// NaN, negative or infinite softcap, a window below -1, a negative sink_size;
+// kUnsupported for a dtype other than kF32, head_dim or head_dim_v above 1024,
+// and a target that is unknown or not usable here; kOverflow. Leaves *plan
 // untouched on error. Allocates nothing, costs well under a microsecond.
 HEED_API Status MakePlan(const AttentionParams& params,
                          const AttentionShape& shape,

@@ -77,7 +77,7 @@ class Status {
 HEED_API const char* NameOf(StatusCode code);
 
 // Writes one sentence, such as "invalid argument: window_left: must be -1 or
-// more (got -2, bound -1)", and a terminating zero, cut to `capacity` bytes.
+// more (got -2, limit -1)", and a terminating zero, cut to `capacity` bytes.
 // Returns the length of the whole sentence without the zero.
 HEED_API size_t FormatStatus(const Status& status, char* text, size_t capacity);
 
