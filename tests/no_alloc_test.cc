@@ -27,7 +27,9 @@ void Count() {
 }
 }  // namespace
 
-// glibc's own entries, which its malloc is a name for.
+// glibc's own entries, which its malloc is a name for. Visible, or the shared
+// libraries (operator new among them) would not find ours.
+#pragma GCC visibility push(default)
 extern "C" {
 void* __libc_malloc(size_t size);
 void* __libc_calloc(size_t count, size_t size);
@@ -61,6 +63,7 @@ int posix_memalign(void** memory, size_t alignment, size_t size) {
   return *memory == nullptr ? ENOMEM : 0;
 }
 }
+#pragma GCC visibility pop
 
 namespace heed::test {
 namespace {
