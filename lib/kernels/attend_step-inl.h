@@ -37,10 +37,6 @@ inline constexpr size_t kMaxGroupRows =
     kMaxVectors * HWY_MAX_BYTES / sizeof(float);
 #endif
 
-// Floats of packed queries that a stretch of head_dim may take: 24 KiB, what a
-// first-level cache of 32 KiB holds beside key rows and scores.
-inline constexpr size_t kStretchFloats = 6144;
-
 // One lane group of a tile against the keys [first, last) of a block.
 struct GroupStep {
   const QueryTile* tile;
@@ -130,48 +126,29 @@ HWY_INLINE void FetchAhead(const GroupStep& s, size_t first, size_t last) {
   }
 }
 
-// One stretch of head_dim, [begin, begin + count), of all scores of a block.
 template <int NV, bool kMax>
-HWY_INLINE void ScoresOver(const GroupStep& s, size_t begin, size_t count,
-                           bool fetch, float* HWY_RESTRICT max) {
-  const size_t L = NV * hn::Lanes(hn::ScalableTag<float>());
-  const float* HWY_RESTRICT query =
-      s.tile->query + s.row * static_cast<size_t>(s.tile->head_dim) + begin * L;
+HWY_INLINE void AllScores(const GroupStep& s, float* HWY_RESTRICT max) {
+  const hn::ScalableTag<float> d;
+  const size_t L = NV * hn::Lanes(d);
+  const size_t dim = static_cast<size_t>(s.tile->head_dim);
+  const float* HWY_RESTRICT query = s.tile->query + s.row * dim;
   const float* const* key = s.block->key;
   float* HWY_RESTRICT score = s.tile->score;
+  const bool fetch = s.row == 0 && s.block->next_key != 0;
   size_t k = s.first;
   for (; k + kMaxRows <= s.last; k += kMaxRows) {
-    Scores<kMaxRows, NV, kMax>(key + k, begin, count, query, score + k * L,
-                               max);
+    Scores<kMaxRows, NV, kMax>(key + k, query, dim, score + k * L, max);
     if (fetch) FetchAhead(s, k, k + kMaxRows);
   }
   for (; k + 4 <= s.last; k += 4) {
-    Scores<4, NV, kMax>(key + k, begin, count, query, score + k * L, max);
+    Scores<4, NV, kMax>(key + k, query, dim, score + k * L, max);
   }
   for (; k + 2 <= s.last; k += 2) {
-    Scores<2, NV, kMax>(key + k, begin, count, query, score + k * L, max);
+    Scores<2, NV, kMax>(key + k, query, dim, score + k * L, max);
   }
   if (k < s.last) {
-    Scores<1, NV, kMax>(key + k, begin, count, query, score + k * L, max);
+    Scores<1, NV, kMax>(key + k, query, dim, score + k * L, max);
   }
-}
-
-// A long head_dim is taken in stretches, so that the stretch of the queries
-// stays in the first-level cache for all keys of the block. The chains go on
-// where they stopped: the same bits.
-template <int NV, bool kMax>
-HWY_INLINE void AllScores(const GroupStep& s, float* HWY_RESTRICT max) {
-  const size_t dim = static_cast<size_t>(s.tile->head_dim);
-  const size_t longest =
-      kStretchFloats / (NV * hn::Lanes(hn::ScalableTag<float>()));
-  const size_t stretches = (dim + longest - 1) / longest;
-  const size_t count = (dim + stretches - 1) / stretches;
-  const bool fetch = s.row == 0 && s.block->next_key != 0;
-  size_t begin = 0;
-  for (; begin + count < dim; begin += count) {
-    ScoresOver<NV, false>(s, begin, count, fetch && begin == 0, max);
-  }
-  ScoresOver<NV, kMax>(s, begin, dim - begin, fetch && begin == 0, max);
 }
 
 // Scores become weights in place; l grows by them, key by key.

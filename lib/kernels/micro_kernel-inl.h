@@ -40,10 +40,8 @@ inline constexpr int kMaxVectors = 3;
 // Both are functions of their own: inlined, GCC keeps values of the caller in
 // registers and then spills a vector of the inner loop (8 loads more a turn).
 
-// score[r][lane] = sum over c of key[r][c] * query[c][lane], one FMA chain in
-// order of c over [begin, begin + count): from 0 where begin is 0, else from
-// what `score` holds. Rows of `query` (its first being `begin`) and `score` are
-// NV vectors.
+// score[r][lane] = sum over c of key[r][c] * query[c][lane], one FMA chain from
+// 0 in order of c. Rows of `query` and `score` are NV vectors.
 //
 //              NV vectors of queries
 //            +---------------------+
@@ -55,29 +53,19 @@ inline constexpr int kMaxVectors = 3;
 //
 // With kMax, also raises max[lane] to the largest of the scores.
 template <int MR, int NV, bool kMax>
-HWY_NOINLINE void Scores(const float* const* HWY_RESTRICT key, size_t begin,
-                         size_t count, const float* HWY_RESTRICT query,
+HWY_NOINLINE void Scores(const float* const* HWY_RESTRICT key,
+                         const float* HWY_RESTRICT query, size_t head_dim,
                          float* HWY_RESTRICT score, float* HWY_RESTRICT max) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
-#define HEED_ROW(r)                                             \
-  const float* HWY_RESTRICT k##r = key[r < MR ? r : 0] + begin; \
-  auto s##r##0 = hn::Zero(d);                                   \
-  auto s##r##1 = hn::Zero(d);                                   \
+#define HEED_ROW(r)                                     \
+  const float* HWY_RESTRICT k##r = key[r < MR ? r : 0]; \
+  auto s##r##0 = hn::Zero(d);                           \
+  auto s##r##1 = hn::Zero(d);                           \
   auto s##r##2 = hn::Zero(d);
   HEED_ROWS(HEED_ROW)
 #undef HEED_ROW
-  if (begin != 0) {
-#define HEED_ROW(r)                                                        \
-  if constexpr (r < MR) {                                                  \
-    s##r##0 = hn::Load(d, score + r * NV * N);                             \
-    if constexpr (NV > 1) s##r##1 = hn::Load(d, score + (r * NV + 1) * N); \
-    if constexpr (NV > 2) s##r##2 = hn::Load(d, score + (r * NV + 2) * N); \
-  }
-    HEED_ROWS(HEED_ROW)
-#undef HEED_ROW
-  }
-  for (size_t c = 0; c < count; ++c) {
+  for (size_t c = 0; c < head_dim; ++c) {
     const auto q0 = hn::Load(d, query);
     const auto q1 = hn::Load(d, query + (NV > 1 ? N : 0));
     const auto q2 = hn::Load(d, query + (NV > 2 ? 2 * N : 0));
