@@ -104,7 +104,7 @@ void AttendRow(const VariantArgs& a, int64_t batch, int64_t head, int64_t row,
       row + ops::CausalOffset(a.params, t.query.seqlen(), t.key.seqlen());
   const int64_t stride = static_cast<int64_t>(a.knobs[0]);
   const float scale = ops::SoftmaxScale(a.params, dim);
-  const float* query = ops::Row(t.query, batch, row, head);
+  const float* query = RowAt(t.query, batch, row, head);
 
   // Scores of the kept keys, in rising order. ForEachVisible applies the
   // caller's masks, so a masked key is never read.
@@ -113,7 +113,7 @@ void AttendRow(const VariantArgs& a, int64_t batch, int64_t head, int64_t row,
                       [&](int64_t begin, int64_t end) {
                         for (int64_t key = begin; key < end; ++key) {
                           if (!Keeps(position, key, stride)) continue;
-                          const float* k = ops::Row(t.key, batch, key, kv_head);
+                          const float* k = RowAt(t.key, batch, key, kv_head);
                           weight[kept++] = scale * ops::Dot(query, k, dim);
                           // Tells the checks and the tool which pairs count.
                           a.selection.Keep(batch, head, row, key, key + 1);
@@ -121,17 +121,17 @@ void AttendRow(const VariantArgs& a, int64_t batch, int64_t head, int64_t row,
                       });
 
   const float lse = ops::Softmax(weight, kept);
-  if (!t.lse.absent()) *ops::Row(t.lse, batch, row, head) = lse;
+  if (!t.lse.absent()) *RowAt(t.lse, batch, row, head) = lse;
 
   // The same keys again, weighted. A row that keeps nothing is zero.
-  float* out = ops::Row(t.out, batch, row, head);
+  float* out = RowAt(t.out, batch, row, head);
   std::fill(out, out + dim_v, 0.0f);
   kept = 0;
   ops::ForEachVisible(
       a.params, t, batch, head, row, [&](int64_t begin, int64_t end) {
         for (int64_t key = begin; key < end; ++key) {
           if (!Keeps(position, key, stride)) continue;
-          const float* v = ops::Row(t.value, batch, key, kv_head);
+          const float* v = RowAt(t.value, batch, key, kv_head);
           ops::Axpy(weight[kept++], v, out, dim_v);
         }
       });

@@ -165,14 +165,14 @@ class Head {
   }
 
   void Store(const float* sums, int64_t row, int64_t h) {
-    float* out = ops::Row(t_.out, batch_, row, h);
+    float* out = RowAt(t_.out, batch_, row, h);
     const float total = sums[value_.cols];
     if (total == 0) {
       std::fill(out, out + value_.cols, 0.0f);
     } else {
       for (int64_t c = 0; c < value_.cols; ++c) out[c] = sums[c] / total;
     }
-    if (!t_.lse.absent()) *ops::Row(t_.lse, batch_, row, h) = NAN;
+    if (!t_.lse.absent()) *RowAt(t_.lse, batch_, row, h) = NAN;
   }
 
   const AttentionArgs& t_;
@@ -250,12 +250,12 @@ void Reference(const VariantArgs& a, double* out) {
       const int64_t end =
           ops::VisibleTo(a.params, t.query.seqlen(), t.key.seqlen(), i).end;
       for (int64_t h = 0; h < t.query.heads(); ++h, out += dim_v) {
-        const float* q = ops::Row(t.query, b, i, h);
+        const float* q = RowAt(t.query, b, i, h);
         std::fill(out, out + dim_v, 0.0);
         double total = 0;
         for (int64_t j = 0; j < end; ++j) {
-          const float* k = ops::Row(t.key, b, j, h / group);
-          const float* v = ops::Row(t.value, b, j, h / group);
+          const float* k = RowAt(t.key, b, j, h / group);
+          const float* v = RowAt(t.value, b, j, h / group);
           double weight = 0;
           for (int64_t c = 0; c < t.key.head_dim(); ++c) {
             weight += phi(q[c]) * phi(k[c]);

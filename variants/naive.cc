@@ -77,7 +77,7 @@ void AttendRows(const VariantArgs& a, int64_t b, int64_t h, int64_t first,
   ops::MatMul(query, ops::Transposed(key), score);
   for (int64_t i = 0; i < score.rows; ++i) {
     const float lse = Normalise(a, b, h, first + i, score.row(i));
-    if (!t.lse.absent()) *ops::Row(t.lse, b, first + i, h) = lse;
+    if (!t.lse.absent()) *RowAt(t.lse, b, first + i, h) = lse;
   }
 
   bool finite = true;

@@ -78,6 +78,20 @@ struct AttentionShape {
   int64_t head_dim_v = 0;  // 0 to 1024
 };
 
+// Returns the shape that fits exactly these tensors.
+inline AttentionShape ShapeOf(const AttentionArgs& args) {
+  AttentionShape shape;
+  shape.dtype = args.query.dtype;
+  shape.batch = args.query.batch();
+  shape.seqlen_q = args.query.seqlen();
+  shape.seqlen_k = args.key.seqlen();
+  shape.num_heads = args.query.heads();
+  shape.num_kv_heads = args.key.heads();
+  shape.head_dim = args.query.head_dim();
+  shape.head_dim_v = args.value.head_dim();
+  return shape;
+}
+
 struct PlanOptions {
   // A name from heed/target.h, or null for the best that this CPU offers.
   const char* target = nullptr;

@@ -76,28 +76,15 @@ BasicMatrix<Float> RowRange(const BasicMatrix<Float>& m, int64_t begin,
                             m.row_stride, m.col_stride};
 }
 
-// Returns the f32 row of one position and head: head_dim floats.
-inline const float* Row(const ConstTensorView& view, int64_t batch,
-                        int64_t position, int64_t head) {
-  return reinterpret_cast<const float*>(
-      static_cast<const char*>(view.data) + batch * view.stride[0] +
-      position * view.stride[1] + head * view.stride[2]);
-}
-inline float* Row(const TensorView& view, int64_t batch, int64_t position,
-                  int64_t head) {
-  return reinterpret_cast<float*>(
-      static_cast<char*>(view.data) + batch * view.stride[0] +
-      position * view.stride[1] + head * view.stride[2]);
-}
-
 // Returns one head of an f32 tensor as a matrix [seqlen][head_dim].
 inline ConstMatrix Head(const ConstTensorView& view, int64_t batch,
                         int64_t head) {
-  return ConstMatrix{Row(view, batch, 0, head), view.seqlen(), view.head_dim(),
+  return ConstMatrix{RowAt(view, batch, 0, head), view.seqlen(),
+                     view.head_dim(),
                      view.stride[1] / static_cast<int64_t>(sizeof(float))};
 }
 inline Matrix Head(const TensorView& view, int64_t batch, int64_t head) {
-  return Matrix{Row(view, batch, 0, head), view.seqlen(), view.head_dim(),
+  return Matrix{RowAt(view, batch, 0, head), view.seqlen(), view.head_dim(),
                 view.stride[1] / static_cast<int64_t>(sizeof(float))};
 }
 

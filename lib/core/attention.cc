@@ -78,17 +78,8 @@ Status Run(const Plan& plan, const AttentionArgs& args, Workspace workspace,
 
 Status Attention(const AttentionParams& params, const AttentionArgs& args,
                  const Executor& executor) {
-  AttentionShape shape;
-  shape.dtype = args.query.dtype;
-  shape.batch = args.query.batch();
-  shape.seqlen_q = args.query.seqlen();
-  shape.seqlen_k = args.key.seqlen();
-  shape.num_heads = args.query.heads();
-  shape.num_kv_heads = args.key.heads();
-  shape.head_dim = args.query.head_dim();
-  shape.head_dim_v = args.value.head_dim();
   Plan plan;
-  const Status status = MakePlan(params, shape, PlanOptions(), &plan);
+  const Status status = MakePlan(params, ShapeOf(args), PlanOptions(), &plan);
   if (!status.ok()) return status;
   Executor used = executor;
   used.max_workers = std::max(executor.max_workers, 1);

@@ -4,7 +4,6 @@
 // The merge of two finished partial results.
 #include "heed/attention.h"
 #include "lib/core/check.h"
-#include "lib/core/view.h"
 #include "lib/kernels/targets.h"
 
 namespace heed {
@@ -60,11 +59,10 @@ Status MergeStates(const ConstTensorView& out_a, const ConstTensorView& lse_a,
   for (int64_t b = 0; b < out.batch(); ++b) {
     for (int64_t s = 0; s < out.seqlen(); ++s) {
       for (int64_t h = 0; h < out.heads(); ++h) {
-        table.merge_rows(
-            internal::RowAt(out_a, b, s, h), *internal::RowAt(lse_a, b, s, h),
-            internal::RowAt(out_b, b, s, h), *internal::RowAt(lse_b, b, s, h),
-            out.head_dim(), internal::RowAt(out, b, s, h),
-            internal::RowAt(lse, b, s, h));
+        table.merge_rows(RowAt(out_a, b, s, h), *RowAt(lse_a, b, s, h),
+                         RowAt(out_b, b, s, h), *RowAt(lse_b, b, s, h),
+                         out.head_dim(), RowAt(out, b, s, h),
+                         RowAt(lse, b, s, h));
       }
     }
   }

@@ -10,23 +10,6 @@
 #include "lib/core/check.h"
 
 namespace heed {
-namespace {
-
-AttentionShape ShapeOf(const AttentionArgs& args) {
-  AttentionShape shape;
-  shape.dtype = args.query.dtype;
-  shape.batch = args.query.batch();
-  shape.seqlen_q = args.query.seqlen();
-  shape.seqlen_k = args.key.seqlen();
-  shape.num_heads = args.query.heads();
-  shape.num_kv_heads = args.key.heads();
-  shape.head_dim = args.query.head_dim();
-  shape.head_dim_v = args.value.head_dim();
-  return shape;
-}
-
-}  // namespace
-
 Status CheckArgs(const AttentionParams& params, const AttentionArgs& args) {
   Plan plan;
   const Status status = MakePlan(params, ShapeOf(args), PlanOptions(), &plan);

@@ -7,7 +7,6 @@
 #include <cstdint>
 
 #include "lib/core/schedule.h"
-#include "lib/core/view.h"
 
 namespace heed::internal {
 namespace {

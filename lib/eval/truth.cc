@@ -123,13 +123,7 @@ Truth ComputeTruth(const AttentionParams& params, const AttentionArgs& args,
                    const std::vector<RowRun>& runs, const Selection* selection,
                    bool yardstick, const Executor& executor) {
   Truth truth;
-  truth.shape.batch = args.query.batch();
-  truth.shape.seqlen_q = args.query.seqlen();
-  truth.shape.seqlen_k = args.key.seqlen();
-  truth.shape.num_heads = args.query.heads();
-  truth.shape.num_kv_heads = args.key.heads();
-  truth.shape.head_dim = args.query.head_dim();
-  truth.shape.head_dim_v = args.value.head_dim();
+  truth.shape = ShapeOf(args);
   for (const RowRun& rows : runs) truth.runs.push_back({rows, {}, {}});
   Job job{params,    args,   selection,
           yardstick, &truth, std::vector<double>(runs.size())};

@@ -40,19 +40,6 @@ std::string RunConfig::Text() const {
          ", workers " + std::to_string(workers);
 }
 
-AttentionShape ShapeOf(const AttentionArgs& args) {
-  AttentionShape shape;
-  shape.dtype = args.query.dtype;
-  shape.batch = args.query.batch();
-  shape.seqlen_q = args.query.seqlen();
-  shape.seqlen_k = args.key.seqlen();
-  shape.num_heads = args.query.heads();
-  shape.num_kv_heads = args.key.heads();
-  shape.head_dim = args.query.head_dim();
-  shape.head_dim_v = args.value.head_dim();
-  return shape;
-}
-
 Status RunOn(const RunConfig& config, const AttentionParams& params,
              const AttentionArgs& args, const Executor& executor) {
   PlanOptions options;

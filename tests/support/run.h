@@ -37,9 +37,6 @@ struct RunConfig {
   std::string Text() const;
 };
 
-// The extents and dtype of a call.
-AttentionShape ShapeOf(const AttentionArgs& args);
-
 // Plans for exactly these extents and runs on `executor`.
 Status RunOn(const RunConfig& config, const AttentionParams& params,
              const AttentionArgs& args, const Executor& executor);

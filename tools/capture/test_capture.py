@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The heed authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of capture.py's arithmetic on small data; needs no model.
+"""Checks of the capture's arithmetic and files on small data; needs no model.
 
 Run with: python3 -m unittest test_capture
 """
@@ -15,6 +15,10 @@ import capture
 import gguf
 import numpy as np
 
+import llama
+import tensor_file
+from errors import CaptureError
+
 
 def random(*shape, seed=1):
     generator = np.random.default_rng(seed)
@@ -24,7 +28,7 @@ def random(*shape, seed=1):
 class Rope(unittest.TestCase):
     def test_is_complex_rotation_of_adjacent_pairs(self):
         x = random(7, 2, 8)
-        rotated = capture.rope(x, *capture.rope_tables(7, 8, 100.0))
+        rotated = llama.rope(x, *llama.rope_tables(7, 8, 100.0))
         for t in range(7):
             for i in range(4):
                 pair = x[t, :, 2 * i] + 1j * x[t, :, 2 * i + 1]
@@ -35,9 +39,9 @@ class Rope(unittest.TestCase):
                                            pair.imag, atol=1e-6)
 
     def test_score_depends_on_distance_only(self):
-        tables = capture.rope_tables(9, 8, 100.0)
-        query = capture.rope(np.repeat(random(1, 1, 8), 9, 0), *tables)[:, 0]
-        key = capture.rope(np.repeat(random(1, 1, 8, seed=2), 9, 0),
+        tables = llama.rope_tables(9, 8, 100.0)
+        query = llama.rope(np.repeat(random(1, 1, 8), 9, 0), *tables)[:, 0]
+        key = llama.rope(np.repeat(random(1, 1, 8, seed=2), 9, 0),
                            *tables)[:, 0]
         self.assertAlmostEqual(float(query[3] @ key[1]),
                                float(query[8] @ key[6]), places=5)
@@ -69,12 +73,12 @@ class Dequantise(unittest.TestCase):
 class Attention(unittest.TestCase):
     def test_chunked_grouped_causal(self):
         # More rows than one chunk, so that the chunk seam is crossed.
-        tokens = capture.ROW_CHUNK + 3
+        tokens = llama.ROW_CHUNK + 3
         query = random(tokens, 6, 4).astype(np.float64)
         key = random(tokens, 2, 4, seed=2).astype(np.float64)
         value = random(tokens, 2, 4, seed=3).astype(np.float64)
-        output = capture.attention(query, key, value, 0.5)
-        for t in (0, 1, capture.ROW_CHUNK - 1, capture.ROW_CHUNK, tokens - 1):
+        output = llama.attention(query, key, value, 0.5)
+        for t in (0, 1, llama.ROW_CHUNK - 1, llama.ROW_CHUNK, tokens - 1):
             for head in range(6):
                 weight = np.exp(0.5 * key[:t + 1, head // 3] @ query[t, head])
                 expected = weight @ value[:t + 1, head // 3] / weight.sum()
@@ -88,9 +92,9 @@ class Safetensors(unittest.TestCase):
         for dtype, bound in (("f32", 0), ("f16", 2**-11), ("bf16", 2**-8)):
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "x.safetensors"
-                capture.write_safetensors(path, [("a", array), ("b", -array)],
-                                          {"k": "v"}, dtype)
-                tensors, metadata = capture.read_safetensors(path)
+                tensor_file.write_safetensors(
+                    path, [("a", array), ("b", -array)], {"k": "v"}, dtype)
+                tensors, metadata = tensor_file.read_safetensors(path)
                 header = int.from_bytes(path.read_bytes()[:8], "little")
             self.assertEqual(metadata, {"k": "v"})
             self.assertEqual((8 + header) % 64, 0)
@@ -99,16 +103,16 @@ class Safetensors(unittest.TestCase):
 
     def test_bf16_ties_go_to_even(self):
         exact = np.array([0x3F808000, 0x3F818000], dtype=np.uint32)
-        bits = np.frombuffer(capture.to_bits(exact.view(np.float32), "bf16"),
-                             dtype="<u2")
+        stored = tensor_file.to_bits(exact.view(np.float32), "bf16")
+        bits = np.frombuffer(stored, dtype="<u2")
         self.assertEqual([hex(b) for b in bits], ["0x3f80", "0x3f82"])
 
     def test_out_of_range_is_refused(self):
-        with self.assertRaises(capture.CaptureError):
-            capture.to_bits(np.array([1e6], dtype=np.float32), "f16")
+        with self.assertRaises(CaptureError):
+            tensor_file.to_bits(np.array([1e6], dtype=np.float32), "f16")
         with tempfile.TemporaryDirectory() as folder:
-            with self.assertRaises(capture.CaptureError):
-                capture.write_safetensors(
+            with self.assertRaises(CaptureError):
+                tensor_file.write_safetensors(
                     Path(folder) / "x", [("a", np.float32([np.nan]))], {},
                     "bf16")
 
@@ -118,7 +122,7 @@ class Layers(unittest.TestCase):
         self.assertEqual(capture.parse_layers("all", 3), [0, 1, 2])
         self.assertEqual(capture.parse_layers("2,0,2", 3), [0, 2])
         for text in ("3", "-1", "a", ""):
-            with self.assertRaises(capture.CaptureError):
+            with self.assertRaises(CaptureError):
                 capture.parse_layers(text, 3)
 
 

@@ -140,7 +140,7 @@ int RunCompareCommand(const Options& options, const std::string& command) {
   context.target = DefaultTarget();
   context.plan = PlanText(source.layers[0].tensors.problem);
   context.threads = threads.executor().max_workers;
-  context.thread_library = threads.library();
+  context.thread_library = threads.runtime();
   context.repeats = options.repeats;
   context.seed = options.seed;
   context.synthetic = !options.problem.empty();

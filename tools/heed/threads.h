@@ -21,7 +21,7 @@ class Threads {
 
   // Valid as long as this object.
   Executor executor() const;
-  const char* library() const;  // "oneTBB", "none"
+  const char* runtime() const;  // "oneTBB", "none"
 
  private:
   struct State;

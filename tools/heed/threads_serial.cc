@@ -18,6 +18,6 @@ Threads::Threads(int count) {
 Threads::~Threads() = default;
 
 Executor Threads::executor() const { return SerialExecutor(); }
-const char* Threads::library() const { return "none"; }
+const char* Threads::runtime() const { return "none"; }
 
 }  // namespace heed::tool

@@ -23,6 +23,6 @@ Threads::Threads(int count)
 Threads::~Threads() = default;
 
 Executor Threads::executor() const { return state_->executor; }
-const char* Threads::library() const { return "oneTBB"; }
+const char* Threads::runtime() const { return "oneTBB"; }
 
 }  // namespace heed::tool
