@@ -37,6 +37,8 @@ constexpr Case kCases[] = {
     {"b1_h1_d128_q4096_f32_causal"},
     {"b1_h1_d64_q4096_f32", eval::Layout::kBhsd, eval::Fill::kSpread},
     {"b1_h1_d64_q4096_f32_causal", eval::Layout::kBhsd, eval::Fill::kSpread},
+    // Keys and values of 64 MiB: beyond the third-level cache.
+    {"b1_h1_d64_q768_k131072_f32"},
     {"b1_h8_d64_q128_f32"},
     {"b1_h8_d64_q2048_f32", eval::Layout::kBhsd, eval::Fill::kNormal, true},
     {"b1_h4_kv1_d64_q1024_f32"},

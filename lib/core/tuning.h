@@ -11,7 +11,7 @@ namespace heed::internal {
 
 // Lane groups a query tile. Each key block is brought near once a tile and
 // then read once a lane group.
-inline constexpr int kLaneGroups = 2;
+inline constexpr int kLaneGroups = 4;
 
 // What a worker brings to the workspace (its tile, and its part of the slots)
 // stays below this, whatever the head dimensions: lane groups, and then vectors

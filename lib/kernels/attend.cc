@@ -26,9 +26,18 @@ namespace {
 int Lanes() { return static_cast<int>(hn::Lanes(hn::ScalableTag<float>())); }
 
 void Step(const internal::QueryTile& tile, const internal::KeyBlock& block) {
-  ForEachGroup(tile.num_rows, [&](int g, size_t row, size_t lanes) {
-    const GroupStep s = {&tile,          &block,        row,
-                         block.first[g], block.last[g], block.full[g]};
+  int rows_of[internal::kMaxLaneGroups];
+  const size_t groups = static_cast<size_t>(SplitRows(tile.num_rows, rows_of));
+  const size_t keys = static_cast<size_t>(block.num_keys);
+  ForEachGroup(tile.num_rows, [&](size_t g, size_t row, size_t lanes) {
+    const GroupStep s = {&tile,
+                         &block,
+                         row,
+                         block.first[g],
+                         block.last[g],
+                         block.full[g],
+                         keys * g / groups,
+                         keys * (g + 1) / groups};
     if (s.first >= s.last) return;
     const size_t vectors = lanes / hn::Lanes(hn::ScalableTag<float>());
     if (vectors == 1) {
@@ -86,8 +95,10 @@ constexpr const char* KernelName() {
          : HWY_TARGET == HWY_SSE4 ? "attend_f32_4x3x4_sse4"
          : HWY_TARGET == HWY_NEON ? "attend_f32_8x3x4_neon"
          : HWY_TARGET == HWY_SVE  ? "attend_f32_8x3_sve"
-                                  : "attend_f32_8x3_sve2";
+         : HWY_TARGET == HWY_SVE2 ? "attend_f32_8x3_sve2"
+                                  : nullptr;
 }
+static_assert(KernelName() != nullptr, "a new target needs a name");
 
 constexpr internal::AttentionTable kTable = {
     /*kernel=*/KernelName(),

@@ -44,6 +44,7 @@ struct GroupStep {
   size_t row;  // the group's first padded row
   size_t first, last;
   bool full;
+  size_t fetch_first, fetch_last;  // the group's share of what to fetch ahead
 };
 
 // Whether any of the values at the block's keys [first, last) is not finite.
@@ -105,26 +106,43 @@ HWY_NOINLINE void ModifyScores(const GroupStep& s, float* HWY_RESTRICT max) {
   }
 }
 
-// Brings the rows into the second-level cache that will stand in the places of
-// [first, last) in the next block: not into the first, which the block at hand
-// fills. Spread over the first lane group's micro-kernels, so that neither the
-// fill buffers nor the load ports are ever full of it.
-HWY_INLINE void FetchAhead(const GroupStep& s, size_t first, size_t last) {
-  constexpr uintptr_t kLine = 64;
-  const auto fetch = [](const float* row, int64_t ahead, int dim) {
-    // As an integer: the address may lie past the end, and is never read.
-    const uintptr_t at = reinterpret_cast<uintptr_t>(row) +
-                         static_cast<uintptr_t>(ahead) * sizeof(float);
-    const uintptr_t bytes = static_cast<uintptr_t>(dim) * sizeof(float);
-    for (uintptr_t line = 0; line < bytes; line += kLine) {
-      __builtin_prefetch(reinterpret_cast<const void*>(at + line), 0, 2);
+// Brings the rows into the second-level cache that will stand in this block's
+// places in the next: not into the first, which the block at hand fills. Each
+// lane group fetches its share, a few rows after every micro-kernel: in bursts
+// they would take all fill buffers, and what the block at hand misses in the
+// first level would wait behind them for memory (docs/performance.md).
+class FetchAhead {
+ public:
+  // `rows` are the block's, of `dim` floats; `ahead` is in floats, 0 for
+  // nothing to fetch. Next will be called `calls` times.
+  FetchAhead(const GroupStep& s, const float* const* rows, int64_t ahead,
+             size_t dim, size_t calls)
+      : rows_(rows),
+        ahead_(static_cast<uintptr_t>(ahead) * sizeof(float)),
+        bytes_(dim * sizeof(float)),
+        at_(s.fetch_first),
+        last_(ahead != 0 && calls != 0 ? s.fetch_last : s.fetch_first),
+        step_(calls != 0 ? (last_ - at_ + calls - 1) / calls : 0) {}
+
+  HWY_INLINE void Next() {
+    constexpr uintptr_t kLine = 64;
+    const size_t end = HWY_MIN(at_ + step_, last_);
+    for (; at_ < end; ++at_) {
+      // As an integer: the address may lie past the end, and is never read.
+      const uintptr_t row = reinterpret_cast<uintptr_t>(rows_[at_]) + ahead_;
+      for (uintptr_t line = 0; line < bytes_; line += kLine) {
+        __builtin_prefetch(reinterpret_cast<const void*>(row + line),
+                           /*rw=*/0, /*locality=*/2);
+      }
     }
-  };
-  for (size_t key = first; key < last; ++key) {
-    fetch(s.block->key[key], s.block->next_key, s.tile->head_dim);
-    fetch(s.block->value[key], s.block->next_value, s.tile->head_dim_v);
   }
-}
+
+ private:
+  const float* const* rows_;
+  uintptr_t ahead_;
+  size_t bytes_;
+  size_t at_, last_, step_;
+};
 
 template <int NV, bool kMax>
 HWY_INLINE void AllScores(const GroupStep& s, float* HWY_RESTRICT max) {
@@ -134,11 +152,12 @@ HWY_INLINE void AllScores(const GroupStep& s, float* HWY_RESTRICT max) {
   const float* HWY_RESTRICT query = s.tile->query + s.row * dim;
   const float* const* key = s.block->key;
   float* HWY_RESTRICT score = s.tile->score;
-  const bool fetch = s.row == 0 && s.block->next_key != 0;
+  FetchAhead fetch(s, key, s.block->next_key, dim,
+                   (s.last - s.first) / kMaxRows);
   size_t k = s.first;
   for (; k + kMaxRows <= s.last; k += kMaxRows) {
     Scores<kMaxRows, NV, kMax>(key + k, query, dim, score + k * L, max);
-    if (fetch) FetchAhead(s, k, k + kMaxRows);
+    fetch.Next();
   }
   for (; k + 4 <= s.last; k += 4) {
     Scores<4, NV, kMax>(key + k, query, dim, score + k * L, max);
@@ -194,9 +213,11 @@ HWY_INLINE void AllValues(const GroupStep& s, const float* alpha) {
   const float* const* value = s.block->value + s.first;
   const float* HWY_RESTRICT weight = s.tile->score + s.first * L;
   float* HWY_RESTRICT acc = s.tile->acc + s.row * dim;
+  FetchAhead fetch(s, s.block->value, s.block->next_value, dim, dim / kMaxRows);
   size_t c = 0;
   for (; c + kMaxRows <= dim; c += kMaxRows) {
     WeighValues<kMaxRows, NV>(value, c, keys, weight, alpha, acc + c * L);
+    fetch.Next();
   }
   for (; c + 4 <= dim; c += 4) {
     WeighValues<4, NV>(value, c, keys, weight, alpha, acc + c * L);

@@ -42,17 +42,16 @@ inline int SplitRows(int num_rows, int* rows_of) {
   return groups;
 }
 
-// Calls group(first padded row, vectors) for each lane group of a tile.
+// Calls group(g, first padded row, padded rows) for each lane group of a tile.
 template <class Function>
-HWY_INLINE int ForEachGroup(int num_rows, const Function& group) {
+HWY_INLINE void ForEachGroup(int num_rows, const Function& group) {
   int rows_of[internal::kMaxLaneGroups];
-  const int groups = SplitRows(num_rows, rows_of);
+  const size_t groups = static_cast<size_t>(SplitRows(num_rows, rows_of));
   size_t row = 0;
-  for (int g = 0; g < groups; ++g) {
+  for (size_t g = 0; g < groups; ++g) {
     group(g, row, static_cast<size_t>(rows_of[g]));
     row += static_cast<size_t>(rows_of[g]);
   }
-  return static_cast<int>(row);
 }
 
 // Transposes a 4 x 4 block: from[i] is row i, to[j] column j.
@@ -79,7 +78,7 @@ inline void Pack(const internal::QueryTile& tile, const float* const* query) {
   const size_t dim = static_cast<size_t>(tile.head_dim);
   const size_t rows = static_cast<size_t>(tile.num_rows);
   const float scale = tile.rule.query_scale;
-  ForEachGroup(tile.num_rows, [&](int, size_t row, size_t lanes) {
+  ForEachGroup(tile.num_rows, [&](size_t, size_t row, size_t lanes) {
     float* HWY_RESTRICT packed = tile.query + row * dim;
     for (size_t r = 0; r < lanes; r += 4) {
       size_t c = 0;
@@ -108,7 +107,7 @@ inline void Clear(const internal::QueryTile& tile) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
   const size_t dim = static_cast<size_t>(tile.head_dim_v);
-  ForEachGroup(tile.num_rows, [&](int, size_t row, size_t lanes) {
+  ForEachGroup(tile.num_rows, [&](size_t, size_t row, size_t lanes) {
     for (size_t i = 0; i < lanes; i += N) {
       hn::Store(hn::Set(d, internal::kEmptyMax), d, tile.m + row + i);
       hn::Store(hn::Zero(d), d, tile.l + row + i);
@@ -124,7 +123,7 @@ inline void Merge(const internal::QueryTile& tile, const float* acc,
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
   const size_t dim = static_cast<size_t>(tile.head_dim_v);
-  ForEachGroup(tile.num_rows, [&](int, size_t row, size_t lanes) {
+  ForEachGroup(tile.num_rows, [&](size_t, size_t row, size_t lanes) {
     for (size_t i = 0; i < lanes; i += N) {
       const auto ma = hn::Load(d, tile.m + row + i);
       const auto mb = hn::Load(d, m + row + i);
@@ -151,7 +150,7 @@ inline void Finish(const internal::QueryTile& tile, float* const* out,
   const size_t N = hn::Lanes(d);
   const size_t dim = static_cast<size_t>(tile.head_dim_v);
   const size_t rows = static_cast<size_t>(tile.num_rows);
-  ForEachGroup(tile.num_rows, [&](int, size_t row, size_t lanes) {
+  ForEachGroup(tile.num_rows, [&](size_t, size_t row, size_t lanes) {
     float* HWY_RESTRICT acc = tile.acc + row * dim;
     for (size_t i = 0; i < lanes; i += N) {
       const auto l = hn::Load(d, tile.l + row + i);
