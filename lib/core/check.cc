@@ -4,9 +4,11 @@
 // Every check of what a caller hands in: validation comes before any write.
 #include "lib/core/check.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
+#include "lib/core/score_rule.h"
 #include "lib/kernels/kernel_table.h"
 
 namespace heed::internal {
@@ -187,12 +189,21 @@ Status CheckExtents(const Plan& plan, const AttentionArgs& args) {
 
 }  // namespace
 
-Status CheckParams(const AttentionParams& params) {
+Status CheckParams(const AttentionParams& params, const AttentionShape& shape) {
   if (!std::isfinite(params.softmax_scale)) {
     return Invalid("softmax_scale", "must be finite");
   }
   if (!std::isfinite(params.softcap) || params.softcap < 0.0f) {
     return Invalid("softcap", "must be finite and not negative");
+  }
+  const ScoreRule rule = MakeScoreRule(params, shape.head_dim);
+  if (!std::isfinite(rule.query_scale)) {
+    return Invalid("softmax_scale", "times log2(e) leaves the range of f32");
+  }
+  if (!std::isfinite(rule.in_scale) || !std::isfinite(rule.out_scale)) {
+    return Invalid("softcap",
+                   "softmax_scale / softcap or softcap * log2(e) leaves the "
+                   "range of f32");
   }
   if (params.window_left < -1) {
     return Invalid("window_left", "must be -1 (all) or more")
@@ -256,10 +267,12 @@ Status CheckShape(const AttentionShape& shape) {
         .WithValue(shape.seqlen_k)
         .WithBound(kMaxKeys);
   }
+  // Also of a plan without heads or batch, which has a tile all the same.
   int64_t rows;
-  if (__builtin_mul_overflow(shape.seqlen_q, heads, &rows) ||
+  if (__builtin_mul_overflow(shape.seqlen_q, std::max<int64_t>(heads, 1),
+                             &rows) ||
       __builtin_mul_overflow(rows, kMaxHeadDim * 8, &rows) ||
-      __builtin_mul_overflow(rows, shape.batch, &rows)) {
+      __builtin_mul_overflow(rows, std::max<int64_t>(shape.batch, 1), &rows)) {
     return Status(StatusCode::kOverflow, "seqlen_q",
                   "batch * seqlen_q * num_heads leaves 64 bits");
   }
@@ -308,10 +321,7 @@ Status CheckView(const ConstTensorView& view, const char* name,
       0) {
     return Invalid(name, "is not aligned to its element");
   }
-  ConstTensorView used = view;
-  for (int i = 0; i < 4; ++i) {
-    if (used.extent[i] <= 1) used.stride[i] = 0;
-  }
+  const ConstTensorView used = UsedStrides(view);
   int64_t bytes;
   if (!ExtentBytes(used, &bytes) ||
       static_cast<uint64_t>(bytes) >
@@ -327,47 +337,68 @@ Status CheckView(const ConstTensorView& view, const char* name,
 
 bool Overlap(const ConstTensorView& a, const ConstTensorView& b) {
   if (!HasElements(a) || !HasElements(b)) return false;
-  ConstTensorView used[2] = {a, b};
-  int64_t bytes[2];
-  for (int v = 0; v < 2; ++v) {
-    for (int i = 0; i < 4; ++i) {
-      if (used[v].extent[i] <= 1) used[v].stride[i] = 0;
-    }
-    if (!ExtentBytes(used[v], &bytes[v])) return true;
-  }
+  int64_t bytes_a, bytes_b;
+  if (!ExtentBytes(UsedStrides(a), &bytes_a)) return true;
+  if (!ExtentBytes(UsedStrides(b), &bytes_b)) return true;
   const uintptr_t first = reinterpret_cast<uintptr_t>(a.data);
   const uintptr_t second = reinterpret_cast<uintptr_t>(b.data);
-  return first < second + static_cast<uintptr_t>(bytes[1]) &&
-         second < first + static_cast<uintptr_t>(bytes[0]);
+  return first < second + static_cast<uintptr_t>(bytes_b) &&
+         second < first + static_cast<uintptr_t>(bytes_a);
+}
+
+Status CheckOverlap(const NamedView& output, const NamedView* others,
+                    int count) {
+  for (int i = 0; i < count; ++i) {
+    if (!Overlap(output.view, others[i].view)) continue;
+    return Invalid(output.name, others[i].overlap);
+  }
+  return Status();
 }
 
 Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
-  const bool has_lse = !args.lse.absent();
-  struct {
-    ConstTensorView view;
-    const char* name;
-    bool is_output;
-  } const views[] = {{args.query, "query", false},
-                     {args.key, "key", false},
-                     {args.value, "value", false},
-                     {args.out, "out", true},
-                     {args.lse, "lse", true}};
-  for (const auto& view : views) {
-    const Status status = CheckView(view.view, view.name, view.is_output);
+  constexpr int kOut = 3, kLse = 4;
+  const NamedView views[] = {{args.query, "query", "overlaps query"},
+                             {args.key, "key", "overlaps key"},
+                             {args.value, "value", "overlaps value"},
+                             {args.out, "out", "overlaps out"},
+                             {args.lse, "lse", "overlaps lse"}};
+  for (int i = 0; i <= kLse; ++i) {
+    const Status status = CheckView(views[i].view, views[i].name, i >= kOut);
     if (!status.ok()) return status;
   }
   Status status = CheckExtents(plan, args);
   if (!status.ok()) return status;
-  for (int output = 3; output < 5; ++output) {
-    if (output == 4 && !has_lse) continue;
-    for (int other = 0; other < output; ++other) {
-      if (Overlap(views[output].view, views[other].view)) {
-        return Invalid(views[output].name, "overlaps another tensor")
-            .WithIndex(other);
-      }
-    }
-  }
+  status = CheckOverlap(views[kOut], views, kOut);
+  if (!status.ok()) return status;
+  status = CheckOverlap(views[kLse], views, kLse);
+  if (!status.ok()) return status;
   return CheckKeyIntervals(args);
+}
+
+Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,
+                      Workspace workspace, int workers) {
+  const size_t need = WorkspaceBytes(plan, workers);
+  if (workspace.data == nullptr || workspace.bytes < need) {
+    return Status(StatusCode::kWorkspace, "workspace", "is too small")
+        .WithValue(static_cast<int64_t>(
+            workspace.data == nullptr ? 0 : workspace.bytes))
+        .WithBound(static_cast<int64_t>(need));
+  }
+  if (reinterpret_cast<uintptr_t>(workspace.data) % kWorkspaceAlignment != 0) {
+    return Status(StatusCode::kWorkspace, "workspace",
+                  "is not aligned to kWorkspaceAlignment")
+        .WithBound(static_cast<int64_t>(kWorkspaceAlignment));
+  }
+  // As a row of floats: the size is a multiple of the alignment.
+  const ConstTensorView memory =
+      Bshd(static_cast<const float*>(workspace.data), 1, 1, 1,
+           static_cast<int64_t>(need / sizeof(float)));
+  const NamedView views[] = {{args.query, nullptr, "overlaps query"},
+                             {args.key, nullptr, "overlaps key"},
+                             {args.value, nullptr, "overlaps value"},
+                             {args.out, nullptr, "overlaps out"},
+                             {args.lse, nullptr, "overlaps lse"}};
+  return CheckOverlap({memory, "workspace", nullptr}, views, 5);
 }
 
 }  // namespace heed::internal

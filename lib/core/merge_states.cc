@@ -22,11 +22,10 @@ bool SameView(const ConstTensorView& a, const ConstTensorView& b) {
 Status MergeStates(const ConstTensorView& out_a, const ConstTensorView& lse_a,
                    const ConstTensorView& out_b, const ConstTensorView& lse_b,
                    const TensorView& out, const TensorView& lse) {
-  struct {
-    ConstTensorView view;
-    const char* name;
-  } const views[] = {{out_a, "out_a"}, {lse_a, "lse_a"}, {out_b, "out_b"},
-                     {lse_b, "lse_b"}, {out, "out"},     {lse, "lse"}};
+  const internal::NamedView views[] = {
+      {out_a, "out_a", "overlaps out_a"}, {lse_a, "lse_a", "overlaps lse_a"},
+      {out_b, "out_b", "overlaps out_b"}, {lse_b, "lse_b", "overlaps lse_b"},
+      {out, "out", "overlaps out"},       {lse, "lse", "overlaps lse"}};
   constexpr int kOutputs = 4;  // the first output
   for (int i = 0; i < 6; ++i) {
     Status status =
@@ -46,22 +45,25 @@ Status MergeStates(const ConstTensorView& out_a, const ConstTensorView& lse_a,
     for (int i = 0; i < o; ++i) {
       const bool in_place = i < kOutputs && i % 2 == o % 2 &&
                             SameView(views[o].view, views[i].view);
-      if (in_place || !internal::Overlap(views[o].view, views[i].view)) {
-        continue;
-      }
-      return Status(StatusCode::kInvalidArgument, views[o].name,
-                    "overlaps another tensor")
-          .WithIndex(i);
+      if (in_place) continue;
+      const Status status = internal::CheckOverlap(views[o], &views[i], 1);
+      if (!status.ok()) return status;
     }
   }
   const internal::AttentionTable& table =
       *internal::TableOf(internal::BestTarget());
+  if (lse.batch() == 0 || lse.seqlen() == 0 || lse.heads() == 0) {
+    return Status();  // at once, however large the other extents are
+  }
+  const ConstTensorView from[2] = {internal::UsedStrides(out_a),
+                                   internal::UsedStrides(out_b)};
+  const TensorView to = internal::UsedStrides(out);
   for (int64_t b = 0; b < out.batch(); ++b) {
     for (int64_t s = 0; s < out.seqlen(); ++s) {
       for (int64_t h = 0; h < out.heads(); ++h) {
-        table.merge_rows(RowAt(out_a, b, s, h), *RowAt(lse_a, b, s, h),
-                         RowAt(out_b, b, s, h), *RowAt(lse_b, b, s, h),
-                         out.head_dim(), RowAt(out, b, s, h),
+        table.merge_rows({RowAt(from[0], b, s, h), *RowAt(lse_a, b, s, h)},
+                         {RowAt(from[1], b, s, h), *RowAt(lse_b, b, s, h)},
+                         out.head_dim(), RowAt(to, b, s, h),
                          RowAt(lse, b, s, h));
       }
     }

@@ -7,18 +7,9 @@
 #include <cstdint>
 
 #include "heed/ops.h"
+#include "lib/core/visible.h"
 
 namespace heed::ops {
-namespace {
-
-// Positions, windows and offsets may be as large as 64 bits go.
-using Wide = __int128;
-
-int64_t Clamp(Wide x, int64_t low, int64_t high) {
-  return x < low ? low : x > high ? high : static_cast<int64_t>(x);
-}
-
-}  // namespace
 
 float SoftmaxScale(const AttentionParams& params, int64_t head_dim) {
   if (params.softmax_scale != 0.0f) return params.softmax_scale;
@@ -27,20 +18,13 @@ float SoftmaxScale(const AttentionParams& params, int64_t head_dim) {
 
 VisibleKeys VisibleTo(const AttentionParams& params, int64_t seqlen_q,
                       int64_t seqlen_k, int64_t row) {
-  const Wide position =
-      Wide{CausalOffset(params, seqlen_q, seqlen_k)} + Wide{row};
-  const int64_t causal_end =
-      params.causal ? Clamp(position + 1, 0, seqlen_k) : seqlen_k;
-  const int64_t sink_end = std::min(params.sink_size, causal_end);
-  int64_t begin = sink_end;
-  int64_t end = causal_end;
-  if (params.window_left >= 0) {
-    begin = Clamp(position - params.window_left, sink_end, causal_end);
-  }
-  if (params.window_right >= 0) {
-    end = Clamp(position + params.window_right + 1, 0, causal_end);
-  }
-  return VisibleKeys{sink_end, begin, std::max(begin, end)};
+  const internal::RowLimits limits = internal::LimitsOf(
+      params, CausalOffset(params, seqlen_q, seqlen_k), seqlen_k, row);
+  VisibleKeys see;
+  see.sink_end = limits.sink_end;
+  see.begin = std::max(limits.begin, limits.sink_end);
+  see.end = std::max(limits.end, see.begin);
+  return see;
 }
 
 double VisiblePairs(const AttentionShape& shape,

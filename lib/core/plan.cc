@@ -64,9 +64,9 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   if (plan == nullptr) {
     return Status(StatusCode::kInvalidArgument, "plan", "is null");
   }
-  Status status = internal::CheckParams(params);
+  Status status = internal::CheckShape(shape);
   if (!status.ok()) return status;
-  status = internal::CheckShape(shape);
+  status = internal::CheckParams(params, shape);
   if (!status.ok()) return status;
   if (options.lane_groups < 0 ||
       options.lane_groups > internal::kMaxLaneGroups) {

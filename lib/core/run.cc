@@ -96,31 +96,38 @@ void RunSpan(const AttentionRun& run, int64_t item, int64_t slot, int worker) {
   AttendSpan(run, span, &work);
 }
 
-// Merges the spans [begin, end) of a tile, whose states stand in consecutive
-// slots from `slot`, onto what the round before left, if anything. Finishes the
-// tile or leaves it to the next round.
-void MergeTile(const AttentionRun& run, int64_t tile, int64_t begin,
-               int64_t end, int64_t slot, int64_t round, int worker) {
+// The spans [begin, end) of a tile, whose states stand in consecutive slots
+// from `slot`.
+struct SpansDone {
+  int64_t tile;
+  int64_t begin, end;
+  int64_t slot;
+  int64_t round;
+};
+
+// Merges them onto what the round before left, if anything. Finishes the tile
+// or leaves it to the next round.
+void MergeTile(const AttentionRun& run, SpansDone spans, int worker) {
   TileWork work;
-  PrepareTile(run, tile, TileBase(run, worker), &work);
+  PrepareTile(run, spans.tile, TileBase(run, worker), &work);
   if (work.task.num_rows == 0) return;
   const auto carry = [&](int64_t of_round) {
     return PartsOf(run).carries + of_round % 2 * run.plan.slot_bytes;
   };
-  if (begin == 0) {
-    SetState(Slot(run, slot++), &work.tile);
-    ++begin;
+  if (spans.begin == 0) {
+    SetState(Slot(run, spans.slot++), &work.tile);
+    ++spans.begin;
   } else {
-    SetState(StateAt(run, carry(round)), &work.tile);
+    SetState(StateAt(run, carry(spans.round)), &work.tile);
   }
-  for (; begin < end; ++begin, ++slot) {
-    const State state = Slot(run, slot);
+  for (; spans.begin < spans.end; ++spans.begin, ++spans.slot) {
+    const State state = Slot(run, spans.slot);
     run.plan.table->merge(work.tile, state.acc, state.m, state.l);
   }
-  if (end == run.num_spans) {
+  if (spans.end == run.num_spans) {
     FinishTile(run, &work);
   } else {
-    std::memcpy(carry(round + 1), work.tile.acc,
+    std::memcpy(carry(spans.round + 1), work.tile.acc,
                 static_cast<size_t>(run.plan.slot_bytes));
   }
 }
@@ -140,10 +147,12 @@ void RunMerge(const AttentionRun& run, int64_t round, int64_t i, int worker) {
   int64_t first, last;
   RoundItems(run, round, &first, &last);
   const int64_t tile = first / run.num_spans + i;
-  const int64_t begin = std::max(first, tile * run.num_spans);
-  const int64_t end = std::min(last, (tile + 1) * run.num_spans);
-  MergeTile(run, tile, begin - tile * run.num_spans, end - tile * run.num_spans,
-            begin - first, round, worker);
+  const int64_t tile_first = tile * run.num_spans;
+  const int64_t begin = std::max(first, tile_first);
+  const int64_t end = std::min(last, tile_first + run.num_spans);
+  MergeTile(run,
+            {tile, begin - tile_first, end - tile_first, begin - first, round},
+            worker);
 }
 
 // Without barriers: whoever finishes a tile's last span merges them all.
@@ -155,7 +164,7 @@ void RunSpanAndMerge(const AttentionRun& run, int64_t item, int worker) {
   if (done.fetch_add(1, std::memory_order_acq_rel) + 1 != run.num_spans) {
     return;
   }
-  MergeTile(run, tile, 0, run.num_spans, tile * run.num_spans, /*round=*/0,
+  MergeTile(run, {tile, 0, run.num_spans, tile * run.num_spans, /*round=*/0},
             worker);
 }
 
@@ -205,24 +214,19 @@ Status BeginRun(const Plan& plan, const AttentionArgs& args,
         .WithValue(workers)
         .WithBound(1);
   }
-  const Status status = internal::CheckArgs(plan, args);
+  Status status = internal::CheckArgs(plan, args);
   if (!status.ok()) return status;
-  const size_t need = WorkspaceBytes(plan, workers);
-  if (workspace.data == nullptr || workspace.bytes < need) {
-    return Status(StatusCode::kWorkspace, "workspace", "is too small")
-        .WithValue(static_cast<int64_t>(
-            workspace.data == nullptr ? 0 : workspace.bytes))
-        .WithBound(static_cast<int64_t>(need));
-  }
-  if (reinterpret_cast<uintptr_t>(workspace.data) % kWorkspaceAlignment != 0) {
-    return Status(StatusCode::kWorkspace, "workspace",
-                  "is not aligned to kWorkspaceAlignment")
-        .WithBound(static_cast<int64_t>(kWorkspaceAlignment));
-  }
+  status = internal::CheckWorkspace(plan, args, workspace, workers);
+  if (!status.ok()) return status;
 
   AttentionRun made;
   made.plan = plan;
   made.args = args;
+  made.args.query = internal::UsedStrides(args.query);
+  made.args.key = internal::UsedStrides(args.key);
+  made.args.value = internal::UsedStrides(args.value);
+  made.args.out = internal::UsedStrides(args.out);
+  made.args.lse = internal::UsedStrides(args.lse);
   made.workspace = workspace;
   made.workers = workers;
   made.barriers = options.barriers;

@@ -40,7 +40,7 @@ struct TileTask {
   int32_t num_rows;  // 0 where a short last query block leaves the tile empty
 };
 
-// A tile made ready for steps: memory laid out, rows packed, limits set.
+// A tile at work: memory laid out, limits set, and then its rows packed.
 struct TileWork {
   TileTask task;
   TileMemory memory;
@@ -51,8 +51,6 @@ struct TileWork {
 };
 
 int64_t NumTiles(const AttentionRun& run);
-
-TileTask LocateTile(const AttentionRun& run, int64_t tile);
 
 // Lays out `memory_base` and sets the limits, and so what is worth doing.
 void PrepareTile(const AttentionRun& run, int64_t tile, void* memory_base,

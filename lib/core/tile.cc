@@ -3,89 +3,30 @@
 
 // Query tiles: which rows they hold, and which keys those rows may see.
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 
 #include "lib/core/schedule.h"
+#include "lib/core/score_rule.h"
+#include "lib/core/visible.h"
 
 namespace heed::internal {
 namespace {
 
-constexpr double kLog2E = 1.44269504088896340736;
-
-ScoreRule MakeScoreRule(const Plan& plan) {
-  const double scale =
-      plan.params.softmax_scale != 0.0f
-          ? static_cast<double>(plan.params.softmax_scale)
-          : 1.0 / std::sqrt(static_cast<double>(plan.shape.head_dim));
-  ScoreRule rule;
-  const double cap = plan.params.softcap;
-  if (cap == 0.0) {
-    rule.query_scale = static_cast<float>(scale * kLog2E);
-    return rule;
-  }
-  rule.softcap = true;
-  rule.in_scale = static_cast<float>(scale / cap);
-  rule.out_scale = static_cast<float>(cap * kLog2E);
-  return rule;
-}
-
-int64_t SaturatingAdd(int64_t a, int64_t b) {
-  int64_t sum;
-  if (!__builtin_add_overflow(a, b, &sum)) return sum;
-  return b > 0 ? INT64_MAX : INT64_MIN;
-}
-
-struct RowLimits {
-  int32_t begin, end, sink_end;
-};
-
-// The keys that the row at position i of the sequence may see. See
-// AttentionParams.
-RowLimits LimitsOf(const AttentionRun& run, int64_t i) {
-  const AttentionParams& params = run.plan.params;
-  const int64_t seqlen_k = run.args.key.seqlen();
-  const int64_t p = SaturatingAdd(i, run.causal_offset);
-  int64_t begin = 0;
-  int64_t end = seqlen_k;
-  int64_t sink_end = std::min(params.sink_size, seqlen_k);
-  if (params.causal) {
-    end = std::min(end, SaturatingAdd(p, 1));
-    sink_end = std::min(sink_end, SaturatingAdd(p, 1));
-  }
-  if (params.window_left >= 0) {
-    begin = std::max(begin, SaturatingAdd(p, -params.window_left));
-  }
-  if (params.window_right >= 0) {
-    end =
-        std::min(end, SaturatingAdd(SaturatingAdd(p, params.window_right), 1));
-  }
-  RowLimits limits;
-  limits.sink_end = static_cast<int32_t>(std::max<int64_t>(sink_end, 0));
-  if (begin < end) {
-    limits.begin = static_cast<int32_t>(begin);
-    limits.end = static_cast<int32_t>(end);
+// The limits of the single row at position i of the sequence.
+GroupLimits LimitsOfRow(const AttentionRun& run, int64_t i) {
+  const RowLimits limits =
+      LimitsOf(run.plan.params, run.causal_offset, run.args.key.seqlen(), i);
+  GroupLimits one;
+  one.min_sink = one.max_sink = static_cast<int32_t>(limits.sink_end);
+  if (limits.begin < limits.end) {
+    one.min_begin = one.max_begin = static_cast<int32_t>(limits.begin);
+    one.min_end = one.max_end = static_cast<int32_t>(limits.end);
   } else {
     // Empty in a form that never narrows nor widens what others see.
-    limits.begin = INT32_MAX;
-    limits.end = 0;
+    one.min_begin = one.max_begin = INT32_MAX;
+    one.min_end = one.max_end = 0;
   }
-  return limits;
-}
-
-}  // namespace
-
-void GroupLimits::Widen(const GroupLimits& other) {
-  min_begin = std::min(min_begin, other.min_begin);
-  max_begin = std::max(max_begin, other.max_begin);
-  min_end = std::min(min_end, other.min_end);
-  max_end = std::max(max_end, other.max_end);
-  min_sink = std::min(min_sink, other.min_sink);
-  max_sink = std::max(max_sink, other.max_sink);
-}
-
-int64_t NumTiles(const AttentionRun& run) {
-  return run.num_lists * run.tiles_per_list;
+  return one;
 }
 
 TileTask LocateTile(const AttentionRun& run, int64_t tile) {
@@ -122,6 +63,21 @@ TileTask LocateTile(const AttentionRun& run, int64_t tile) {
   return task;
 }
 
+}  // namespace
+
+void GroupLimits::Widen(const GroupLimits& other) {
+  min_begin = std::min(min_begin, other.min_begin);
+  max_begin = std::max(max_begin, other.max_begin);
+  min_end = std::min(min_end, other.min_end);
+  max_end = std::max(max_end, other.max_end);
+  min_sink = std::min(min_sink, other.min_sink);
+  max_sink = std::max(max_sink, other.max_sink);
+}
+
+int64_t NumTiles(const AttentionRun& run) {
+  return run.num_lists * run.tiles_per_list;
+}
+
 void PrepareTile(const AttentionRun& run, int64_t tile, void* memory_base,
                  TileWork* work) {
   const Plan& plan = run.plan;
@@ -139,7 +95,7 @@ void PrepareTile(const AttentionRun& run, int64_t tile, void* memory_base,
   q.num_rows = task.num_rows;
   q.head_dim = static_cast<int>(plan.shape.head_dim);
   q.head_dim_v = static_cast<int>(plan.shape.head_dim_v);
-  q.rule = MakeScoreRule(plan);
+  q.rule = MakeScoreRule(plan.params, plan.shape.head_dim);
   q.begin = memory.begin;
   q.end = memory.end;
   q.sink_end = memory.sink_end;
@@ -148,7 +104,7 @@ void PrepareTile(const AttentionRun& run, int64_t tile, void* memory_base,
   work->num_groups = plan.table->split_rows(task.num_rows, rows_of);
   work->all = GroupLimits();
   int row = 0;
-  RowLimits limits = {};
+  GroupLimits one;
   int64_t at = -1;
   for (int g = 0; g < work->num_groups; ++g) {
     GroupLimits& group = work->groups[g];
@@ -157,15 +113,11 @@ void PrepareTile(const AttentionRun& run, int64_t tile, void* memory_base,
       // Padded rows repeat the last row's limits.
       const int64_t index = task.first_row + std::min(row, task.num_rows - 1);
       const int64_t position = task.first_position + index / task.group_size;
-      if (position != at) limits = LimitsOf(run, position);
+      if (position != at) one = LimitsOfRow(run, position);
       at = position;
-      memory.begin[row] = limits.begin;
-      memory.end[row] = limits.end;
-      memory.sink_end[row] = limits.sink_end;
-      GroupLimits one;
-      one.min_begin = one.max_begin = limits.begin;
-      one.min_end = one.max_end = limits.end;
-      one.min_sink = one.max_sink = limits.sink_end;
+      memory.begin[row] = one.min_begin;
+      memory.end[row] = one.min_end;
+      memory.sink_end[row] = one.min_sink;
       group.Widen(one);
     }
     work->all.Widen(group);

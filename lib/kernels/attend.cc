@@ -16,6 +16,7 @@
 #include "hwy/highway.h"
 #include "lib/kernels/attend_step-inl.h"
 #include "lib/kernels/attend_tile-inl.h"
+#include "lib/kernels/coefficients.h"
 
 #if HEED_COMPILE_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -51,41 +52,42 @@ void Step(const internal::QueryTile& tile, const internal::KeyBlock& block) {
 }
 
 // One finished row and its weight: exp(lse) relative to the larger of two.
-void MergeRows(const float* out_a, float lse_a, const float* out_b, float lse_b,
+void MergeRows(const internal::FinishedRow& a, const internal::FinishedRow& b,
                int64_t dim, float* out, float* lse) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
   const size_t size = static_cast<size_t>(dim);
-  const bool no_a = lse_a == -INFINITY;
-  const bool no_b = lse_b == -INFINITY;
+  const bool no_a = a.lse == -INFINITY;
+  const bool no_b = b.lse == -INFINITY;
   if (no_a || no_b) {
     // Copied: what a part without keys holds in `out` counts for nothing.
-    const float* from = no_a ? out_b : out_a;
+    const float* from = no_a ? b.out : a.out;
     for (size_t c = 0; c < size; ++c) out[c] = no_a && no_b ? 0.0f : from[c];
-    if (lse != nullptr) *lse = no_a ? lse_b : lse_a;
+    *lse = no_a ? b.lse : a.lse;
     return;
   }
-  const float max = lse_a > lse_b ? lse_a : lse_b;
-  const auto log2e = hn::Set(d, 0x1.715476p+0f);
-  const auto wa = Exp2(d, hn::Mul(hn::Set(d, lse_a - max), log2e));
-  const auto wb = Exp2(d, hn::Mul(hn::Set(d, lse_b - max), log2e));
+  const float max = a.lse > b.lse ? a.lse : b.lse;
+  const auto log2e = hn::Set(d, internal::kLog2E);
+  const auto wa = Exp2(d, hn::Mul(hn::Set(d, a.lse - max), log2e));
+  const auto wb = Exp2(d, hn::Mul(hn::Set(d, b.lse - max), log2e));
   const auto l = hn::Add(wa, wb);
   // Before `out`, which may be the memory of a part.
   const float log = max + hn::GetLane(LogSum(d, hn::Zero(d), l));
   size_t c = 0;
   for (; c + N <= size; c += N) {
-    const auto a = hn::Mul(wa, hn::LoadU(d, out_a + c));
-    const auto sum = hn::MulAdd(wb, hn::LoadU(d, out_b + c), a);
+    const auto part = hn::Mul(wa, hn::LoadU(d, a.out + c));
+    const auto sum = hn::MulAdd(wb, hn::LoadU(d, b.out + c), part);
     hn::StoreU(hn::Div(sum, l), d, out + c);
   }
   const hn::CappedTag<float, 1> d1;
   for (; c < size; ++c) {
-    const auto a = hn::Mul(hn::Set(d1, hn::GetLane(wa)), hn::Set(d1, out_a[c]));
+    const auto part =
+        hn::Mul(hn::Set(d1, hn::GetLane(wa)), hn::Set(d1, a.out[c]));
     const auto sum =
-        hn::MulAdd(hn::Set(d1, hn::GetLane(wb)), hn::Set(d1, out_b[c]), a);
+        hn::MulAdd(hn::Set(d1, hn::GetLane(wb)), hn::Set(d1, b.out[c]), part);
     out[c] = hn::GetLane(hn::Div(sum, hn::Set(d1, hn::GetLane(l))));
   }
-  if (lse != nullptr) *lse = log;
+  *lse = log;
 }
 
 // <op>_<type>_<rows>x<vectors>[x<lanes>]_<target> of the micro-kernel.

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "lib/kernels/coefficients.h"
 #include "lib/kernels/hwy_targets.h"
 
 #if HEED_COMPILE_TARGET
@@ -23,16 +24,11 @@ namespace HWY_NAMESPACE {
 namespace {  // no symbol that a linker could take for another target
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Adding it leaves round-to-nearest(x) + 127 in the low bits of the sum: the
-// exponent field of 2^round(x). 1.5 * 2^23 + 127.
-inline constexpr float kRoundShift = 12583039.0f;
-
-// Weights below 2^-100 of the row's maximum are exactly 0, so that no denormal
-// arises: they are sent to -127, where the exponent field and so the power of
-// two is 0. A NaN compares false and stays.
+// A NaN compares false and stays.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V CutWeight(D d, V x) {
-  return hn::IfThenElse(hn::Lt(x, hn::Set(d, -100.0f)), hn::Set(d, -127.0f), x);
+  return hn::IfThenElse(hn::Lt(x, hn::Set(d, internal::kCutBelow)),
+                        hn::Set(d, internal::kCutTo), x);
 }
 
 template <class D, class V = hn::Vec<D>>
@@ -41,44 +37,47 @@ HWY_INLINE V PowerOfTwo(D d, V shifted) {
   return hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(du, shifted)));
 }
 
+template <class D, int kCount, class V = hn::Vec<D>>
+HWY_INLINE V Horner(D d, V x, const float (&coefficient)[kCount]) {
+  V p = hn::Set(d, coefficient[0]);
+  for (int i = 1; i < kCount; ++i) {
+    p = hn::MulAdd(p, x, hn::Set(d, coefficient[i]));
+  }
+  return p;
+}
+
 // 2^x for x in [-100, 127], 0 below, NaN for NaN; relative error 1.6e-7. The
 // last step is a product rather than an addition to the exponent field: the
 // latter would turn some NaNs into numbers.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Exp2(D d, V x) {
   x = CutWeight(d, x);
-  const V shifted = hn::Add(x, hn::Set(d, kRoundShift));
-  const V f = hn::Sub(x, hn::Sub(shifted, hn::Set(d, kRoundShift)));
-  V p = hn::MulAdd(hn::Set(d, 0x1.5bba18p-10f), f, hn::Set(d, 0x1.3cea88p-7f));
-  p = hn::MulAdd(p, f, hn::Set(d, 0x1.c6b752p-5f));
-  p = hn::MulAdd(p, f, hn::Set(d, 0x1.ebf9bcp-3f));
-  p = hn::MulAdd(p, f, hn::Set(d, 0x1.62e42ap-1f));
-  p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
-  return hn::Mul(p, PowerOfTwo(d, shifted));
+  const V shifted = hn::Add(x, hn::Set(d, internal::kRoundShift));
+  const V f = hn::Sub(x, hn::Sub(shifted, hn::Set(d, internal::kRoundShift)));
+  return hn::Mul(Horner(d, f, internal::kExp2Coefficients),
+                 PowerOfTwo(d, shifted));
 }
 
 // 2^x for integers x <= 0, exact; 0 below -100.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Rescale(D d, V x) {
-  return PowerOfTwo(d, hn::Add(CutWeight(d, x), hn::Set(d, kRoundShift)));
+  return PowerOfTwo(
+      d, hn::Add(CutWeight(d, x), hn::Set(d, internal::kRoundShift)));
 }
 
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Tanh(D d, V x) {
-  const V ten = hn::Set(d, 10.0f);
+  const V most = hn::Set(d, internal::kTanhOne);
   V a = hn::Abs(x);
-  a = hn::IfThenElse(hn::Lt(ten, a), ten, a);
+  a = hn::IfThenElse(hn::Lt(most, a), most, a);
   const V z = hn::Mul(a, a);
-  V p = hn::MulAdd(hn::Set(d, -0x1.76ac1cp-8f), z, hn::Set(d, 0x1.5256d8p-6f));
-  p = hn::MulAdd(p, z, hn::Set(d, -0x1.b84448p-5f));
-  p = hn::MulAdd(p, z, hn::Set(d, 0x1.110768p-3f));
-  p = hn::MulAdd(p, z, hn::Set(d, -0x1.555534p-2f));
+  const V p = Horner(d, z, internal::kTanhCoefficients);
   const V near = hn::MulAdd(hn::Mul(p, z), a, a);
   const V one = hn::Set(d, 1.0f);
-  const V e = Exp2(d, hn::Mul(a, hn::Set(d, 0x1.715476p+1f)));
+  const V e = Exp2(d, hn::Mul(a, hn::Set(d, 2 * internal::kLog2E)));
   const V far = hn::Sub(one, hn::Div(hn::Set(d, 2.0f), hn::Add(e, one)));
-  return hn::CopySign(hn::IfThenElse(hn::Lt(a, hn::Set(d, 0.625f)), near, far),
-                      x);
+  return hn::CopySign(
+      hn::IfThenElse(hn::Lt(a, hn::Set(d, internal::kTanhNear)), near, far), x);
 }
 
 // log(2^m * l); -inf for l = 0, NaN for NaN.
@@ -87,25 +86,18 @@ HWY_INLINE V LogSum(D d, V m, V l) {
   const hn::Rebind<uint32_t, D> du;
   const hn::Rebind<int32_t, D> di;
   // l = 2^e * y with y in [sqrt(1/2), sqrt(2)).
-  const auto half_root = hn::Set(du, 0x3f3504f3u);
+  const auto half_root = hn::Set(du, internal::kHalfRootBits);
   const auto shifted = hn::Sub(hn::BitCast(du, l), half_root);
   const V e = hn::ConvertTo(d, hn::ShiftRight<23>(hn::BitCast(di, shifted)));
   const V y = hn::BitCast(
       d, hn::Add(hn::And(shifted, hn::Set(du, 0x7fffffu)), half_root));
   const V x = hn::Sub(y, hn::Set(d, 1.0f));
-  V p = hn::MulAdd(hn::Set(d, 0x1.1b42c2p-4f), x, hn::Set(d, -0x1.e2e9b4p-4f));
-  p = hn::MulAdd(p, x, hn::Set(d, 0x1.e650a2p-4f));
-  p = hn::MulAdd(p, x, hn::Set(d, -0x1.fb432ap-4f));
-  p = hn::MulAdd(p, x, hn::Set(d, 0x1.2332c0p-3f));
-  p = hn::MulAdd(p, x, hn::Set(d, -0x1.5562e4p-3f));
-  p = hn::MulAdd(p, x, hn::Set(d, 0x1.99a546p-3f));
-  p = hn::MulAdd(p, x, hn::Set(d, -0x1.ffffeep-3f));
-  p = hn::MulAdd(p, x, hn::Set(d, 0x1.555546p-2f));
+  const V p = Horner(d, x, internal::kLogCoefficients);
   const V xx = hn::Mul(x, x);
   const V log_y = hn::MulAdd(hn::MulAdd(p, x, hn::Set(d, -0.5f)), xx, x);
   const V a = hn::Add(m, e);
-  const V low = hn::MulAdd(a, hn::Set(d, -0x1.05c61p-29f), log_y);
-  V log = hn::MulAdd(a, hn::Set(d, 0x1.62e43p-1f), low);
+  const V low = hn::MulAdd(a, hn::Set(d, internal::kLogTwoLow), log_y);
+  V log = hn::MulAdd(a, hn::Set(d, internal::kLogTwoHigh), low);
   const V infinity =
       hn::BitCast(d, hn::Set(du, 0xff800000u));  // the negative one
   log = hn::IfThenElse(hn::Eq(l, hn::Zero(d)), infinity, log);

@@ -81,6 +81,11 @@ struct KeyBlock {
   bool full[kMaxLaneGroups] = {};
 };
 
+struct FinishedRow {
+  const float* out;
+  float lse;
+};
+
 // One kernel table. Entries touch the caller's memory only at elements that
 // exist, allocate nothing and hold no state.
 struct AttentionTable {
@@ -115,9 +120,10 @@ struct AttentionTable {
   // *lse[row].
   void (*finish)(const QueryTile& tile, float* const* out, float* const* lse);
 
-  // Merges `dim` floats of two finished rows: see MergeStates.
-  void (*merge_rows)(const float* out_a, float lse_a, const float* out_b,
-                     float lse_b, int64_t dim, float* out, float* lse);
+  // Merges two finished rows of `dim` floats: see MergeStates. `out` and `lse`
+  // may be the memory of a row.
+  void (*merge_rows)(const FinishedRow& a, const FinishedRow& b, int64_t dim,
+                     float* out, float* lse);
 };
 
 }  // namespace heed::internal

@@ -10,6 +10,7 @@
 
 #include "heed/export.h"
 #include "heed/ops.h"
+#include "lib/kernels/coefficients.h"
 #include "lib/kernels/scalar_math.h"
 #include "lib/kernels/targets.h"
 
@@ -57,7 +58,6 @@ inline float AddPartialSums(const float* partial) {
 // the whole range: 0.88 units in the last place.
 inline constexpr float kExpZeroBelow = -87.3365479f;
 inline constexpr float kExpClamp = 89.0f;  // already infinite
-inline constexpr float kLog2E = 0x1.715476p+0f;
 inline constexpr float kLog2High = 0x1.62e4p-1f;
 inline constexpr float kLog2Low = 0x1.7f7d1cp-20f;
 inline constexpr float kExpCoefficients[] = {0x1.6a2434p-10f,

@@ -115,25 +115,25 @@ void Finish(const QueryTile& tile, float* const* out, float* const* lse) {
   }
 }
 
-void MergeRows(const float* out_a, float lse_a, const float* out_b, float lse_b,
-               int64_t dim, float* out, float* lse) {
-  const bool no_a = lse_a == -INFINITY;
-  const bool no_b = lse_b == -INFINITY;
+void MergeRows(const FinishedRow& a, const FinishedRow& b, int64_t dim,
+               float* out, float* lse) {
+  const bool no_a = a.lse == -INFINITY;
+  const bool no_b = b.lse == -INFINITY;
   if (no_a || no_b) {
-    const float* from = no_a ? out_b : out_a;
+    const float* from = no_a ? b.out : a.out;
     for (int64_t c = 0; c < dim; ++c) out[c] = no_a && no_b ? 0.0f : from[c];
-    if (lse != nullptr) *lse = no_a ? lse_b : lse_a;
+    *lse = no_a ? b.lse : a.lse;
     return;
   }
-  const float max = lse_a > lse_b ? lse_a : lse_b;
-  const float wa = Exp2((lse_a - max) * 0x1.715476p+0f);
-  const float wb = Exp2((lse_b - max) * 0x1.715476p+0f);
+  const float max = a.lse > b.lse ? a.lse : b.lse;
+  const float wa = Exp2((a.lse - max) * kLog2E);
+  const float wb = Exp2((b.lse - max) * kLog2E);
   const float l = wa + wb;
   const float log = max + LogSum(0.0f, l);
   for (int64_t c = 0; c < dim; ++c) {
-    out[c] = std::fma(wb, out_b[c], wa * out_a[c]) / l;
+    out[c] = std::fma(wb, b.out[c], wa * a.out[c]) / l;
   }
-  if (lse != nullptr) *lse = log;
+  *lse = log;
 }
 
 }  // namespace
