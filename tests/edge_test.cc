@@ -7,6 +7,9 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include <cmath>
 #include <limits>
@@ -22,6 +25,24 @@ namespace heed::test {
 namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
+
+#if defined(__x86_64__)
+constexpr uint64_t kFlushDenormals = 0x8040;  // MXCSR: FTZ and DAZ
+uint64_t FloatingPointControl() { return _mm_getcsr(); }
+void SetFloatingPointControl(uint64_t value) {
+  _mm_setcsr(static_cast<unsigned>(value));
+}
+#elif defined(__aarch64__)
+constexpr uint64_t kFlushDenormals = uint64_t{1} << 24;  // FPCR: FZ
+uint64_t FloatingPointControl() {
+  uint64_t value;
+  asm volatile("mrs %0, fpcr" : "=r"(value));
+  return value;
+}
+void SetFloatingPointControl(uint64_t value) {
+  asm volatile("msr fpcr, %0" : : "r"(value));
+}
+#endif
 
 class Edge : public OnEveryTarget {
  protected:
@@ -101,7 +122,7 @@ TEST_P(Edge, OrdinaryNumbersRaiseNothing) {
   }
 }
 
-// The rounding mode and flags are the caller's, before and after.
+// The rounding mode is the caller's, before and after.
 TEST_P(Edge, TheFloatingPointEnvironmentIsLeftAlone) {
   const eval::Problem problem = ProblemOf("h2_d16_q20_k70_causal");
   const eval::Tensors tensors = eval::MakeTensors(problem, {});
@@ -111,6 +132,27 @@ TEST_P(Edge, TheFloatingPointEnvironmentIsLeftAlone) {
   fesetround(FE_TONEAREST);
   EXPECT_TRUE(status.ok());
   EXPECT_EQ(mode, FE_UPWARD);
+}
+
+// So is the flushing of denormals; where none arises it changes no bit.
+TEST_P(Edge, FlushingOfDenormalsIsLeftAlone) {
+  for (const char* text : {"h2_d16_q20_k70_causal", "h1_d8_q9_k4200_cap3"}) {
+    const eval::Problem problem = ProblemOf(text);
+    eval::WorkloadOptions options;
+    for (const eval::Fill fill : {eval::Fill::kNormal, eval::Fill::kSpread}) {
+      options.fill = fill;
+      const eval::Tensors tensors = eval::MakeTensors(problem, options);
+      const Checker checker(GetParam(), problem.params, tensors);
+      const uint64_t before = FloatingPointControl();
+      SetFloatingPointControl(before | kFlushDenormals);
+      const Status status = Run(problem.params, tensors.Args());
+      const uint64_t after = FloatingPointControl();
+      SetFloatingPointControl(before);
+      EXPECT_TRUE(status.ok()) << ToString(status);
+      EXPECT_EQ(after & kFlushDenormals, kFlushDenormals) << text;
+      EXPECT_TRUE(checker.Matches(tensors.out, tensors.lse)) << text;
+    }
+  }
 }
 
 TEST_P(Edge, ScaleZeroMeansTheDefault) {

@@ -55,8 +55,8 @@ class Guards {
 class Guard : public OnEveryTarget {
  protected:
   // Runs with all tensors against guards on one side, then the other, with an
-  // exact workspace for one worker, and checks the result.
-  void Check(const std::string& text) {
+  // exact workspace, and checks the result.
+  void Check(const std::string& text, int workers = 1) {
     const eval::Problem problem = ProblemOf(text);
     const eval::Tensors tensors = eval::MakeTensors(problem, {});
     for (const Against end : {Against::kFront, Against::kBack}) {
@@ -73,15 +73,30 @@ class Guard : public OnEveryTarget {
       Plan plan;
       ASSERT_TRUE(MakePlan(problem.params, problem.shape, options, &plan).ok());
       const Workspace workspace =
-          guards_.PlaceWorkspace(WorkspaceBytes(plan, 1), end);
+          guards_.PlaceWorkspace(WorkspaceBytes(plan, workers), end);
       const Status status =
-          heed::Run(plan, guarded.Args(), workspace, SerialExecutor());
+          heed::Run(plan, guarded.Args(), workspace, InTurn(workers));
       ASSERT_TRUE(status.ok()) << text << ": " << ToString(status);
       if (check_values_) {
         const Checker checker(GetParam(), problem.params, tensors);
         EXPECT_TRUE(checker.Matches(guarded.out, guarded.lse)) << text;
       }
     }
+  }
+
+  // Takes the workers' places one after the other: with several, the spans of
+  // long keys go through slots and carries.
+  static Executor InTurn(int workers) {
+    static constexpr auto kParallelFor =
+        [](void* self, int64_t num_tasks, void* ctx,
+           void (*task)(void* ctx, int64_t i, int worker)) {
+          const int64_t count = reinterpret_cast<intptr_t>(self);
+          for (int64_t i = 0; i < num_tasks; ++i) {
+            task(ctx, i, static_cast<int>(i % count));
+          }
+        };
+    return Executor{reinterpret_cast<void*>(static_cast<intptr_t>(workers)),
+                    kParallelFor, workers};
   }
 
   Guards guards_;
@@ -143,6 +158,16 @@ TEST_P(Guard, AcrossASpan) {
   Check("h1_d3_q2_k4096");
   Check("h1_d3_q2_k4097_causal");
   if (!Quick()) Check("h1_d5_q40_k4100_causal_wl4090");
+}
+
+// Slots, carries and counters of a run whose spans are tasks.
+TEST_P(Guard, SpansInParallel) {
+  check_values_ = true;
+  for (const int workers : {2, 3}) {
+    Check("h1_d3_q2_k8200_causal", workers);
+    Check("h1_d5_dv9_q3_k20500", workers);
+    if (!Quick()) Check("h2_d3_q9_k12290_causal", workers);
+  }
 }
 
 // The lists of key intervals are read to their last entry and no further.

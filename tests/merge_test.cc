@@ -11,9 +11,11 @@
 
 #include "heed/heed.h"
 #include "lib/eval/workload.h"
+#include "lib/kernels/targets.h"
 #include "tests/support/compare.h"
 #include "tests/support/intervals.h"
 #include "tests/support/run.h"
+#include "tests/support/targets.h"
 
 namespace heed::test {
 namespace {
@@ -242,7 +244,55 @@ TEST(MergeStates, ZeroExtentsAreFine) {
   EXPECT_TRUE(
       MergeInto(Filled(0, 1.0f, 0), Filled(0, 1.0f, 0), Filled(0, 1.0f, 0))
           .ok());
+  // At once, however large the extents beside the 0.
+  const TensorView huge = Bshd(static_cast<float*>(nullptr), int64_t{1} << 36,
+                               int64_t{1} << 20, 0, 4);
+  const TensorView lse =
+      Bhs(static_cast<float*>(nullptr), int64_t{1} << 36, 0, int64_t{1} << 20);
+  EXPECT_TRUE(MergeStates(huge, lse, huge, lse, huge, lse).ok());
 }
+
+// MergeStates takes the best table; here every table merges the same rows.
+float Number(eval::Random& random) {
+  return static_cast<float>(random.Below(2001) - 1000) / 500.0f;
+}
+
+class MergeRows : public OnEveryTarget {};
+
+TEST_P(MergeRows, GiveTheBitsOfThePlainTable) {
+  const internal::AttentionTable* table =
+      internal::FindAttentionTable(GetParam().c_str());
+  const internal::AttentionTable* plain = internal::FindAttentionTable("plain");
+  ASSERT_NE(table, nullptr);
+  eval::Random random(77);
+  for (int64_t dim = 0; dim <= 70; ++dim) {
+    const size_t size = static_cast<size_t>(dim);
+    std::vector<float> a(size), b(size), got(size), want(size);
+    for (float& x : a) x = Number(random);
+    for (float& x : b) x = Number(random);
+    for (const float gap : {0.0f, -0.3f, 2.0f, 50.0f, 80.0f, kInf, -kInf}) {
+      const float lse_a = 3.0f * Number(random);
+      const internal::FinishedRow row_a = {a.data(), lse_a};
+      const internal::FinishedRow row_b = {b.data(), lse_a - gap};
+      float got_lse, want_lse;
+      table->merge_rows(row_a, row_b, dim, got.data(), &got_lse);
+      plain->merge_rows(row_a, row_b, dim, want.data(), &want_lse);
+      if (table->same_bits) {
+        ASSERT_EQ(CanonicalBits(got_lse), CanonicalBits(want_lse)) << dim;
+        for (size_t c = 0; c < size; ++c) {
+          ASSERT_EQ(CanonicalBits(got[c]), CanonicalBits(want[c])) << dim;
+        }
+      } else if (gap != -kInf) {
+        ASSERT_NEAR(got_lse, want_lse, 2e-6) << dim;
+        for (size_t c = 0; c < size; ++c) {
+          ASSERT_NEAR(got[c], want[c], 2e-6) << dim;
+        }
+      }
+    }
+  }
+}
+
+HEED_ON_EVERY_TARGET(MergeRows);
 
 void ExpectRefused(const State& a, const State& b, const State& to,
                    StatusCode code, const std::string& argument) {

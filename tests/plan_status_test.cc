@@ -164,11 +164,45 @@ TEST(PlanStatus, TheFarEndsAreAccepted) {
         "h1_d1_dv1024_q1_k2147483000", "h1_d1_q1_causal_off9223372036854775807",
         "h1_d1_q1_wl9223372036854775807_wr9223372036854775807_"
         "sink9223372036854775807",
-        "h1_d1_q1_cap3.4e38_scale-3.4e38", "h1_d1_q1_cap1e-38_scale1e-38"}) {
+        "h1_d1_q1_scale-2.3e38", "h1_d1_q1_cap2.3e38",
+        "h1_d1_q1_cap1e-38_scale1e-38"}) {
     const eval::Problem problem = ProblemOf(text);
     Plan plan;
     const Status status = MakePlan(problem.params, problem.shape, {}, &plan);
     EXPECT_TRUE(status.ok()) << text << ": " << ToString(status);
+  }
+}
+
+// A factor of the scores that leaves f32 would make every row NaN.
+TEST(PlanStatus, ScalesBeyondF32AreRefused) {
+  const struct {
+    const char* text;
+    const char* argument;
+  } cases[] = {{"h1_d1_q1_scale2.4e38", "softmax_scale"},
+               {"h1_d1_q1_scale-3e38", "softmax_scale"},
+               {"h1_d1_q1_cap3e38", "softcap"},
+               {"h1_d1_q1_cap0.1_scale1e38", "softcap"},
+               {"h1_d1_q1_cap1e-45", "softcap"}};
+  for (const auto& c : cases) {
+    const eval::Problem problem = ProblemOf(c.text);
+    Plan plan;
+    const Status status = MakePlan(problem.params, problem.shape, {}, &plan);
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << c.text;
+    EXPECT_STREQ(status.argument(), c.argument) << c.text;
+    EXPECT_EQ(plan.table, nullptr);
+  }
+}
+
+// Extents that overflow are refused where others are 0, too.
+TEST(PlanStatus, HugeExtentsBesideEmptyOnes) {
+  AttentionShape shape;
+  shape.head_dim = 1;
+  for (const int64_t huge : {INT64_MAX, INT64_MAX - 20, int64_t{1} << 53}) {
+    shape.seqlen_q = huge;
+    Plan plan;
+    const Status status = MakePlan({}, shape, {}, &plan);
+    EXPECT_EQ(status.code(), StatusCode::kOverflow) << huge;
+    EXPECT_EQ(plan.table, nullptr);
   }
 }
 

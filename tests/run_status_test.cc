@@ -52,6 +52,36 @@ TEST_F(RunStatus, Workspace) {
   }
 }
 
+// A tensor in the workspace would be overwritten, or overwrite it.
+TEST_F(RunStatus, TensorsInTheWorkspace) {
+  const size_t need = WorkspaceBytes(plan_, 1);
+  const WorkspaceBuffer memory(need + (1 << 16));
+  char* const data = static_cast<char*>(memory.get().data);
+  const eval::Tensors& t = tensors_;
+  // Of every tensor: all but its last element lies in front, or it begins with
+  // the workspace's last element.
+  for (TensorView AttentionArgs::*output :
+       {&AttentionArgs::out, &AttentionArgs::lse}) {
+    AttentionArgs args = t.Args();
+    TensorView& view = args.*output;
+    for (const size_t at : {size_t{0}, need - 4}) {
+      view.data = data + at;
+      ExpectStatus(heed::Run(plan_, args, {data, need}, SerialExecutor()),
+                   kInvalid, "workspace");
+    }
+    view.data = data + need;
+    AttentionRun run;
+    EXPECT_TRUE(BeginRun(plan_, args, {data, need}, 1, {}, &run).ok());
+  }
+  for (ConstTensorView AttentionArgs::*input :
+       {&AttentionArgs::query, &AttentionArgs::key, &AttentionArgs::value}) {
+    AttentionArgs args = t.Args();
+    (args.*input).data = data + need - 4;
+    ExpectStatus(heed::Run(plan_, args, {data, need}, SerialExecutor()),
+                 kInvalid, "workspace");
+  }
+}
+
 TEST_F(RunStatus, Executors) {
   Executor executor = SerialExecutor();
   executor.max_workers = 0;

@@ -36,9 +36,10 @@ inline constexpr int64_t kBottomRight = INT64_MIN;
 // that it sees, or a score of +inf, makes that row NaN, and only that row.
 struct AttentionParams {
   // Multiplies the scores. 0 means 1/sqrt(head_dim); any other finite number,
-  // negative ones too, is taken as it is.
+  // negative ones too, is taken as it is. Times log2(e) it must stay in f32.
   float softmax_scale = 0.0f;
   // 0 is off; else scores become softcap * tanh(score / softcap) before masks.
+  // softcap * log2(e) and softmax_scale / softcap must stay in f32.
   float softcap = 0.0f;
   bool causal = false;
   // The position of query row 0, or kBottomRight for seqlen_k - seqlen_q. Also
@@ -104,6 +105,9 @@ namespace internal {
 struct AttentionTable;
 }
 
+// What decided the query rows of a tile.
+enum class TileLimit : uint8_t { kDefault, kAsked, kRows, kMemory };
+
 // How one shape is computed on one kernel table. A small value: copy it freely,
 // use it from any number of threads, keep it across layers. Made by MakePlan.
 struct Plan {
@@ -111,6 +115,8 @@ struct Plan {
   AttentionShape shape;
   const internal::AttentionTable* table = nullptr;  // null until made
   const char* target = nullptr;                     // the table's name
+  bool target_named = false;                        // by PlanOptions
+  TileLimit tile_limit = TileLimit::kDefault;
   int32_t lane_groups = 0;  // lane groups of a query tile, at most
   int32_t tile_rows = 0;    // query rows of a tile: (position, head) pairs
   int64_t tile_bytes = 0;   // workspace of one worker's tile
@@ -146,9 +152,10 @@ HEED_API size_t ExplainPlan(const Plan& plan, char* text, size_t capacity);
 
 // Computes `args`. Refuses shapes that the plan does not cover, null data with
 // elements behind it, strides that are not offered, overlap of out or lse with
-// anything, and a workspace that is too small (the status carries the bytes
-// needed) or misaligned; then nothing has been written. Allocates nothing.
-// kInternal means that the executor broke its contract.
+// anything (and of the workspace with any tensor), and a workspace that is too
+// small (the status carries the bytes needed) or misaligned; then nothing has
+// been written. Allocates nothing. kInternal means that the executor broke its
+// contract.
 HEED_API Status Run(const Plan& plan, const AttentionArgs& args,
                     Workspace workspace, const Executor& executor);
 

@@ -17,7 +17,8 @@ namespace heed {
 //
 // Everything that tasks wrote must be visible to the caller on return, and to
 // the tasks of a later call. The results of heed never depend on the order,
-// the number of workers or the threads. Tasks do not throw and do not block.
+// the number of workers or the threads. Tasks do not throw and do not block,
+// and parallel_for does not throw either.
 struct Executor {
   void* self;
   void (*parallel_for)(void* self, int64_t num_tasks, void* ctx,

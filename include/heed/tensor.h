@@ -17,9 +17,10 @@ namespace heed {
 // formats fit. The makers below take strides in elements or compute them.
 //
 // Rules, checked by the calls that take views: the innermost stride is one
-// element (not asked where its extent is at most 1); other strides are not
-// negative; a zero stride repeats an input and is refused for an output; data
-// is aligned to its element. Everything between rows is left untouched.
+// element; other strides are not negative. Neither is asked along an extent of
+// at most 1, nor of a tensor without elements. A zero stride repeats an input
+// and is refused for an output. Data is aligned to its element. Everything
+// between rows is left untouched.
 template <typename Void>
 struct BasicTensorView {
   Void* data = nullptr;

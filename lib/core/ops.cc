@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 
 #include "lib/kernels/ops_table.h"
 #include "lib/kernels/targets.h"
@@ -20,12 +19,9 @@ const OpsTable* OpsTableOf(Target target) {
 }
 
 const OpsTable* FindOpsTable(const char* target) {
-  for (int i = 0; i < kNumTargets; ++i) {
-    const Target candidate = static_cast<Target>(i);
-    if (std::strcmp(NameOf(candidate), target) != 0) continue;
-    return Usable(candidate) ? OpsTableOf(candidate) : nullptr;
-  }
-  return nullptr;
+  Target found;
+  if (!FindTarget(target, &found) || !Usable(found)) return nullptr;
+  return OpsTableOf(found);
 }
 
 namespace {

@@ -3,7 +3,6 @@
 
 // Plans: which kernel, how many lane groups a tile, how much memory.
 #include <algorithm>
-#include <cstring>
 
 #include "heed/attention.h"
 #include "lib/core/check.h"
@@ -17,25 +16,22 @@ namespace {
 
 using internal::Target;
 
-Status FindTarget(const char* name, Target* target) {
+Status ChooseTarget(const char* name, Target* target) {
   if (name == nullptr) {
     *target = internal::BestTarget();
     return Status();
   }
-  for (int i = 0; i < internal::kNumTargets; ++i) {
-    *target = static_cast<Target>(i);
-    if (std::strcmp(internal::NameOf(*target), name) != 0) continue;
-    if (!internal::Compiled(*target)) {
-      return Status(StatusCode::kUnsupported, "target",
-                    "this library has no kernels for it");
-    }
-    if (!internal::Usable(*target)) {
-      return Status(StatusCode::kUnsupported, "target",
-                    "this CPU or operating system does not offer it");
-    }
+  const char* message = nullptr;
+  if (!internal::FindTarget(name, target)) {
+    message = "is unknown";
+  } else if (!internal::Compiled(*target)) {
+    message = "this library has no kernels for it";
+  } else if (!internal::Usable(*target)) {
+    message = internal::kNotOffered;
+  } else {
     return Status();
   }
-  return Status(StatusCode::kUnsupported, "target", "is unknown");
+  return Status(StatusCode::kUnsupported, "target", message);
 }
 
 // The bytes of a worker's tile and of a slot, for tiles of `rows` rows.
@@ -57,6 +53,20 @@ bool Fits(const Plan& plan) {
          internal::kMaxWorkerBytes;
 }
 
+const char* Reason(TileLimit limit) {
+  switch (limit) {
+    case TileLimit::kDefault:
+      return "the measured default";
+    case TileLimit::kAsked:
+      return "as asked";
+    case TileLimit::kRows:
+      return "which hold all rows of a key head";
+    case TileLimit::kMemory:
+      return "as more would not fit a worker's memory";
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
@@ -76,7 +86,7 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
         .WithBound(internal::kMaxLaneGroups);
   }
   Target target;
-  status = FindTarget(options.target, &target);
+  status = ChooseTarget(options.target, &target);
   if (!status.ok()) return status;
 
   Plan made;
@@ -84,24 +94,31 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   made.shape = shape;
   made.table = internal::TableOf(target);
   made.target = internal::NameOf(target);
+  made.target_named = options.target != nullptr;
   const int64_t lanes = made.table->lanes();
   const int64_t group_rows = internal::GroupRows(made);
   const int64_t group =
       shape.num_heads == 0 ? 1 : shape.num_heads / shape.num_kv_heads;
   const int64_t all_rows =
       internal::RoundUp(std::max<int64_t>(shape.seqlen_q * group, 1), lanes);
+  made.tile_limit =
+      options.lane_groups == 0 ? TileLimit::kDefault : TileLimit::kAsked;
   int groups =
       options.lane_groups == 0 ? internal::kLaneGroups : options.lane_groups;
-  groups = static_cast<int>(std::min<int64_t>(
-      groups, internal::RoundUp(all_rows, group_rows) / group_rows));
+  if (groups * group_rows >= all_rows) {
+    made.tile_limit = TileLimit::kRows;
+    groups = static_cast<int>((all_rows + group_rows - 1) / group_rows);
+  }
   for (;; --groups) {
     made.lane_groups = groups;
     SetBytes(&made, std::min(groups * group_rows, all_rows));
     if (groups == 1 || Fits(made)) break;
+    made.tile_limit = TileLimit::kMemory;
   }
   // Long vectors and a large head_dim: a lane group that is not full.
   while (!Fits(made) && made.tile_rows > lanes) {
     SetBytes(&made, made.tile_rows - lanes);
+    made.tile_limit = TileLimit::kMemory;
   }
   *plan = made;
   return Status();
@@ -118,24 +135,21 @@ size_t ExplainPlan(const Plan& plan, char* text, size_t capacity) {
   if (plan.table == nullptr) return out.Text("no plan was made").Finish();
   const int lanes = plan.table->lanes();
   out.Text("kernel    ").Text(plan.table->kernel);
-  out.Text(plan.table->same_bits ? ": same bits as every target with FMA\n"
-                                 : ": no FMA, held to the error bound only\n");
+  out.Text(plan.target_named ? ", as named: " : ", the best for this CPU: ");
+  out.Text(plan.table->same_bits ? "same bits as every target with FMA\n"
+                                 : "no FMA, held to the error bound only\n");
   out.Text("tile      ").Integer(plan.tile_rows).Text(" query rows: ");
   out.Integer(plan.lane_groups).Text(" lane groups of up to ");
   out.Integer(plan.table->max_group_vectors).Text(" vectors of ");
-  out.Integer(lanes).Text(" lanes");
-  if (plan.lane_groups < internal::kLaneGroups) {
-    out.Text(plan.tile_rows <
-                     plan.lane_groups * lanes * plan.table->max_group_vectors
-                 ? ", as there are no more rows or the tile would not fit"
-                 : ", as asked or for the tile to fit its memory");
-  }
+  out.Integer(lanes).Text(" lanes, ").Text(Reason(plan.tile_limit));
   out.Text("\nblocks    ").Integer(internal::kBlockKeys);
   out.Text(" keys at multiples of it, in spans of ");
   out.Integer(internal::kSpanKeys).Text(" keys merged in order\n");
-  out.Text("workspace ").Integer(plan.tile_bytes).Text(" bytes a worker, and ");
-  out.Integer(internal::kSlotsPerWorker).Text(" slots of ");
-  out.Integer(plan.slot_bytes).Text(" for spans run in parallel\n");
+  out.Text("workspace ").Integer(plan.tile_bytes).Text(" bytes a worker; ");
+  out.Text("with several also ").Integer(internal::kSlotsPerWorker);
+  out.Text(" each and ").Integer(internal::NumCarries(2));
+  out.Text(" in all of ").Integer(plan.slot_bytes);
+  out.Text(" bytes for spans run in parallel\n");
   return out.Finish();
 }
 

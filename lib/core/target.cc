@@ -12,9 +12,7 @@ namespace {
 using internal::Target;
 
 const char* Reason(Target target) {
-  if (!internal::Usable(target)) {
-    return "this CPU or operating system does not offer it";
-  }
+  if (!internal::Usable(target)) return internal::kNotOffered;
   if (target == internal::BestTarget()) return "used: the best that is usable";
   if (target < internal::BestTarget()) {
     return "usable, but its vectors are as short as NEON's, which needs fewer "

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
@@ -105,6 +106,14 @@ const char* NameOf(Target target) {
   return nullptr;
 }
 
+bool FindTarget(const char* name, Target* target) {
+  for (int i = 0; i < kNumTargets; ++i) {
+    *target = static_cast<Target>(i);
+    if (std::strcmp(NameOf(*target), name) == 0) return true;
+  }
+  return false;
+}
+
 const char* RequirementsOf(Target target) {
   switch (target) {
     case Target::kAvx512:
@@ -129,10 +138,16 @@ const AttentionTable* TableOf(Target target) {
   return target == Target::kPlain ? &kPlainTable : HighwayTable(target);
 }
 
+const AttentionTable* FindAttentionTable(const char* target) {
+  Target found;
+  if (!FindTarget(target, &found) || !Usable(found)) return nullptr;
+  return TableOf(found);
+}
+
 bool Compiled(Target target) { return TableOf(target) != nullptr; }
 
 bool Usable(Target target) {
-  // The only state of the library. Racing threads detect the same.
+  // Racing threads detect the same.
   static std::atomic<uint32_t> cached{0};
   uint32_t usable = cached.load(std::memory_order_relaxed);
   if (usable == 0) {

@@ -35,15 +35,20 @@ void ParallelFor(void* self, int64_t num_tasks, void* ctx,
       task(ctx, i, worker);
     }
   };
-  arena.execute([&] {
-    // Isolated, so that a worker that waits here never takes another call's
-    // task of this arena, which would use the same worker slot.
-    tbb::this_task_arena::isolate([&] {
-      const int64_t pullers =
-          std::min<int64_t>(arena.max_concurrency(), num_tasks);
-      tbb::parallel_for(int64_t{0}, pullers, pull, tbb::simple_partitioner());
+  // oneTBB throws where it cannot have memory. Then some tasks have not run, by
+  // which Run notices.
+  try {
+    arena.execute([&] {
+      // Isolated, so that a worker that waits here never takes another call's
+      // task of this arena, which would use the same worker slot.
+      tbb::this_task_arena::isolate([&] {
+        const int64_t pullers =
+            std::min<int64_t>(arena.max_concurrency(), num_tasks);
+        tbb::parallel_for(int64_t{0}, pullers, pull, tbb::simple_partitioner());
+      });
     });
-  });
+  } catch (...) {
+  }
 }
 
 }  // namespace
