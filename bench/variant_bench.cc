@@ -24,27 +24,15 @@ constexpr const char* kProblems[] = {
 
 // Runs a variant once and judges the result. Returns what is wrong with it, or
 // nothing.
-std::string Judge(const NamedVariant& named, const eval::Problem& problem,
-                  VariantArgs args) {
+std::string RunAndJudge(const NamedVariant& named, const eval::Judge& judge,
+                        const eval::Problem& problem, VariantArgs args) {
   eval::Selection selection(problem.params, problem.shape);
-  const bool selects = named.variant.semantics == Semantics::kExactOnSelection;
-  if (selects) args.selection = selection.Recorder();
+  if (named.variant.semantics == Semantics::kExactOnSelection) {
+    args.selection = selection.Recorder();
+  }
   const Status status = named.variant.run(args);
   if (!status.ok()) return ToString(status);
-  if (selects) {
-    const std::string error = selection.Finish();
-    if (!error.empty()) return error;
-  }
-  if (named.variant.semantics == Semantics::kOwnReference) {
-    const eval::GateResult gate =
-        eval::CheckAgainstReference(named.variant, args);
-    return gate.passed ? "" : gate.reason;
-  }
-  constexpr int64_t kRows = 32;
-  const eval::Truth truth = eval::ComputeTruth(
-      problem.params, args.args, eval::PickRows(problem.shape.seqlen_q, kRows),
-      selects ? &selection : nullptr, /*yardstick=*/true, SerialExecutor());
-  const eval::GateResult gate = eval::CheckAgainstTruth(truth, args.args.out);
+  const eval::GateResult gate = judge.Check(named.variant, args, &selection);
   return gate.passed ? "" : gate.reason;
 }
 
@@ -62,7 +50,12 @@ void Run(benchmark::State& state, const NamedVariant& named,
   }
   eval::ScratchPool scratch;
   args.scratch = scratch.Begin();
-  const std::string reason = Judge(named, problem, args);
+  constexpr int64_t kMeasuredRows = 128, kYardstickRows = 32;
+  const int64_t rows = problem.shape.seqlen_q;
+  const eval::Judge judge(
+      problem.params, args.args, eval::PickRows(rows, kMeasuredRows),
+      eval::PickRows(rows, kYardstickRows), SerialExecutor());
+  const std::string reason = RunAndJudge(named, judge, problem, args);
   if (!reason.empty()) return state.SkipWithError(reason.c_str());
   const double flops =
       named.variant.cost(problem.shape, problem.params, args.knobs).flops;

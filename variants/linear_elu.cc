@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <vector>
 
 namespace heed::variants {
 namespace {
@@ -244,21 +245,33 @@ void Reference(const VariantArgs& a, double* out) {
   };
   const int64_t group =
       t.key.heads() == 0 ? 1 : t.query.heads() / t.key.heads();
+  const int64_t dim = t.key.head_dim();
   const int64_t dim_v = t.value.head_dim();
+  std::vector<double> phi_k(
+      static_cast<size_t>(t.key.heads() * t.key.seqlen() * dim));
+  std::vector<double> phi_q(static_cast<size_t>(dim));
   for (int64_t b = 0; b < t.query.batch(); ++b) {
+    double* at = phi_k.data();
+    for (int64_t h = 0; h < t.key.heads(); ++h) {
+      for (int64_t j = 0; j < t.key.seqlen(); ++j) {
+        const float* k = RowAt(t.key, b, j, h);
+        at = std::transform(k, k + dim, at, phi);
+      }
+    }
     for (int64_t i = 0; i < t.query.seqlen(); ++i) {
       const int64_t end =
           ops::VisibleTo(a.params, t.query.seqlen(), t.key.seqlen(), i).end;
       for (int64_t h = 0; h < t.query.heads(); ++h, out += dim_v) {
         const float* q = RowAt(t.query, b, i, h);
+        std::transform(q, q + dim, phi_q.data(), phi);
+        const double* k = phi_k.data() + h / group * t.key.seqlen() * dim;
         std::fill(out, out + dim_v, 0.0);
         double total = 0;
-        for (int64_t j = 0; j < end; ++j) {
-          const float* k = RowAt(t.key, b, j, h / group);
+        for (int64_t j = 0; j < end; ++j, k += dim) {
           const float* v = RowAt(t.value, b, j, h / group);
           double weight = 0;
-          for (int64_t c = 0; c < t.key.head_dim(); ++c) {
-            weight += phi(q[c]) * phi(k[c]);
+          for (int64_t c = 0; c < dim; ++c) {
+            weight += phi_q[static_cast<size_t>(c)] * k[c];
           }
           total += weight;
           for (int64_t c = 0; c < dim_v; ++c) {

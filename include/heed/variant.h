@@ -108,7 +108,9 @@ struct Variant {
   // nothing.
   Status (*run)(const VariantArgs& args) = nullptr;
   // kOwnReference only: the same result in plain double, no speed asked,
-  // out[batch][seqlen_q][num_heads][head_dim_v].
+  // out[batch][seqlen_q][num_heads][head_dim_v]. Also called for a part of the
+  // query rows, with causal_offset set to their place among the keys,
+  // and with out and lse absent.
   void (*reference)(const VariantArgs& args, double* out) = nullptr;
 };
 

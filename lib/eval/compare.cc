@@ -83,21 +83,21 @@ class Steps {
 class LayerRun {
  public:
   LayerRun(const Layer& layer, const CompareOptions& options)
-      : layer_(layer), options_(options), args_(layer.tensors.Args()) {
-    const AttentionShape& shape = layer.tensors.problem.shape;
-    const auto rows =
-        PickRows(shape.seqlen_q,
-                 AffordableRows(shape, options.truth_flops, kMinTruthRows));
-    gate_rows_ = PickRows(shape.seqlen_q, options.gate_rows);
-    info_.name = layer.name;
-    info_.problem = FormatProblem(layer.tensors.problem);
-    info_.rows = shape.seqlen_q;
-    info_.checked_rows = CountRows(rows);
-    truth_ = Compute(rows, nullptr, false);
-    gate_truth_ = Compute(gate_rows_, nullptr, true);
-  }
+      : layer_(layer),
+        options_(options),
+        args_(layer.tensors.Args()),
+        judge_(layer.tensors.problem.params, args_, MeasuredRows(),
+               PickRows(args_.query.seqlen(), options.gate_rows),
+               options.executor) {}
 
-  const LayerInfo& info() const { return info_; }
+  LayerInfo info() const {
+    LayerInfo info;
+    info.name = layer_.name;
+    info.problem = FormatProblem(layer_.tensors.problem);
+    info.rows = args_.query.seqlen();
+    info.checked_rows = CountRows(MeasuredRows());
+    return info;
+  }
 
   // Runs a setting once with everything recorded, and judges it.
   Measurement Check(const Setting& setting, ScratchPool* scratch) {
@@ -113,7 +113,7 @@ class LayerRun {
     layer_.tensors.ClearOutput();
     run.scratch = scratch->Begin();
     if (const Status status = RunVariant(variant, run); !status.ok()) {
-      cell.reason = "refused: " + ToString(status);
+      cell.reason = ToString(status);
       return cell;
     }
     Measure(setting, &cell);
@@ -125,7 +125,10 @@ class LayerRun {
     } else if (std::isnan(cell.rel_l2)) {
       cell.reason = "the output is not finite, or was not written";
     } else {
-      Judge(variant, run, selects ? &selection : nullptr, &cell);
+      const GateResult result = judge_.Check(variant, run, &selection);
+      if (result.passed) cell.gate = Gate::kPassed;
+      cell.reason = result.reason;
+      cell.density = result.density;
     }
     return cell;
   }
@@ -146,10 +149,10 @@ class LayerRun {
   }
 
  private:
-  Truth Compute(const std::vector<RowRun>& rows, const Selection* selection,
-                bool yardstick) const {
-    return ComputeTruth(layer_.tensors.problem.params, args_, rows, selection,
-                        yardstick, options_.executor);
+  std::vector<RowRun> MeasuredRows() const {
+    const AttentionShape& shape = layer_.tensors.problem.shape;
+    return PickRows(shape.seqlen_q,
+                    AffordableRows(shape, options_.truth_flops, kMinTruthRows));
   }
 
   VariantArgs MakeArgs(const Setting& setting) const {
@@ -163,11 +166,13 @@ class LayerRun {
 
   void Measure(const Setting& setting, Measurement* cell) const {
     const Problem& problem = layer_.tensors.problem;
-    const ErrorMetrics error = MeasureError(truth_, layer_.tensors.out.view);
+    const ErrorMetrics error =
+        MeasureError(judge_.truth(), layer_.tensors.out.view);
     cell->rel_l2 = error.RelativeL2();
     cell->max_abs = error.MaxAbs();
     cell->cosine = error.Cosine();
-    const MassMetrics mass = MeasureMass(truth_, layer_.tensors.lse.view);
+    const MassMetrics mass =
+        MeasureMass(judge_.truth(), layer_.tensors.lse.view);
     cell->mass_mean = mass.Mean();
     cell->mass_p05 = mass.Quantile(0.05);
     const Variant& variant = setting.variant.variant;
@@ -179,41 +184,10 @@ class LayerRun {
     }
   }
 
-  void Judge(const Variant& variant, const VariantArgs& run,
-             Selection* selection, Measurement* cell) const {
-    GateResult result;
-    const TensorView& out = layer_.tensors.out.view;
-    switch (variant.semantics) {
-      case Semantics::kExact:
-        cell->density = 1;
-        result = CheckAgainstTruth(gate_truth_, out);
-        // The other measured rows have no yardstick of their own.
-        if (result.passed &&
-            !(cell->max_abs <= kGateOtherRows * result.bound)) {
-          result.passed = false;
-          result.reason = "the error on some rows is far above the tolerance";
-        }
-        break;
-      case Semantics::kExactOnSelection:
-        result.reason = selection->Finish();
-        if (!result.reason.empty()) break;
-        cell->density = selection->Density();
-        result = CheckAgainstTruth(Compute(gate_rows_, selection, true), out);
-        break;
-      case Semantics::kOwnReference:
-        result = CheckAgainstReference(variant, run);
-        break;
-    }
-    cell->gate = result.passed ? Gate::kPassed : Gate::kFailed;
-    cell->reason = result.reason;
-  }
-
   const Layer& layer_;
   const CompareOptions& options_;
   AttentionArgs args_;
-  LayerInfo info_;
-  std::vector<RowRun> gate_rows_;
-  Truth truth_, gate_truth_;
+  Judge judge_;
 };
 
 Summary Summarise(const std::vector<Measurement>& cells) {

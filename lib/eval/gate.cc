@@ -7,11 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <vector>
-
-#include "heed/ops.h"
-#include "lib/eval/scratch_pool.h"
-#include "lib/eval/workload.h"
+#include <utility>
 
 namespace heed::eval {
 namespace {
@@ -22,10 +18,14 @@ std::string Scientific(double value) {
   return text;
 }
 
-GateResult Judge(double error, double bound, const std::string& where) {
+// Twice the yardstick plus the floor.
+double Bound(double plain_error, double truth_max) {
+  constexpr double kUlp = 0x1p-23;
+  return 2 * plain_error + kGateFloorUlps * kUlp * truth_max;
+}
+
+GateResult Verdict(double error, double bound, const std::string& where) {
   GateResult result;
-  result.error = error;
-  result.bound = bound;
   // Written so that a NaN does not pass.
   result.passed = error <= bound;
   if (std::isnan(error)) {
@@ -41,64 +41,138 @@ GateResult Judge(double error, double bound, const std::string& where) {
   return result;
 }
 
-// How many leading tokens keep the reference affordable.
-int64_t ReferenceTokens(const AttentionArgs& args) {
-  const double per_pair =
-      static_cast<double>(args.query.batch() * args.query.heads()) *
-      static_cast<double>(args.query.head_dim() + args.value.head_dim());
-  const double pairs = kReferenceOperations / std::max(per_pair, 1.0);
-  return std::max<int64_t>(16, static_cast<int64_t>(std::sqrt(pairs)));
+std::string OnRows(const Truth& truth) {
+  int64_t rows = 0;
+  for (const TruthRun& run : truth.runs) rows += run.rows.count;
+  return "on " + std::to_string(rows) + " of " +
+         std::to_string(truth.shape.seqlen_q) + " rows";
+}
+
+// The largest distance of lse; infinite where a row without keys is not -inf.
+double LseError(const Truth& truth, const ConstTensorView& lse) {
+  double largest = 0;
+  for (const TruthRun& run : truth.runs) {
+    const double* expected = run.lse.data();
+    for (int64_t b = 0; b < truth.shape.batch; ++b) {
+      for (int64_t s = 0; s < run.rows.count; ++s) {
+        for (int64_t h = 0; h < truth.shape.num_heads; ++h, ++expected) {
+          const double got = *RowAt(lse, b, run.rows.first + s, h);
+          const double error =
+              got == *expected ? 0 : std::fabs(got - *expected);
+          if (!(error <= largest)) largest = error;
+          if (std::isnan(largest)) return largest;
+        }
+      }
+    }
+  }
+  return largest;
+}
+
+double Operations(const AttentionShape& shape, int64_t rows) {
+  return static_cast<double>(shape.batch * shape.num_heads) *
+         static_cast<double>(rows) * static_cast<double>(shape.seqlen_k) *
+         static_cast<double>(shape.head_dim + shape.head_dim_v);
+}
+
+struct ReferenceJob {
+  const Variant& variant;
+  const VariantArgs& run;
+  const std::vector<RowRun>& rows;
+  std::vector<std::vector<double>> out;  // of each run of rows
+};
+
+void ComputeReference(void* ctx, int64_t i, int /*worker*/) {
+  ReferenceJob& job = *static_cast<ReferenceJob*>(ctx);
+  const size_t index = static_cast<size_t>(i);
+  VariantArgs cut = job.run;
+  cut.selection = SelectionRecorder();
+  CutRows(job.rows[index], &cut.params, &cut.args);
+  const AttentionArgs& args = cut.args;
+  job.out[index].resize(
+      static_cast<size_t>(args.query.batch() * args.query.seqlen() *
+                          args.query.heads() * args.value.head_dim()));
+  job.variant.reference(cut, job.out[index].data());
 }
 
 }  // namespace
 
-double GateBound(double plain_error, double truth_max) {
-  constexpr double kUlp = 0x1p-23;
-  return 2 * plain_error + kGateFloorUlps * kUlp * truth_max;
+Judge::Judge(const AttentionParams& params, const AttentionArgs& args,
+             std::vector<RowRun> measured, std::vector<RowRun> yardstick,
+             const Executor& executor)
+    : params_(params),
+      args_(args),
+      measured_(std::move(measured)),
+      yardstick_(std::move(yardstick)),
+      executor_(executor),
+      exact_(Compute(nullptr)) {}
+
+Judge::Truths Judge::Compute(const Selection* selection) const {
+  return {ComputeTruth(params_, args_, measured_, selection, false, executor_),
+          ComputeTruth(params_, args_, yardstick_, selection, true, executor_)};
 }
 
-GateResult CheckAgainstTruth(const Truth& truth, const ConstTensorView& out) {
-  const ErrorMetrics error = MeasureError(truth, out);
-  int64_t rows = 0;
-  for (const TruthRun& run : truth.runs) rows += run.rows.count;
-  return Judge(error.MaxAbs(), GateBound(truth.plain_error, error.TruthMax()),
-               "on " + std::to_string(rows) + " of " +
-                   std::to_string(truth.shape.seqlen_q) + " rows");
+GateResult Judge::Check(const Variant& variant, const VariantArgs& run,
+                        Selection* selection) const {
+  GateResult result;
+  switch (variant.semantics) {
+    case Semantics::kExact:
+      result = CheckSoftmax(exact_);
+      result.density = 1;
+      break;
+    case Semantics::kExactOnSelection:
+      result.reason = selection->Finish();
+      if (!result.reason.empty()) break;
+      result = CheckSoftmax(Compute(selection));
+      result.density = selection->Density();
+      break;
+    case Semantics::kOwnReference:
+      result = CheckOwnReference(variant, run);
+      break;
+  }
+  return result;
 }
 
-GateResult CheckAgainstReference(const Variant& variant,
-                                 const VariantArgs& run) {
-  GateResult refused;
+GateResult Judge::CheckSoftmax(const Truths& truths) const {
+  const ErrorMetrics near = MeasureError(truths.yardstick, args_.out);
+  const double bound = Bound(truths.yardstick.plain_error, near.TruthMax());
+  GateResult result = Verdict(near.MaxAbs(), bound, OnRows(truths.yardstick));
+  if (!result.passed) return result;
+  // The other measured rows have no yardstick of their own.
+  const double far = MeasureError(truths.measured, args_.out).MaxAbs();
+  if (!(far <= kGateOtherRows * bound)) {
+    return Verdict(far, kGateOtherRows * bound, OnRows(truths.measured));
+  }
+  if (args_.lse.absent()) return result;
+  const double lse = LseError(truths.measured, args_.lse);
+  const double lse_bound = kGateLse + 2 * truths.yardstick.plain_lse_error;
+  if (!(lse <= lse_bound)) {
+    return Verdict(lse, lse_bound, "lse " + OnRows(truths.measured));
+  }
+  return result;
+}
+
+GateResult Judge::CheckOwnReference(const Variant& variant,
+                                    const VariantArgs& run) const {
+  GateResult result;
   if (variant.reference == nullptr) {
-    refused.reason = "the variant has no reference";
-    return refused;
+    result.reason = "the variant has no reference";
+    return result;
   }
-  VariantArgs cut = run;
-  cut.selection = SelectionRecorder();
-  const int64_t tokens = ReferenceTokens(run.args);
-  AttentionArgs& args = cut.args;
-  args.query.extent[1] = std::min(args.query.extent[1], tokens);
-  args.key.extent[1] = std::min(args.key.extent[1], tokens);
-  args.value.extent[1] = args.key.extent[1];
-  const int64_t rows = args.query.seqlen();
-  const Tensor out = MakeTensor(args.query.batch(), rows, args.query.heads(),
-                                args.value.head_dim(), Layout::kBshd);
-  args.out = out.view;
-  args.lse = TensorView();
-  ScratchPool scratch;
-  cut.scratch = scratch.Begin();
-  if (const Status status = RunVariant(variant, cut); !status.ok()) {
-    refused.reason = "refused the check: " + ToString(status);
-    return refused;
+  const AttentionShape& shape = exact_.measured.shape;
+  const bool all =
+      Operations(shape, CountRows(measured_)) <= kReferenceOperations;
+  ReferenceJob job{variant, run, all ? measured_ : yardstick_, {}};
+  job.out.resize(job.rows.size());
+  executor_.parallel_for(executor_.self, static_cast<int64_t>(job.rows.size()),
+                         &job, &ComputeReference);
+  Truth truth;
+  truth.shape = shape;
+  for (size_t i = 0; i < job.rows.size(); ++i) {
+    truth.runs.push_back({job.rows[i], std::move(job.out[i]), {}});
   }
-  const std::vector<float> got = out.Dense();
-  std::vector<double> expected(got.size());
-  variant.reference(cut, expected.data());
-  ErrorMetrics error;
-  for (size_t i = 0; i < got.size(); ++i) error.Add(got[i], expected[i]);
-  return Judge(error.MaxAbs(), kGateReference * error.TruthMax(),
-               "against its own reference on the first " +
-                   std::to_string(rows) + " rows");
+  const ErrorMetrics error = MeasureError(truth, args_.out);
+  return Verdict(error.MaxAbs(), kGateReference * error.TruthMax(),
+                 "against its own reference " + OnRows(truth));
 }
 
 }  // namespace heed::eval

@@ -6,9 +6,13 @@
 #ifndef HEED_LIB_EVAL_GATE_H_
 #define HEED_LIB_EVAL_GATE_H_
 
+#include <limits>
 #include <string>
+#include <vector>
 
+#include "heed/executor.h"
 #include "heed/variant.h"
+#include "lib/eval/selection.h"
 #include "lib/eval/truth.h"
 
 namespace heed::eval {
@@ -21,33 +25,60 @@ inline constexpr double kGateFloorUlps = 4;
 // Rows beyond those with a yardstick of their own may be this much worse.
 inline constexpr double kGateOtherRows = 2;
 
+// What lse may be off beyond twice the yardstick's error: a tenth of what the
+// kept mass, exp(lse - lse_exact), is shown to.
+inline constexpr double kGateLse = 1e-5;
+
 // A variant with its own reference may differ from it by this share of the
 // reference's largest output: sums in f32 of thousands of terms in any order.
 inline constexpr double kGateReference = 1e-4;
 
-// The largest problem whose reference is computed whole, in multiply-adds of
-// plain loops; a larger one is cut to its first tokens.
-inline constexpr double kReferenceOperations = 4e8;
+// What an own reference may spend on a problem, in multiply-adds of plain
+// loops; beyond it only the yardstick's rows are computed.
+inline constexpr double kReferenceOperations = 4e9;
 
 struct GateResult {
   bool passed = false;
   // What was compared, or why it did not pass: one sentence without full stop.
   std::string reason;
-  double error = 0;  // the largest absolute error seen
-  double bound = 0;  // what was allowed
+  // Kept pairs over visible ones; NaN where nothing says which were kept.
+  double density = std::numeric_limits<double>::quiet_NaN();
 };
 
-// Returns the largest error that is allowed against the truth: twice the
-// yardstick plus the floor.
-double GateBound(double plain_error, double truth_max);
+// Judges results of one problem in place: what was run and will be timed is
+// what is checked, at all measured rows.
+class Judge {
+ public:
+  // `args` has the outputs that will be judged; both must stay, as must the
+  // executor. Rows as by PickRows: errors are measured at `measured`; at
+  // `yardstick` textbook attention in float says what rounding may cost.
+  Judge(const AttentionParams& params, const AttentionArgs& args,
+        std::vector<RowRun> measured, std::vector<RowRun> yardstick,
+        const Executor& executor);
 
-// Holds a result against a truth with a yardstick, at the truth's rows.
-GateResult CheckAgainstTruth(const Truth& truth, const ConstTensorView& out);
+  // The exact answer at the measured rows.
+  const Truth& truth() const { return exact_.measured; }
 
-// Holds a variant against its own reference: repeats it on (the first tokens
-// of) the problem. `run` is what was run on the whole.
-GateResult CheckAgainstReference(const Variant& variant,
-                                 const VariantArgs& run);
+  // Judges what `variant` wrote with `run`. `selection` is what it recorded,
+  // not yet finished; used by kExactOnSelection only.
+  GateResult Check(const Variant& variant, const VariantArgs& run,
+                   Selection* selection) const;
+
+ private:
+  struct Truths {
+    Truth measured, yardstick;
+  };
+  Truths Compute(const Selection* selection) const;
+  GateResult CheckSoftmax(const Truths& truths) const;
+  GateResult CheckOwnReference(const Variant& variant,
+                               const VariantArgs& run) const;
+
+  AttentionParams params_;
+  AttentionArgs args_;
+  std::vector<RowRun> measured_, yardstick_;
+  Executor executor_;
+  Truths exact_;
+};
 
 }  // namespace heed::eval
 

@@ -23,9 +23,9 @@ struct RowRun {
 };
 
 // Picks at most `max_rows` (at least 4) of `seqlen_q` rows, always the same:
-// all of them in runs of up to 32, or else runs of four spread evenly from the
-// first row to the last. Even steps would always meet the same lane of a vector
-// kernel; these are rounded from fractions.
+// all of them in runs of up to 32, or else runs of four spread from the first
+// row to the last, at uneven steps where there is room: even ones would always
+// meet the same lanes of a vector kernel.
 std::vector<RowRun> PickRows(int64_t seqlen_q, int64_t max_rows);
 
 // Returns the number of rows in the runs.
@@ -48,11 +48,16 @@ struct Truth {
   // The largest error of textbook attention in float over the same rows, where
   // asked for; the yardstick of the tolerance.
   double plain_error = 0;
+  double plain_lse_error = 0;
 };
 
+// Returns the same call for some of its query rows, at their place among the
+// keys. Outputs are left out.
+void CutRows(const RowRun& rows, AttentionParams* params, AttentionArgs* args);
+
 // Computes the oracle's answer at these rows, and over `selection` where that
-// is not null (finished, of the same problem). `yardstick` asks for plain_error
-// too, which costs more than the answer.
+// is not null (finished, of the same problem). `yardstick` asks for the errors
+// of the plain one too, which costs more than the answer.
 Truth ComputeTruth(const AttentionParams& params, const AttentionArgs& args,
                    const std::vector<RowRun>& runs, const Selection* selection,
                    bool yardstick, const Executor& executor);

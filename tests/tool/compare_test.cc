@@ -7,11 +7,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/eval/input_error.h"
+#include "tests/tool/compare_run.h"
 
 namespace heed::test {
 namespace {
@@ -23,53 +26,15 @@ using eval::Gate;
 using eval::RunCompare;
 using eval::Setting;
 
-NamedVariant Real(const std::string& name) {
-  for (const NamedVariant& variant : eval::AllVariants()) {
-    if (name == variant.name) return variant;
-  }
-  ADD_FAILURE() << "no variant " << name;
-  return {};
-}
-
-// The variant `exact` with its run replaced.
-Setting Broken(const char* name, Status (*run)(const VariantArgs&),
-               Semantics semantics = Semantics::kExact) {
-  NamedVariant variant = Real("exact");
-  variant.name = name;
-  variant.variant.run = run;
-  variant.variant.semantics = semantics;
-  return DefaultSetting(variant);
-}
-
 Status RunExact(const VariantArgs& run) {
   return Real("exact").variant.run(run);
 }
 
-float* Row(const VariantArgs& run, int64_t row) {
-  char* data = static_cast<char*>(run.args.out.data);
-  return reinterpret_cast<float*>(data + row * run.args.out.stride[1]);
-}
-
-CompareResult Compare(std::vector<Setting> settings,
-                      const char* problem = "b1_h2_d8_q70_f32_causal") {
-  CompareOptions options;
-  options.repeats = 3;
-  options.min_sample_seconds = 0;
-  return RunCompare(eval::MakeSynthetic(problem, {}), std::move(settings),
-                    options, nullptr);
-}
-
-// Expects the second row to be red, with a reason and without a time.
-void ExpectRed(const CompareResult& result, Gate gate, const char* reason) {
-  ASSERT_EQ(result.rows.size(), 2u);
-  const eval::Summary& row = result.rows[1];
-  EXPECT_EQ(row.total.gate, gate);
-  EXPECT_TRUE(row.total.seconds.empty());
-  EXPECT_TRUE(std::isnan(row.median_seconds));
-  EXPECT_TRUE(std::isnan(row.speedup));
-  EXPECT_FALSE(row.pareto);
-  EXPECT_NE(row.total.reason.find(reason), std::string::npos)
-      << row.total.reason;
+// `exact` with its run and its promise replaced.
+Setting Promising(Semantics semantics, Status (*run)(const VariantArgs&)) {
+  Setting setting = Broken("exact", run);
+  setting.variant.variant.semantics = semantics;
+  return setting;
 }
 
 TEST(Compare, PutsTheBaselineFirstAndOnce) {
@@ -110,22 +75,21 @@ TEST(Compare, PassesEveryVariantOfTheBuild) {
 TEST(Compare, FailsASmallErrorInOneRow) {
   const auto run = [](const VariantArgs& args) {
     const Status status = RunExact(args);
-    Row(args, 33)[1] += 1e-4f;
+    Row(args.args.out, 33)[1] += 1e-4f;
     return status;
   };
-  ExpectRed(Compare({Broken("off", run)}), Gate::kFailed, "exceeds");
+  ExpectRed(Compare({Broken("exact", run)}), Gate::kFailed, "exceeds");
 }
 
 TEST(Compare, FailsNaNAndUnwrittenOutput) {
   const auto nan = [](const VariantArgs& args) {
     const Status status = RunExact(args);
-    Row(args, 69)[0] = NAN;
+    Row(args.args.out, 69)[0] = NAN;
     return status;
   };
-  ExpectRed(Compare({Broken("nan", nan)}), Gate::kFailed, "not finite");
+  ExpectRed(Compare({Broken("exact", nan)}), Gate::kFailed, "not finite");
   const auto nothing = [](const VariantArgs&) { return Status(); };
-  ExpectRed(Compare({Broken("nothing", nothing)}), Gate::kFailed,
-            "not written");
+  ExpectRed(Compare({Broken("exact", nothing)}), Gate::kFailed, "not written");
 }
 
 TEST(Compare, FailsASelectionThatIsNotTheOneThatRan) {
@@ -139,20 +103,18 @@ TEST(Compare, FailsASelectionThatIsNotTheOneThatRan) {
     }
     return status;
   };
-  ExpectRed(Compare({Broken("liar", run, Semantics::kExactOnSelection)}),
+  ExpectRed(Compare({Promising(Semantics::kExactOnSelection, run)}),
             Gate::kFailed, "exceeds");
 }
 
 TEST(Compare, FailsAnOwnReferenceThatDiffers) {
-  Setting setting = Broken("own", RunExact, Semantics::kOwnReference);
+  Setting setting = Promising(Semantics::kOwnReference, RunExact);
   ExpectRed(Compare({setting}), Gate::kFailed, "no reference");
   setting.variant.variant.reference = [](const VariantArgs& args, double* out) {
-    const TensorView& view = args.args.out;
-    for (int64_t i = 0;
-         i < view.extent[0] * view.extent[1] * view.extent[2] * view.extent[3];
-         ++i) {
-      out[i] = 1;
-    }
+    const AttentionShape shape = ShapeOf(args.args);
+    std::fill_n(
+        out, shape.batch * shape.seqlen_q * shape.num_heads * shape.head_dim_v,
+        1.0);
   };
   ExpectRed(Compare({setting}), Gate::kFailed, "own reference");
 }
@@ -163,8 +125,53 @@ TEST(Compare, KeepsRefusalsApart) {
     wrong.params.softcap = NAN;
     return RunExact(wrong);
   };
-  ExpectRed(Compare({Broken("refuses", run)}), Gate::kRefused,
-            "refused: invalid argument: softcap");
+  ExpectRed(Compare({Broken("exact", run)}), Gate::kRefused,
+            "invalid argument: softcap");
+}
+
+// Two layers whose inputs differ: sums, maxima and means over them.
+TEST(Compare, SummarisesLayers) {
+  eval::TensorSource source =
+      eval::MakeSynthetic("b1_h2_d8_q70_f32_causal", {});
+  eval::WorkloadOptions other;
+  other.seed = 99;
+  eval::TensorSource second =
+      eval::MakeSynthetic("b1_h2_d8_q70_f32_causal", other);
+  source.layers.push_back(std::move(second.layers[0]));
+  const CompareResult result =
+      CompareOn(source, {DefaultSetting(Real("window_sink"))});
+  ASSERT_EQ(result.layers.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    const auto& cells = result.cells[i];
+    const eval::Measurement& total = result.rows[i].total;
+    ASSERT_EQ(cells.size(), 2u);
+    EXPECT_NE(cells[0].rel_l2, cells[1].rel_l2) << "the layers are the same";
+    EXPECT_EQ(total.flops, cells[0].flops + cells[1].flops);
+    EXPECT_EQ(total.bytes, cells[0].bytes + cells[1].bytes);
+    EXPECT_EQ(total.workspace,
+              std::max(cells[0].workspace, cells[1].workspace));
+    EXPECT_EQ(total.max_abs, std::max(cells[0].max_abs, cells[1].max_abs));
+    EXPECT_NEAR(total.rel_l2, (cells[0].rel_l2 + cells[1].rel_l2) / 2, 1e-12);
+    EXPECT_NEAR(total.cosine, (cells[0].cosine + cells[1].cosine) / 2, 1e-12);
+    ASSERT_EQ(total.seconds.size(), 3u);
+    EXPECT_DOUBLE_EQ(total.seconds[1],
+                     cells[0].seconds[1] + cells[1].seconds[1]);
+  }
+}
+
+// A layer that fails makes the whole row red.
+TEST(Compare, OneRedLayerIsEnough) {
+  eval::TensorSource source =
+      eval::MakeSynthetic("b1_h2_d8_q70_f32_causal", {});
+  source.layers.push_back(
+      std::move(eval::MakeSynthetic("b1_h2_d8_q60_f32_causal", {}).layers[0]));
+  const auto run = [](const VariantArgs& args) {
+    const Status status = RunExact(args);
+    if (args.args.out.seqlen() == 60) Row(args.args.out, 33)[1] += 0.01f;
+    return status;
+  };
+  ExpectRed(CompareOn(source, {Broken("exact", run)}), Gate::kFailed,
+            "exceeds");
 }
 
 TEST(Compare, ThrowsWhereExactIsRefused) {
