@@ -55,8 +55,10 @@ sed "s/@NAME@/$name/g" >"$dir/$name.cc" <<'EOF'
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// What @NAME@ computes, as a formula, and from which paper. As it stands, each
-// query attends to every key that lies a multiple of `stride` before it.
+// @NAME@
+//
+// What it computes, as a formula, and from which paper. As it stands, each
+// query attends to every key that lies a multiple of `stride` away.
 //
 // The tests hold every variant to what its `semantics` promises:
 //   kExact             softmax attention with the caller's masks
@@ -74,7 +76,7 @@ sed "s/@NAME@/$name/g" >"$dir/$name.cc" <<'EOF'
 namespace heed::variants {
 namespace {
 
-// What a user may set, as in `@NAME@:stride=4`. At most kMaxKnobs.
+// What a user may set behind the name, as in `:stride=4`. At most kMaxKnobs.
 constexpr Knob kKnobs[] = {
     {.name = "stride",
      .summary = "Distance between the keys that a query attends to.",
@@ -127,14 +129,14 @@ void AttendRow(const VariantArgs& a, int64_t batch, int64_t head, int64_t row,
   float* out = RowAt(t.out, batch, row, head);
   std::fill(out, out + dim_v, 0.0f);
   kept = 0;
-  ops::ForEachVisible(
-      a.params, t, batch, head, row, [&](int64_t begin, int64_t end) {
-        for (int64_t key = begin; key < end; ++key) {
-          if (!Keeps(position, key, stride)) continue;
-          const float* v = RowAt(t.value, batch, key, kv_head);
-          ops::Axpy(weight[kept++], v, out, dim_v);
-        }
-      });
+  ops::ForEachVisible(a.params, t, batch, head, row,
+                      [&](int64_t begin, int64_t end) {
+                        for (int64_t key = begin; key < end; ++key) {
+                          if (!Keeps(position, key, stride)) continue;
+                          const float* v = RowAt(t.value, batch, key, kv_head);
+                          ops::Axpy(weight[kept++], v, out, dim_v);
+                        }
+                      });
 }
 
 Status RunVariant(const VariantArgs& a) {
@@ -142,7 +144,7 @@ Status RunVariant(const VariantArgs& a) {
   // and knob ranges were checked by the caller.
   if (a.params.softcap != 0) {
     return Status(StatusCode::kUnsupported, "softcap",
-                  "@NAME@ does not cap its scores");
+                  "the variant does not cap its scores");
   }
   // All memory comes from the scratch, whose size the tool reports; a worker
   // may use its own share.
@@ -168,7 +170,19 @@ Status RunVariant(const VariantArgs& a) {
 // Operations and bytes by the method's own formula; touches no tensors.
 Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* knobs) {
-  return ops::SoftmaxCost(shape, ops::VisiblePairs(shape, params) / knobs[0]);
+  const int64_t stride = static_cast<int64_t>(knobs[0]);
+  double pairs = 0;  // that one head keeps
+  for (int64_t row = 0; row < shape.seqlen_q; ++row) {
+    const ops::VisibleKeys see =
+        ops::VisibleTo(params, shape.seqlen_q, shape.seqlen_k, row);
+    const int64_t position =
+        row + ops::CausalOffset(params, shape.seqlen_q, shape.seqlen_k);
+    for (int64_t key = 0; key < see.end; ++key) {
+      if (key >= see.sink_end && key < see.begin) continue;
+      if (Keeps(position, key, stride)) ++pairs;
+    }
+  }
+  return ops::SoftmaxCost(shape, pairs);
 }
 
 }  // namespace

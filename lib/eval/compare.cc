@@ -220,19 +220,19 @@ Summary Summarise(const std::vector<Measurement>& cells) {
   }
   if (total.gate != Gate::kPassed) total.seconds.clear();
   row.median_seconds = QuantileOf(total.seconds, 0.5);
-  row.mad_seconds = MedianAbsoluteDeviation(total.seconds);
+  row.mad_seconds =
+      total.seconds.size() > 1 ? MedianAbsoluteDeviation(total.seconds) : kNaN;
+  row.noisy = row.mad_seconds > kNoisySpread * row.median_seconds;
   return row;
 }
 
-void FillSummaries(CompareResult* result) {
-  for (const auto& cells : result->cells) {
-    result->rows.push_back(Summarise(cells));
-  }
-  const Summary& baseline = result->rows[result->baseline];
+// Fills in what depends on the other settings.
+void SetRanks(size_t baseline_index, std::vector<Summary>* rows) {
+  const Summary& baseline = (*rows)[baseline_index];
   const double seconds = baseline.median_seconds;
   const double rounding = 2 * baseline.total.rel_l2;
   std::vector<TradeOff> points;
-  for (Summary& row : result->rows) {
+  for (Summary& row : *rows) {
     row.speedup = seconds / row.median_seconds;
     // In this order a NaN error stays NaN.
     const double error =
@@ -241,9 +241,19 @@ void FillSummaries(CompareResult* result) {
         {row.median_seconds, error, row.total.gate == Gate::kPassed});
   }
   const std::vector<bool> frontier = ParetoFrontier(points);
-  for (size_t i = 0; i < frontier.size(); ++i) {
-    result->rows[i].pareto = frontier[i];
+  for (size_t i = 0; i < frontier.size(); ++i) (*rows)[i].pareto = frontier[i];
+}
+
+void FillSummaries(CompareResult* result) {
+  result->by_layer.resize(result->layers.size());
+  for (const auto& cells : result->cells) {
+    result->rows.push_back(Summarise(cells));
+    for (size_t l = 0; l < cells.size(); ++l) {
+      result->by_layer[l].push_back(Summarise({cells[l]}));
+    }
   }
+  SetRanks(result->baseline, &result->rows);
+  for (auto& rows : result->by_layer) SetRanks(result->baseline, &rows);
 }
 
 }  // namespace
@@ -284,7 +294,7 @@ CompareResult RunCompare(const TensorSource& source,
       steps.Done(kCheckSteps);
       const Measurement& cell = result.cells[i].back();
       if (i == result.baseline && cell.gate == Gate::kRefused) {
-        throw InputError("exact attention " + cell.reason);
+        throw InputError("exact attention refused: " + cell.reason);
       }
     }
     for (int round = 0; round < options.repeats; ++round) {

@@ -59,13 +59,19 @@ struct LayerInfo {
   int64_t checked_rows = 0;  // of them, those whose errors are measured
 };
 
-// One setting over all layers: seconds of a round, flops and bytes are summed;
-// workspace and max_abs are maxima; density, mass, rel_l2 and cosine are means
-// over layers. Passes where every layer passes.
+// A spread beyond this share of the median says that the machine was disturbed.
+inline constexpr double kNoisySpread = 0.03;
+
+// One setting over all layers, or on one: seconds of a round, flops and bytes
+// are summed; workspace and max_abs are maxima; density, mass, rel_l2 and
+// cosine are means over layers. Passes where every layer passes.
 struct Summary {
   Measurement total;
-  double median_seconds, mad_seconds;
-  double speedup;  // the baseline's median over this one's
+  double median_seconds;
+  double mad_seconds;  // NaN for a single round
+  double speedup;      // the baseline's median over this one's
+  // The spread is too large to compare by, and the rounds should be repeated.
+  bool noisy = false;
   // On the frontier of median_seconds against rel_l2, where errors up to twice
   // the baseline's are the same: among exact variants they are rounding.
   bool pareto = false;
@@ -76,6 +82,7 @@ struct CompareResult {
   std::vector<LayerInfo> layers;
   std::vector<std::vector<Measurement>> cells;  // [setting][layer]
   std::vector<Summary> rows;                    // of each setting
+  std::vector<std::vector<Summary>> by_layer;   // [layer][setting]
   size_t baseline = 0;                          // the setting that is `exact`
 };
 

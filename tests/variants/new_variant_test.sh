@@ -41,6 +41,16 @@ for bad in "" Upper 9lives two-words a.b ../up "sp ace" while exact; do
   fi
   [[ -s $scratch/log ]] || fail "new_variant.sh refused '$bad' without a word"
 done
+# Whatever the name, the skeleton keeps to the project's format.
+if command -v clang-format >/dev/null; then
+  for named in v a_variant_with_a_name_as_long_as_anyone_would_care_to_type; do
+    new_variant "$named" "$scratch/variants" >/dev/null
+    clang-format --style=file:"$source_dir/.clang-format" --dry-run --Werror \
+      "$scratch/variants/$named.cc" ||
+      fail "the skeleton is not formatted when it is called $named"
+    rm "$scratch/variants/$named.cc"
+  done
+fi
 if new_variant "$name" "$scratch/variants" >/dev/null 2>&1; then
   fail "new_variant.sh overwrote a variant"
 fi

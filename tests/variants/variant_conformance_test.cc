@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/eval/selection.h"
 #include "tests/support/compare.h"
 #include "tests/support/run.h"
 #include "tests/variants/variant_run.h"
@@ -85,6 +86,49 @@ TEST_P(VariantConformance, EstimatesCost) {
       EXPECT_TRUE(std::isfinite(cost.bytes));
       EXPECT_GT(cost.flops, 0);
       EXPECT_GT(cost.bytes, 0);
+    }
+  }
+}
+
+// A variant that computes softmax attention spends at least the two products
+// over the pairs that it kept, and not many times that.
+TEST_P(VariantConformance, CountsTheWorkItDoes) {
+  if (variant().semantics == Semantics::kOwnReference) return;
+  const bool selects = variant().semantics == Semantics::kExactOnSelection;
+  for (const char* text :
+       {"b1_h4_kv2_d16_q200_k300_causal", "b2_h2_d32_dv48_q40_k500",
+        "b1_h2_d16_q300_causal_wl10_sink2"}) {
+    const eval::Problem problem = ProblemOf(text);
+    const eval::Tensors tensors = eval::MakeTensors(problem, {});
+    const AttentionShape& shape = problem.shape;
+    for (const Setting& setting : SettingsOf(variant())) {
+      SCOPED_TRACE(std::string(text) + " with knobs at " + setting.name);
+      VariantArgs args = ArgsOf(tensors, setting);
+      eval::Selection selection(args.params, shape);
+      if (selects) args.selection = selection.Recorder();
+      if (!RunGuarded(variant(), args).ok()) continue;  // not served
+      double density = 1;
+      if (selects) {
+        ASSERT_EQ(selection.Finish(), "");
+        density = selection.Density();
+      }
+      const double pairs = eval::VisiblePairs(problem.params, shape);
+      const double least =
+          2 * density * pairs *
+          static_cast<double>(shape.head_dim + shape.head_dim_v);
+      const Cost cost = variant().cost(shape, problem.params, setting.knobs);
+      EXPECT_GE(cost.flops, least * (1 - 1e-9));
+      EXPECT_LE(cost.flops,
+                2 * static_cast<double>(shape.seqlen_q) *
+                    static_cast<double>(shape.seqlen_k) *
+                    static_cast<double>(shape.batch * shape.num_heads) * 2 *
+                    static_cast<double>(shape.head_dim + shape.head_dim_v));
+      // Every query and output row is touched.
+      EXPECT_GE(cost.bytes,
+                4.0 *
+                    static_cast<double>(shape.batch * shape.num_heads *
+                                        shape.seqlen_q) *
+                    static_cast<double>(shape.head_dim + shape.head_dim_v));
     }
   }
 }

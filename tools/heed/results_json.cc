@@ -3,6 +3,7 @@
 
 // The JSON of a comparison. The report reads it too.
 #include <cmath>
+#include <vector>
 
 #include "tools/heed/results.h"
 
@@ -30,7 +31,10 @@ void PutInteger(JsonWriter& writer, const char* key, int64_t value) {
 constexpr const char* kDefinitions[][2] = {
     {"time",
      "seconds a run, median over rounds; over layers the sum of a round"},
-    {"mad", "median absolute deviation of the rounds from their median"},
+    {"mad",
+     "median absolute deviation of the rounds from their median; none for a "
+     "single round"},
+    {"noisy", "the spread is over 3 % of the time: compare again"},
     {"speedup", "time of exact over this row's, same threads, same rounds"},
     {"flops", "operations by the variant's own formula, an FMA is two"},
     {"bytes", "compulsory traffic by the variant's own formula"},
@@ -54,7 +58,15 @@ constexpr const char* kDefinitions[][2] = {
      "one; errors up to twice that of exact are rounding, and the same"},
 };
 
-void WriteMeasurement(const Measurement& cell, JsonWriter& writer) {
+void WriteSummary(const eval::Summary& row, JsonWriter& writer) {
+  const Measurement& cell = row.total;
+  Put(writer, "time", row.median_seconds);
+  Put(writer, "mad", row.mad_seconds);
+  writer.Key("noisy");
+  writer.Bool(row.noisy);
+  Put(writer, "speedup", row.speedup);
+  writer.Key("pareto");
+  writer.Bool(row.pareto);
   Put(writer, "gate", GateText(cell.gate));
   Put(writer, "reason", cell.reason);
   writer.Key("seconds");
@@ -75,7 +87,6 @@ void WriteMeasurement(const Measurement& cell, JsonWriter& writer) {
 void WriteRow(const CompareResult& result, size_t i, JsonWriter& writer) {
   const eval::Setting& setting = result.settings[i];
   const Variant& variant = setting.variant.variant;
-  const eval::Summary& row = result.rows[i];
   writer.StartObject();
   Put(writer, "name", eval::FormatSetting(setting));
   Put(writer, "variant", setting.variant.name);
@@ -90,17 +101,12 @@ void WriteRow(const CompareResult& result, size_t i, JsonWriter& writer) {
   Put(writer, "semantics", SemanticsText(variant.semantics));
   writer.Key("baseline");
   writer.Bool(i == result.baseline);
-  writer.Key("pareto");
-  writer.Bool(row.pareto);
-  Put(writer, "time", row.median_seconds);
-  Put(writer, "mad", row.mad_seconds);
-  Put(writer, "speedup", row.speedup);
-  WriteMeasurement(row.total, writer);
+  WriteSummary(result.rows[i], writer);
   writer.Key("layers");
   writer.StartArray();
-  for (const Measurement& cell : result.cells[i]) {
+  for (const std::vector<eval::Summary>& rows : result.by_layer) {
     writer.StartObject();
-    WriteMeasurement(cell, writer);
+    WriteSummary(rows[i], writer);
     writer.End();
   }
   writer.End();

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <vector>
 
-#include "lib/eval/metrics.h"
 #include "tools/heed/results.h"
 
 namespace heed::tool {
@@ -41,7 +40,8 @@ Line MakeLine(const CompareResult& result, size_t i) {
   return {
       eval::FormatSetting(result.settings[i]),
       Amount(2, 1e3 * row.median_seconds),
-      Cell("{:.1f}%", 100 * row.mad_seconds / row.median_seconds),
+      Cell("{:.1f}%", 100 * row.mad_seconds / row.median_seconds) +
+          (row.noisy ? "!" : ""),
       Cell("{:.2f}", row.speedup),
       ran ? Amount(3, total.flops * 1e-9) : "-",
       ran ? Amount(2, total.bytes * 1e-6) : "-",
@@ -92,21 +92,25 @@ std::string CsvNumber(double value) {
   return std::isfinite(value) ? fmt::format("{}", value) : "";
 }
 
-std::string CsvLine(const CompareResult& result, size_t i,
-                    const std::string& layer, const std::string& problem,
-                    const Measurement& cell, double speedup, bool pareto) {
-  const eval::Setting& setting = result.settings[i];
+std::string CsvLine(const eval::Setting& setting, const std::string& layer,
+                    const std::string& problem, const eval::Summary& row) {
+  const Measurement& cell = row.total;
+  const bool ran = cell.gate != eval::Gate::kRefused;
   return fmt::format(
       "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
       CsvText(eval::FormatSetting(setting)), setting.variant.name,
       CsvText(layer), problem, GateText(cell.gate),
-      CsvNumber(eval::QuantileOf(cell.seconds, 0.5)),
-      CsvNumber(eval::MedianAbsoluteDeviation(cell.seconds)),
-      cell.seconds.size(), CsvNumber(speedup), CsvNumber(cell.flops),
-      CsvNumber(cell.bytes), cell.workspace, CsvNumber(cell.density),
+      CsvNumber(row.median_seconds), CsvNumber(row.mad_seconds),
+      cell.seconds.size(), CsvNumber(row.speedup),
+      ran ? CsvNumber(cell.flops) : "", ran ? CsvNumber(cell.bytes) : "",
+      ran ? fmt::format("{}", cell.workspace) : "", CsvNumber(cell.density),
       CsvNumber(cell.mass_mean), CsvNumber(cell.mass_p05),
       CsvNumber(cell.rel_l2), CsvNumber(cell.max_abs), CsvNumber(cell.cosine),
-      pareto ? 1 : 0, CsvText(cell.reason));
+      row.pareto ? 1 : 0, CsvText(cell.reason));
+}
+
+std::string Plural(int64_t count, const char* noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
 }  // namespace
@@ -126,12 +130,20 @@ std::string TableText(const CompareResult& result,
     measured += layer.checked_rows;
   }
   text += fmt::format(
-      "\n* no other row is both faster and more accurate. {} layer{}, {} "
-      "thread{}, kernel {}; time is the sum over layers, median of {} rounds; "
-      "errors are against attention in double on {} of {} rows.\n",
-      result.layers.size(), result.layers.size() == 1 ? "" : "s",
-      context.threads, context.threads == 1 ? "" : "s", context.target,
-      context.repeats, measured, rows);
+      "\n* no other row is both faster and more accurate\n"
+      "{}, {}, kernel {}; time is the sum over layers, median of {}\n"
+      "errors are against attention in double on {} of {} rows\n",
+      Plural(static_cast<int64_t>(result.layers.size()), "layer"),
+      Plural(context.threads, "thread"), context.target,
+      Plural(context.repeats, "round"), measured, rows);
+  if (std::any_of(result.rows.begin(), result.rows.end(),
+                  [](const eval::Summary& row) { return row.noisy; })) {
+    text += fmt::format(
+        "! the rounds spread by more than {:.0f} %: compare again, or with "
+        "more "
+        "--repeats\n",
+        100 * eval::kNoisySpread);
+  }
   for (size_t i = 0; i < result.rows.size(); ++i) {
     const Measurement& total = result.rows[i].total;
     if (total.gate == eval::Gate::kPassed) continue;
@@ -148,15 +160,10 @@ std::string ResultsCsv(const CompareResult& result) {
       "max_abs,cosine,pareto,reason\n";
   for (size_t i = 0; i < result.rows.size(); ++i) {
     for (size_t l = 0; l < result.layers.size(); ++l) {
-      const Measurement& cell = result.cells[i][l];
-      const double speedup =
-          eval::QuantileOf(result.cells[result.baseline][l].seconds, 0.5) /
-          eval::QuantileOf(cell.seconds, 0.5);
-      text += CsvLine(result, i, result.layers[l].name,
-                      result.layers[l].problem, cell, speedup, false);
+      text += CsvLine(result.settings[i], result.layers[l].name,
+                      result.layers[l].problem, result.by_layer[l][i]);
     }
-    const eval::Summary& row = result.rows[i];
-    text += CsvLine(result, i, "all", "", row.total, row.speedup, row.pareto);
+    text += CsvLine(result.settings[i], "all", "", result.rows[i]);
   }
   return text;
 }

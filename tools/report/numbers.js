@@ -26,30 +26,14 @@ let layer = -1;  // -1: all layers together
 const hidden = new Set();  // indices of rows
 
 const isNumber = (value) => typeof value === 'number' && isFinite(value);
-function median(values) {
-  if (values.length === 0) return null;
-  const sorted = [...values].sort((a, b) => a - b);
-  const half = Math.floor(sorted.length / 2);
-  return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
-}
 
 // A row's numbers on the chosen layer, or over all.
-function numbers(row) {
-  if (layer < 0) return row;
-  const cell = row.layers[layer];
-  const time = median(cell.seconds);
-  const baseline = median(rows.find((other) => other.baseline).layers[layer].seconds);
-  return {...cell, time,
-    mad: time === null ? null : median(cell.seconds.map((s) => Math.abs(s - time))),
-    speedup: time === null || baseline === null ? null : baseline / time,
-    pareto: frontier(rows, (other) => withoutRounding(other.layers[layer].rel_l2),
-      (other) => median(other.layers[layer].seconds)).includes(row)};
-}
+const numbers = (row) => (layer < 0 ? row : row.layers[layer]);
 
 // Errors up to twice that of exact are rounding, and count as the same.
 function withoutRounding(error) {
   const baseline = rows.find((row) => row.baseline);
-  const exact = (layer < 0 ? baseline : baseline.layers[layer]).rel_l2;
+  const exact = numbers(baseline).rel_l2;
   return isNumber(error) && isNumber(exact) ? Math.max(error, 2 * exact) : error;
 }
 
@@ -75,7 +59,7 @@ const show = (format, value) => (isNumber(value) ? format(value) : '\u2013');
 const COLUMNS = [
   {key: 'time', title: 'time ms', format: milliseconds, define: 'time'},
   {key: 'spread', title: '\u00b1 %', format: fixed(1), define: 'mad',
-    value: (n) => (isNumber(n.time) ? 100 * n.mad / n.time : null)},
+    value: (n) => (isNumber(n.time) && isNumber(n.mad) ? 100 * n.mad / n.time : null)},
   {key: 'speedup', title: '\u00d7 exact', format: fixed(2), define: 'speedup'},
   {key: 'rel_l2', title: 'rel L2', format: short, define: 'rel_l2'},
   {key: 'max_abs', title: 'max abs', format: short, define: 'max_abs'},
@@ -85,7 +69,7 @@ const COLUMNS = [
   {key: 'density', title: 'density', format: fixed(3), define: 'density'},
   {key: 'flops', title: 'GFLOP', format: fixed(2, 1e-9), define: 'flops'},
   {key: 'bytes', title: 'MB', format: fixed(1, 1e-6), define: 'bytes'},
-  {key: 'workspace_bytes', title: 'work KiB', format: fixed(0, 1 / 1024), define: 'workspace_bytes'},
+  {key: 'workspace_bytes', title: 'work KiB', format: (bytes) => Math.ceil(bytes / 1024).toFixed(0), define: 'workspace_bytes'},
 ];
 const valueOf = (column, n) => (column.value ? column.value(n) : n[column.key]);
 const knobText = (row) => Object.entries(row.knobs).map(([k, v]) => `${k}=${v}`).join(' ');

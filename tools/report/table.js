@@ -79,7 +79,14 @@ function fillTable() {
     const gate = element('td', n.gate, n.gate === 'ok' ? 'mid' : 'mid failed');
     gate.title = n.reason;
     line.append(nameCell(row, index), element('td', n.pareto ? '\u2605' : '', 'mid'), gate);
-    for (const column of COLUMNS) line.append(element('td', show(column.format, valueOf(column, n))));
+    for (const column of COLUMNS) {
+      const cell = element('td', show(column.format, valueOf(column, n)));
+      if (column.key === 'spread' && n.noisy) {
+        cell.append(' !');
+        cell.title = data.definitions.noisy;
+      }
+      line.append(cell);
+    }
     line.addEventListener('mouseenter', () => point(index));
     return line;
   }));
