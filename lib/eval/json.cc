@@ -77,6 +77,10 @@ class SaxAdapter {
 }  // namespace
 
 void ParseJson(std::string_view text, JsonHandler* handler) {
+  // The parser takes a NUL for the end of the text, whatever comes after it.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    throw InputError("is not JSON at byte " + std::to_string(nul + 1));
+  }
   SaxAdapter adapter(handler);
   Json::sax_parse(text.begin(), text.end(), &adapter);
 }

@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "lib/eval/input_error.h"
+#include "lib/eval/quoted.h"
 
 namespace heed::eval {
 namespace {
@@ -39,10 +40,6 @@ std::string Hint(std::string_view name, const std::vector<std::string>& names) {
   if (!nearest.empty()) return "; did you mean '" + nearest + "'?";
   if (names.empty()) return "; there is none";
   return "; there is " + Join(names);
-}
-
-std::string Quoted(std::string_view text) {
-  return "'" + std::string(text) + "'";
 }
 
 const NamedVariant& FindVariant(std::string_view name,
@@ -81,7 +78,7 @@ double ParseValue(std::string_view text, std::string_view variant,
   if (value < knob.min || value > knob.max) {
     throw InputError(where + " must be in [" + FormatKnobValue(knob.min) +
                      ", " + FormatKnobValue(knob.max) + "], not " +
-                     std::string(text));
+                     Printable(text));
   }
   return value;
 }

@@ -14,15 +14,13 @@
 #include <string_view>
 #include <system_error>
 
+#include "lib/eval/quoted.h"
+
 namespace heed::eval {
 namespace {
 
 // Extents stay below 2^31, as the key positions of the library do.
 constexpr int64_t kMaxExtent = std::numeric_limits<int32_t>::max();
-
-std::string Quoted(std::string_view text) {
-  return "'" + std::string(text) + "'";
-}
 
 // Reads the number that follows a field's name; the whole of it.
 std::string ParseInteger(std::string_view token, std::string_view name,

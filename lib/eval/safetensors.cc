@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "lib/eval/input_error.h"
+#include "lib/eval/quoted.h"
 
 namespace heed::eval {
 namespace {
@@ -153,8 +154,8 @@ std::vector<float> SafetensorsFile::Read(const SafetensorsEntry& entry) const {
     }
     return values;
   } catch (const InputError& error) {
-    throw InputError("'" + path_ + "', tensor '" + entry.name +
-                     "': " + error.what());
+    throw InputError("'" + path_ + "', tensor " + Quoted(entry.name) + ": " +
+                     error.what());
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "lib/eval/input_error.h"
 #include "lib/eval/json.h"
+#include "lib/eval/quoted.h"
 #include "lib/eval/safetensors.h"
 
 namespace heed::eval {
@@ -35,19 +36,6 @@ uint64_t BitsOf(const std::string& dtype) {
     if (dtype == known.name) return known.bits;
   }
   return 0;
-}
-
-// Quotes a name from the file: cut short and without control characters, since
-// it ends on a terminal.
-std::string Quoted(const std::string& name) {
-  constexpr size_t kLongest = 64;
-  std::string text = "'";
-  for (const char c : name.substr(0, kLongest)) {
-    const unsigned char byte = static_cast<unsigned char>(c);
-    text += byte < 0x20 || byte == 0x7f ? '?' : c;
-  }
-  text += name.size() > kLongest ? "...'" : "'";
-  return text;
 }
 
 // {"__metadata__": {text: text}, name: {"dtype": text, "shape": [n, ...],

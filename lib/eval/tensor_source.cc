@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "lib/eval/input_error.h"
+#include "lib/eval/quoted.h"
 #include "lib/eval/safetensors.h"
 
 namespace heed::eval {
@@ -56,13 +57,20 @@ int64_t LayerNumber(const std::string& prefix) {
   return number;
 }
 
-std::string ShapeText(const std::vector<int64_t>& shape) {
-  std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) {
+// "1, 2, 3", and "..." where a file gives more than a reader wants.
+std::string List(const std::vector<int64_t>& numbers) {
+  constexpr size_t kMostListed = 32;
+  std::string text;
+  for (size_t i = 0; i < numbers.size(); ++i) {
     if (i > 0) text += ", ";
-    text += std::to_string(shape[i]);
+    if (i == kMostListed) return text + "...";
+    text += std::to_string(numbers[i]);
   }
-  return text + "]";
+  return text;
+}
+
+std::string ShapeText(const std::vector<int64_t>& shape) {
+  return "[" + List(shape) + "]";
 }
 
 struct Extents {
@@ -72,7 +80,7 @@ struct Extents {
 Extents ExtentsOf(const SafetensorsEntry& entry, Layout layout) {
   const std::vector<int64_t>& shape = entry.shape;
   if (shape.size() != 3 && shape.size() != 4) {
-    throw InputError("tensor '" + entry.name + "' has shape " +
+    throw InputError("tensor " + Quoted(entry.name) + " has shape " +
                      ShapeText(shape) + "; 3 or 4 extents are needed");
   }
   const size_t at = shape.size() - 3;
@@ -80,14 +88,14 @@ Extents ExtentsOf(const SafetensorsEntry& entry, Layout layout) {
                   shape[at + 2]};
   if (layout == Layout::kBhsd) std::swap(extents.seqlen, extents.heads);
   if (extents.head_dim > kMaxHeadDim) {
-    throw InputError("tensor '" + entry.name + "' has shape " +
+    throw InputError("tensor " + Quoted(entry.name) + " has shape " +
                      ShapeText(shape) + "; head_dim is at most " +
                      std::to_string(kMaxHeadDim));
   }
   for (const int64_t extent : shape) {
     if (extent == 0) {
-      throw InputError("tensor '" + entry.name + "' is empty: its shape is " +
-                       ShapeText(shape));
+      throw InputError("tensor " + Quoted(entry.name) +
+                       " is empty: its shape is " + ShapeText(shape));
     }
   }
   return extents;
@@ -99,8 +107,8 @@ Tensor ReadTensor(const SafetensorsFile& file, const SafetensorsEntry& entry,
   const std::vector<float> values = file.Read(entry);
   if (!std::all_of(values.begin(), values.end(),
                    [](float value) { return std::isfinite(value); })) {
-    throw InputError("tensor '" + entry.name +
-                     "' holds values that are NaN or infinite");
+    throw InputError("tensor " + Quoted(entry.name) +
+                     " holds values that are NaN or infinite");
   }
   Tensor tensor = MakeTensor(extents.batch, tokens, extents.heads,
                              extents.head_dim, layout);
@@ -126,11 +134,12 @@ Tensor ReadTensor(const SafetensorsFile& file, const SafetensorsEntry& entry,
 }
 
 [[noreturn]] void ShapesDisagree(const Triple& triple, const char* why) {
-  throw InputError(
-      std::string("the shapes do not fit together: ") + triple.part[0]->name +
-      " " + ShapeText(triple.part[0]->shape) + ", " + triple.part[1]->name +
-      " " + ShapeText(triple.part[1]->shape) + ", " + triple.part[2]->name +
-      " " + ShapeText(triple.part[2]->shape) + "; " + why);
+  std::string text = "the shapes do not fit together: ";
+  for (const SafetensorsEntry* part : triple.part) {
+    text += Quoted(part->name) + " " + ShapeText(part->shape) +
+            (part == triple.part[2] ? "; " : ", ");
+  }
+  throw InputError(text + why);
 }
 
 AttentionShape FitShapes(const Triple& triple, Layout layout) {
@@ -168,8 +177,8 @@ AttentionParams ReadParams(const std::map<std::string, std::string>& metadata,
   params.causal = true;
   if (const auto it = metadata.find("causal"); it != metadata.end()) {
     if (it->second != "true" && it->second != "false") {
-      throw InputError("the metadata says causal = '" + it->second +
-                       "'; true or false is needed");
+      throw InputError("the metadata says causal = " + Quoted(it->second) +
+                       "; true or false is needed");
     }
     params.causal = it->second == "true";
   }
@@ -179,8 +188,8 @@ AttentionParams ReadParams(const std::map<std::string, std::string>& metadata,
     float scale = 0.0f;
     const auto [stop, error] = std::from_chars(text.data(), end, scale);
     if (error != std::errc() || stop != end || !std::isfinite(scale)) {
-      throw InputError("the metadata says softmax_scale = '" + text +
-                       "'; a finite number is needed");
+      throw InputError("the metadata says softmax_scale = " + Quoted(text) +
+                       "; a finite number is needed");
     }
     params.softmax_scale = scale;
   }
@@ -200,8 +209,8 @@ std::map<std::pair<int64_t, std::string>, Triple> FindTriples(
     const SafetensorsEntry*& slot =
         triples[{LayerNumber(prefix), prefix}].part[part];
     if (slot != nullptr) {
-      throw InputError("has both '" + slot->name + "' and '" + entry.name +
-                       "'");
+      throw InputError("has both " + Quoted(slot->name) + " and " +
+                       Quoted(entry.name));
     }
     slot = &entry;
   }
@@ -213,19 +222,24 @@ std::map<std::pair<int64_t, std::string>, Triple> FindTriples(
   for (const auto& [key, triple] : triples) {
     for (int i = 0; i < 3; ++i) {
       if (triple.part[i] == nullptr) {
-        throw InputError("has no tensor '" + key.second + kPartNames[i] + "'");
+        throw InputError("has no tensor " + Quoted(key.second + kPartNames[i]));
       }
     }
   }
   return triples;
 }
 
+// The prefix without its dot. It goes to the progress line and into the CSV.
+std::string LayerName(std::string_view prefix) {
+  if (prefix.ends_with('.')) prefix.remove_suffix(1);
+  return prefix.empty() ? "attention" : Printable(prefix);
+}
+
 Layer LoadLayer(const SafetensorsFile& file, const std::string& prefix,
                 const Triple& triple, const AttentionParams& params,
                 const CaptureOptions& options) {
   Layer layer;
-  layer.name = prefix.empty() ? "attention" : prefix;
-  if (layer.name.back() == '.') layer.name.pop_back();
+  layer.name = LayerName(prefix);
   Tensors& tensors = layer.tensors;
   AttentionShape shape = FitShapes(triple, options.layout);
   Tensor* const parts[] = {&tensors.query, &tensors.key, &tensors.value};
@@ -257,12 +271,10 @@ TensorSource LoadLayers(const SafetensorsFile& file,
   for (const int64_t wanted : options.layers) {
     const auto it = triples.lower_bound({wanted, ""});
     if (it == triples.end() || it->first.first != wanted) {
-      std::string known;
-      for (const auto& [key, triple] : triples) {
-        known += (known.empty() ? "" : ", ") + std::to_string(key.first);
-      }
+      std::vector<int64_t> known;
+      for (const auto& [key, triple] : triples) known.push_back(key.first);
       throw InputError("has no layer " + std::to_string(wanted) + "; it has " +
-                       known);
+                       List(known));
     }
   }
   for (const auto& [key, triple] : triples) {

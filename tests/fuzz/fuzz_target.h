@@ -7,8 +7,20 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <string_view>
 
 namespace heed::test {
+
+// Aborts unless the text may go to a terminal: not empty, short, and without
+// control characters, whatever the input was.
+inline void RequireSentence(std::string_view text) {
+  if (text.empty() || text.size() > 1024) std::abort();
+  for (const char c : text) {
+    const unsigned char byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) std::abort();
+  }
+}
 
 // Reads the bytes as a safetensors file. Aborts where the reader breaks its
 // promises.

@@ -56,7 +56,8 @@ void ReadAll(const std::string& path, size_t file_bytes) {
       if (values.size() != static_cast<size_t>(entry.num_elements)) {
         std::abort();
       }
-    } catch (const InputError&) {  // a dtype that is not read
+    } catch (const InputError& error) {  // a dtype that is not read
+      RequireSentence(error.what());
     }
   }
 }
@@ -66,6 +67,7 @@ void LoadAs(const std::string& path, eval::Layout layout) {
   options.layout = layout;
   const eval::TensorSource source = eval::LoadCapture(path, options);
   if (source.layers.empty()) std::abort();
+  for (const eval::Layer& layer : source.layers) RequireSentence(layer.name);
 }
 
 template <typename Function>
@@ -73,7 +75,7 @@ void Try(const Function& function) {
   try {
     function();
   } catch (const InputError& error) {
-    if (std::string_view(error.what()).empty()) std::abort();
+    RequireSentence(error.what());
   }
 }
 

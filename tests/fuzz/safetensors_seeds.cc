@@ -35,6 +35,11 @@ std::vector<std::string> SafetensorsSeeds() {
       SafetensorsBytes(R"({"__metadata__":{"causal":"maybe"}})", ""),
       std::string("\xff\xff\xff\xff\xff\xff\xff\x7f{}", 10),
       std::string("\x10\0\0\0\0\0\0\0{}", 10),
+      SafetensorsMaker()
+          .Metadata(R"({"causal":"\u001b[31m\n"})")
+          .Add(R"(\u001b[31m\n.query)", "F32", "[1,1]", "abcd")
+          .Bytes(),
+      std::string("{}\0{}", 5),
       "",
       "short",
       "[[[[[[[[",

@@ -4,12 +4,10 @@
 // The command line from outside: what it prints, where, and how it ends.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <map>
 #include <string>
 
 #include "lib/eval/json.h"
-#include "tests/tool/safetensors_maker.h"
 #include "tests/tool/temporary_file.h"
 #include "tests/tool/tool_run.h"
 
@@ -18,14 +16,6 @@ namespace {
 
 constexpr char kSmall[] =
     "compare -q --repeats 2 --problem b1_h2_d16_q100_f32_causal ";
-
-bool Has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-int CountOf(const std::string& text, char wanted) {
-  return static_cast<int>(std::count(text.begin(), text.end(), wanted));
-}
 
 // Collects every key of a JSON text, or fails the test where it is not JSON.
 class Keys : public eval::JsonHandler {
@@ -48,19 +38,6 @@ class Keys : public eval::JsonHandler {
 
   std::map<std::string, int> keys_;
 };
-
-// Expects exit code 2, one sentence that holds `part`, and no file left.
-void ExpectBadInput(const std::string& arguments, const std::string& part) {
-  SCOPED_TRACE(arguments);
-  const TemporaryFolder folder;
-  const ToolRun run = RunTool(folder, arguments);
-  EXPECT_EQ(run.exit_code, 2);
-  EXPECT_EQ(run.out, "");
-  EXPECT_TRUE(Has(run.error, part)) << run.error;
-  EXPECT_EQ(run.error.substr(0, 6), "heed: ");
-  EXPECT_EQ(CountOf(run.error, '\n'), 1) << run.error;
-  EXPECT_EQ(folder.CountFiles(), 0);
-}
 
 TEST(Cli, ShowsTheTable) {
   const TemporaryFolder folder;
@@ -192,74 +169,10 @@ TEST(Cli, RefusesBadOptions) {
   ExpectBadInput("compare --layout foo", "{bshd,bhsd}");
   ExpectBadInput("compare --problem b1_h1_d8_q4 --tokens 3", "excludes");
   ExpectBadInput("compare --causal --no-causal", "excludes");
-  ExpectBadInput("compare --json a --csv a", "two outputs");
   ExpectBadInput("compare --problem b1_h4 --html x.html", "lacks the field");
   ExpectBadInput("compare -q --problem b1_h1_d0_q4 --html x.html",
                  "exact attention refused");
   ExpectBadInput("compare --problem b9999_h9999_d999_q9999", "too large");
-}
-
-TEST(Cli, RefusesOutputsBeforeItComputes) {
-  ExpectBadInput("compare --html missing/x.html", "its folder does not exist");
-  ExpectBadInput("compare --csv .", "it is a directory");
-  ExpectBadInput("compare --json ''", "the name is empty");
-}
-
-TEST(Cli, ReadsACapture) {
-  const TemporaryFolder folder;
-  folder.Write("in", SmallCapture());
-  const ToolRun run =
-      RunTool(folder, "compare -q --input in exact naive --csv -");
-  EXPECT_EQ(run.exit_code, 0) << run.error;
-  EXPECT_TRUE(Has(run.out,
-                  "\nnaive,naive,layer.3,"
-                  "b1_h2_kv1_d2_q2_k2_f32_causal_scale0.5,ok,"));
-}
-
-TEST(Cli, RefusesBadCaptures) {
-  const TemporaryFolder inputs;
-  const std::string whole = SmallCapture();
-  const auto refuse = [&inputs](const std::string& bytes,
-                                const std::string& part) {
-    const std::string path = inputs.Write("in", bytes);
-    ExpectBadInput(
-        "compare -q --html x.html --json x.json --input '" + path + "'", part);
-  };
-  refuse("", "is not a safetensors file");
-  refuse("PK\x03\x04 something else", "is not a safetensors file");
-  refuse(whole.substr(0, whole.size() - 1), "is cut short");
-  refuse(whole.substr(0, 40), "is cut short");
-  refuse(SafetensorsBytes("{\"a\":1}", ""), "where the format has none");
-  refuse(SafetensorsMaker().AddF32("x", "[1]", {1}).Bytes(),
-         "has no tensors named query, key and value");
-  ExpectBadInput("compare --html x.html --input /nowhere/x.safetensors",
-                 "cannot open '/nowhere/x.safetensors': No such file");
-  ExpectBadInput("compare --input .", "is a directory");
-  inputs.Write("in", whole);
-  ExpectBadInput("compare --layers 7 --input '" + inputs.Path("in") + "'",
-                 "has no layer 7; it has 3");
-}
-
-// A report that exists already is kept where its successor fails.
-TEST(Cli, LeavesOldFilesAlone) {
-  const TemporaryFolder folder;
-  folder.Write("x.html", "old");
-  const ToolRun run =
-      RunTool(folder, "compare -q --problem b1_h1_d0_q4 --html x.html");
-  EXPECT_EQ(run.exit_code, 2);
-  EXPECT_EQ(folder.Read("x.html"), "old");
-  EXPECT_EQ(folder.CountFiles(), 1);
-}
-
-TEST(Cli, ReadsTheBuiltInSample) {
-  const TemporaryFolder folder;
-  const ToolRun run = RunTool(
-      folder, "compare -q exact window_sink:window=16 --tokens 64 --csv -");
-  EXPECT_EQ(run.exit_code, 0) << run.error;
-  for (const char* layer :
-       {"layer.2,", "layer.10,", "layer.19,", "layer.28,"}) {
-    EXPECT_TRUE(Has(run.out, layer)) << layer;
-  }
 }
 
 }  // namespace

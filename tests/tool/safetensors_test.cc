@@ -323,6 +323,15 @@ TEST(Safetensors, RefusesWhatTheFormatHasNot) {
   EXPECT_NE(HeaderComplaint("{\"\xff\":1}", 0), "");
 }
 
+// The JSON library takes a NUL for the end.
+TEST(Safetensors, RefusesWhatFollowsANul) {
+  for (const char* tail : {"", "garbage", "{}"}) {
+    const std::string header = std::string("{}\0", 3) + tail;
+    EXPECT_TRUE(Says(HeaderComplaint(header, 0), "is not JSON at byte 3"));
+  }
+  EXPECT_NE(HeaderComplaint(std::string("{\"\0\":{}}", 9), 0), "");
+}
+
 // A parser that recursed would end on the stack's guard page.
 TEST(Safetensors, SurvivesDepth) {
   const std::string deep(8 << 20, '[');

@@ -18,7 +18,18 @@ struct ToolRun {
 };
 
 // Runs heed with these arguments, as a shell reads them, inside `folder`.
-ToolRun RunTool(const TemporaryFolder& folder, const std::string& arguments);
+// Shell commands may stand before it.
+ToolRun RunTool(const TemporaryFolder& folder, const std::string& arguments,
+                const std::string& before = "");
+
+bool Has(const std::string& text, const std::string& part);
+
+// Expects that the tool ended with exit code 2 and one sentence, short and
+// without control characters, that holds `part`.
+void ExpectComplaint(const ToolRun& run, const std::string& part);
+
+// Expects that, and that nothing was printed and no file was left.
+void ExpectBadInput(const std::string& arguments, const std::string& part);
 
 }  // namespace heed::test
 

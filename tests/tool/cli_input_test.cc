@@ -1,0 +1,139 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The command line and the files it reads, right ones and hostile ones.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+
+#include "tests/tool/safetensors_maker.h"
+#include "tests/tool/temporary_file.h"
+#include "tests/tool/tool_run.h"
+
+namespace heed::test {
+namespace {
+
+TEST(CliInput, ReadsACapture) {
+  const TemporaryFolder folder;
+  folder.Write("in", SmallCapture());
+  const ToolRun run =
+      RunTool(folder, "compare -q --input in exact naive --csv -");
+  EXPECT_EQ(run.exit_code, 0) << run.error;
+  EXPECT_TRUE(Has(run.out,
+                  "\nnaive,naive,layer.3,"
+                  "b1_h2_kv1_d2_q2_k2_f32_causal_scale0.5,ok,"));
+}
+
+TEST(CliInput, RefusesBadCaptures) {
+  const TemporaryFolder inputs;
+  const std::string whole = SmallCapture();
+  const auto refuse = [&inputs](const std::string& bytes,
+                                const std::string& part) {
+    const std::string path = inputs.Write("in", bytes);
+    ExpectBadInput(
+        "compare -q --html x.html --json x.json --input '" + path + "'", part);
+  };
+  refuse("", "is not a safetensors file");
+  refuse("PK\x03\x04 something else", "is not a safetensors file");
+  refuse(whole.substr(0, whole.size() - 1), "is cut short");
+  refuse(whole.substr(0, 40), "is cut short");
+  refuse(SafetensorsBytes("{\"a\":1}", ""), "where the format has none");
+  refuse(SafetensorsMaker().AddF32("x", "[1]", {1}).Bytes(),
+         "has no tensors named query, key and value");
+  ExpectBadInput("compare --html x.html --input /nowhere/x.safetensors",
+                 "cannot open '/nowhere/x.safetensors': No such file");
+  ExpectBadInput("compare --input .", "is a directory");
+  inputs.Write("in", whole);
+  ExpectBadInput("compare --layers 7 --input '" + inputs.Path("in") + "'",
+                 "has no layer 7; it has 3");
+}
+
+// Three tensors of one element under this prefix, as JSON writes it.
+std::string OneToken(const std::string& prefix, const std::string& metadata,
+                     const std::string& query_shape = "[1,1,1]") {
+  SafetensorsMaker maker;
+  maker.Metadata(metadata);
+  maker.AddF32(prefix + "query", query_shape, {1});
+  maker.AddF32(prefix + "key", "[1,1,1]", {1});
+  return maker.AddF32(prefix + "value", "[1,1,1]", {1}).Bytes();
+}
+
+// What a file says ends on a terminal.
+TEST(CliInput, QuotesTextOfTheFileShortAndWithoutControlCharacters) {
+  const TemporaryFolder inputs;
+  const auto refuse = [&inputs](const std::string& bytes,
+                                const std::string& part) {
+    const std::string path = inputs.Write("in", bytes);
+    ExpectBadInput("compare -q --html x.html --input '" + path + "'", part);
+  };
+  const std::string red = R"(\u001b[31mRED\n\u009bm)";
+  const std::string shown = "?[31mRED??m";
+  const std::string xs(15000, 'x');
+  const std::string cut = std::string(64, 'x') + "...'";
+  for (const char* key : {"causal", "softmax_scale"}) {
+    const auto metadata = [key](const std::string& value) {
+      return std::string("{\"") + key + "\":\"" + value + "\"}";
+    };
+    refuse(OneToken("", metadata(red)), " = '" + shown + "'; ");
+    refuse(OneToken("", metadata(xs)), cut);
+  }
+  refuse(OneToken(red + ".", "{}", "[1]"),
+         "tensor '" + shown + ".query' has shape");
+  refuse(OneToken(xs + ".", "{}", "[1]"), cut + " has shape");
+  refuse(OneToken(xs + ".", "{}", "[1,1,1,1,1]"), cut);
+  std::string extents = "[1";
+  for (int i = 0; i < 5000; ++i) extents += ",1";
+  refuse(OneToken("", "{}", extents + "]"), "1, ...]; 3 or 4 extents");
+  refuse(SafetensorsMaker()
+             .AddF32(red + ".query", "[1,1,2]", {1, 2})
+             .AddF32(red + ".key", "[1,1,1]", {1})
+             .AddF32(red + ".value", "[1,1,1]", {1})
+             .Bytes(),
+         "do not fit together: '" + shown + ".query' [1, 1, 2]");
+  refuse(SafetensorsMaker().AddF32(red + ".q", "[1,1,1]", {1}).Bytes(),
+         "has no tensor '" + shown + ".key'");
+  refuse(SafetensorsMaker()
+             .AddF32(red + ".q", "[1]", {1})
+             .AddF32(red + ".query", "[1]", {1})
+             .Bytes(),
+         "has both '" + shown + ".q' and '" + shown + ".query'");
+  refuse(SafetensorsMaker()
+             .Add(red + ".q", "I32", "[1,1,1]", "abcd")
+             .AddF32(red + ".k", "[1,1,1]", {1})
+             .AddF32(red + ".v", "[1,1,1]", {1})
+             .Bytes(),
+         "tensor '" + shown + ".q': has dtype I32");
+  refuse(SafetensorsMaker()
+             .AddF32(red + ".q", "[1,1,1]", {NAN})
+             .AddF32(red + ".k", "[1,1,1]", {1})
+             .AddF32(red + ".v", "[1,1,1]", {1})
+             .Bytes(),
+         "tensor '" + shown + ".q' holds values");
+}
+
+TEST(CliInput, NamesLayersWithoutControlCharacters) {
+  const TemporaryFolder folder;
+  folder.Write("in", OneToken(R"(\u001b[31m\nA.0.)", "{}"));
+  const ToolRun run =
+      RunTool(folder, "compare --input in exact --repeats 1 --csv -");
+  EXPECT_EQ(run.exit_code, 0);
+  EXPECT_TRUE(Has(run.out, "\nexact,exact,?[31m?A.0,b1_h1")) << run.out;
+  EXPECT_FALSE(Has(run.out, "\x1b"));
+  EXPECT_TRUE(Has(run.error, " of ?[31m?A.0\n")) << run.error;
+  EXPECT_FALSE(Has(run.error, "\x1b"));
+}
+
+TEST(CliInput, ReadsTheBuiltInSample) {
+  const TemporaryFolder folder;
+  const ToolRun run = RunTool(
+      folder, "compare -q exact window_sink:window=16 --tokens 64 --csv -");
+  EXPECT_EQ(run.exit_code, 0) << run.error;
+  for (const char* layer :
+       {"layer.2,", "layer.10,", "layer.19,", "layer.28,"}) {
+    EXPECT_TRUE(Has(run.out, layer)) << layer;
+  }
+}
+
+}  // namespace
+}  // namespace heed::test
