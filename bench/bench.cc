@@ -4,10 +4,9 @@
 // What the benchmarks share, and main.
 #include "bench/bench.h"
 
-#include <algorithm>
 #include <map>
-#include <thread>
 
+#include "lib/eval/processors.h"
 #include "lib/eval/selection.h"
 
 #ifdef HEED_BENCH_TBB
@@ -41,7 +40,7 @@ Executor Workers::executor() const {
 
 int MaxThreads() {
 #ifdef HEED_BENCH_TBB
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return eval::UsableProcessors();
 #else
   return 1;
 #endif

@@ -5,13 +5,14 @@
 # Builds heed and compares attention variants on tensors captured from a real
 # language model: bash tools/demo.sh [arguments of heed compare]
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-bash tools/setup.sh build
-bash tools/build.sh release --target heed_tool
+bash "$root/tools/setup.sh" build
+bash "$root/tools/build.sh" release --target heed_tool
 
-report=(--html build/demo.html)
+# Not from the repository: paths among the arguments are the caller's.
+report=(--html "$root/build/demo.html")
 for argument in "$@"; do
   case $argument in --html | --html=* | --help | -h) report=() ;; esac
 done
-exec build/release/bin/heed compare "${report[@]}" "$@"
+exec "$root/build/release/bin/heed" compare "${report[@]}" "$@"

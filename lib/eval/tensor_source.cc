@@ -4,6 +4,8 @@
 // Finds the query, key and value tensors of a file and fits them together.
 #include "lib/eval/tensor_source.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -235,6 +237,29 @@ std::string LayerName(std::string_view prefix) {
   return prefix.empty() ? "attention" : Printable(prefix);
 }
 
+// A few bytes of file can ask for any size of output. What does not fit the
+// machine is refused before the system has to end someone.
+void CheckMemory(const AttentionShape& s, const std::string& layer) {
+  const double rows = static_cast<double>(s.batch * s.num_heads) *
+                      static_cast<double>(s.seqlen_q);
+  const double keys = static_cast<double>(s.batch * s.num_kv_heads) *
+                      static_cast<double>(s.seqlen_k);
+  const double dim = static_cast<double>(s.head_dim);
+  const double dim_v = static_cast<double>(s.head_dim_v);
+  // Query and key, value and output with lse; the output again in double.
+  const double bytes =
+      4 * (rows + keys) * dim + 4 * keys * dim_v + (4 + 8) * rows * (dim_v + 1);
+  const double machine = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
+                         static_cast<double>(sysconf(_SC_PAGESIZE));
+  constexpr double kGiB = 1 << 30;
+  if (bytes > machine) {
+    throw InputError(Quoted(layer) + " needs " +
+                     std::to_string(std::llround(std::ceil(bytes / kGiB))) +
+                     " GiB of memory, and the machine has " +
+                     std::to_string(std::llround(machine / kGiB)));
+  }
+}
+
 Layer LoadLayer(const SafetensorsFile& file, const std::string& prefix,
                 const Triple& triple, const AttentionParams& params,
                 const CaptureOptions& options) {
@@ -242,6 +267,18 @@ Layer LoadLayer(const SafetensorsFile& file, const std::string& prefix,
   layer.name = LayerName(prefix);
   Tensors& tensors = layer.tensors;
   AttentionShape shape = FitShapes(triple, options.layout);
+  if (options.tokens > 0 && shape.seqlen_q != shape.seqlen_k) {
+    throw InputError(Quoted(layer.name) + " has " +
+                     std::to_string(shape.seqlen_q) + " queries of " +
+                     std::to_string(shape.seqlen_k) +
+                     " keys: the first tokens of both are not one problem");
+  }
+  if (options.tokens > shape.seqlen_q) {
+    throw InputError(Quoted(layer.name) + " has " +
+                     std::to_string(shape.seqlen_q) + " tokens, not " +
+                     std::to_string(options.tokens));
+  }
+  CheckMemory(shape, layer.name);
   Tensor* const parts[] = {&tensors.query, &tensors.key, &tensors.value};
   for (int i = 0; i < 3; ++i) {
     const Extents extents = ExtentsOf(*triple.part[i], options.layout);

@@ -25,6 +25,11 @@
 namespace heed::tool {
 namespace {
 
+std::string InputPath(const Options& options) {
+  if (!options.problem.empty()) return "";
+  return options.input.empty() ? FindSample() : options.input;
+}
+
 eval::TensorSource ReadSource(const Options& options) {
   const eval::Layout layout =
       options.layout == "bhsd" ? eval::Layout::kBhsd : eval::Layout::kBshd;
@@ -39,8 +44,7 @@ eval::TensorSource ReadSource(const Options& options) {
   capture.layers = options.layers;
   capture.tokens = options.tokens;
   capture.causal = options.causal;
-  return eval::LoadCapture(options.input.empty() ? FindSample() : options.input,
-                           capture);
+  return eval::LoadCapture(InputPath(options), capture);
 }
 
 std::vector<eval::Setting> ReadSettings(const Options& options) {
@@ -53,14 +57,20 @@ std::vector<eval::Setting> ReadSettings(const Options& options) {
   return settings;
 }
 
-// Two outputs to one place would overwrite or mix.
+// Two outputs to one place would overwrite or mix; the input stays.
 void CheckOutputs(const Options& options) {
+  const std::string input = InputPath(options);
   std::vector<std::string> paths;
   for (const std::string& path :
        {options.json_path, options.csv_path, options.html_path}) {
     if (path.empty()) continue;
-    if (std::find(paths.begin(), paths.end(), path) != paths.end()) {
-      throw eval::InputError("'" + path + "' is named for two outputs");
+    for (const std::string& other : paths) {
+      if (!SamePlace(path, other)) continue;
+      throw eval::InputError("'" + other + "' and '" + path +
+                             "' are one place for two outputs");
+    }
+    if (!input.empty() && SamePlace(path, input)) {
+      throw eval::InputError("'" + path + "' is the input");
     }
     CheckWritable(path);
     paths.push_back(path);

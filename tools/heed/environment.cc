@@ -9,9 +9,9 @@
 #include <ctime>
 #include <fstream>
 #include <string_view>
-#include <thread>
 
 #include "heed/export.h"
+#include "lib/eval/processors.h"
 
 namespace heed::tool {
 namespace {
@@ -62,8 +62,7 @@ Environment ReadEnvironment() {
                                     HEED_VERSION_MINOR, HEED_VERSION_PATCH);
   environment.compiler = HEED_TOOL_COMPILER;
   environment.cpu = CpuName();
-  environment.processors =
-      static_cast<int>(std::thread::hardware_concurrency());
+  environment.processors = eval::UsableProcessors();
   environment.caches = Caches();
   return environment;
 }

@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The command line tool.
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <new>
 
@@ -14,6 +17,14 @@
 namespace {
 
 constexpr int kBadInput = 2;
+
+// What is printed is buffered, so that a full disk shows here at the latest.
+int Flushed(int exit_code) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
+  std::fprintf(stderr, "heed: cannot write to standard output: %s\n",
+               std::strerror(errno));
+  return kBadInput;
+}
 
 int Dispatch(const heed::tool::Options& options, int argc, char** argv) {
   switch (options.command) {
@@ -33,13 +44,16 @@ int Dispatch(const heed::tool::Options& options, int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // A file beyond the limit on its size is an error of write, by which what was
+  // begun is removed, rather than the end of the process.
+  std::signal(SIGXFSZ, SIG_IGN);
   heed::tool::Options options;
   int exit_code = 0;
   try {
     if (!heed::tool::ParseOptions(argc, argv, &options, &exit_code)) {
-      return exit_code;
+      return Flushed(exit_code);
     }
-    return Dispatch(options, argc, argv);
+    return Flushed(Dispatch(options, argc, argv));
   } catch (const heed::eval::InputError& error) {
     std::fprintf(stderr, "heed: %s\n", error.what());
   } catch (const std::bad_alloc&) {

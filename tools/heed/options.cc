@@ -98,6 +98,8 @@ void AddCompare(CLI::App& app, Options& options) {
       ->add_option("--layers", options.layers,
                    "Only these layers of the file, such as 2,28")
       ->delimiter(',')
+      // Not greedy: variants may follow.
+      ->allow_extra_args(false)
       ->excludes(problem);
   compare
       ->add_option("--tokens", options.tokens,
@@ -129,6 +131,9 @@ void AddCompare(CLI::App& app, Options& options) {
       ->capture_default_str();
   compare
       ->add_option("--seed", options.seed, "Of the synthetic problem's numbers")
+      // What every reader of JSON holds exactly.
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 53))
+      ->needs(problem)
       ->capture_default_str();
   compare->add_option("--repeats", options.repeats, "Timed rounds")
       ->check(CLI::Range(1, 100000))

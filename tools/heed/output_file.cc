@@ -12,6 +12,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include "lib/eval/input_error.h"
 
@@ -57,6 +59,20 @@ int CreateTemporary(const std::string& path, std::string* temporary) {
   return file;
 }
 
+namespace fs = std::filesystem;
+
+// The file that a path leads to, which need not exist.
+fs::path Resolved(fs::path path) {
+  std::error_code error;
+  for (int links = 0; links < 40 && fs::is_symlink(path, error); ++links) {
+    // An absolute target replaces the folder.
+    path = path.parent_path() / fs::read_symlink(path, error);
+  }
+  const fs::path absolute = fs::absolute(path, error);
+  const fs::path canonical = fs::weakly_canonical(absolute, error);
+  return error ? absolute : canonical;
+}
+
 bool IsSpecial(const std::string& path) {
   struct stat info;
   return stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode);
@@ -84,14 +100,21 @@ void CheckWritable(const std::string& path) {
   unlink(temporary.c_str());
 }
 
-void WriteWhole(const std::string& path, std::string_view text) {
-  if (path == "-") {
+bool SamePlace(const std::string& a, const std::string& b) {
+  if (a == "-" || b == "-") return a == b;
+  std::error_code error;
+  return Resolved(a) == Resolved(b) || fs::equivalent(a, b, error);
+}
+
+void WriteWhole(const std::string& name, std::string_view text) {
+  if (name == "-") {
     if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) {
-      Fail(path, std::strerror(errno));
+      Fail(name, std::strerror(errno));
     }
     return;
   }
-  if (IsSpecial(path)) return WriteDirectly(path, text);
+  if (IsSpecial(name)) return WriteDirectly(name, text);
+  const std::string path = Resolved(name).string();
   std::string temporary;
   const int file = CreateTemporary(path, &temporary);
   const mode_t mask = umask(0);
@@ -108,7 +131,7 @@ void WriteWhole(const std::string& path, std::string_view text) {
   }
   if (!written) {
     unlink(temporary.c_str());
-    Fail(path, std::strerror(why));
+    Fail(name, std::strerror(why));
   }
 }
 

@@ -14,9 +14,13 @@ namespace heed::tool {
 // computation, not after it. "-" is standard output. Leaves nothing behind.
 void CheckWritable(const std::string& path);
 
+// Whether two paths lead to one file, through whatever links and folders,
+// whether it exists or not.
+bool SamePlace(const std::string& a, const std::string& b);
+
 // Writes `text` beside the path and renames it into place, so that no reader
-// ever sees a part. Devices and pipes are written directly. Throws InputError;
-// then nothing is left behind.
+// ever sees a part; a symbolic link stays one. Devices and pipes are written
+// directly. Throws InputError; then nothing is left behind.
 void WriteWhole(const std::string& path, std::string_view text);
 
 }  // namespace heed::tool

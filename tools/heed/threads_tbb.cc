@@ -2,10 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Threads by oneTBB.
-#include <algorithm>
-#include <thread>
-
 #include "heed/tbb.h"
+#include "lib/eval/processors.h"
 #include "tools/heed/threads.h"
 
 namespace heed::tool {
@@ -16,10 +14,7 @@ struct Threads::State {
 };
 
 Threads::Threads(int count)
-    : state_(new State(
-          count > 0 ? count
-                    : std::max(1, static_cast<int>(
-                                      std::thread::hardware_concurrency())))) {}
+    : state_(new State(count > 0 ? count : eval::UsableProcessors())) {}
 Threads::~Threads() = default;
 
 Executor Threads::executor() const { return state_->executor; }
