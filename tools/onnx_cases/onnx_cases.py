@@ -4,8 +4,8 @@
 """Turn the stored ONNX backend cases for Attention into one safetensors file.
 
 Takes those that heed can express, with the problem string that says what each
-asks for, and prints the others with the reason. README.md beside this file
-describes the output.
+asks for, and prints the others with the reason. README.md beside this file has
+the setup; data/README.md describes the output.
 """
 
 import argparse
@@ -19,9 +19,10 @@ import numpy as np
 import onnx
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "capture"))
+from errors import CaptureError
 from tensor_file import write_safetensors
 
-# Later packages draw the cases anew instead of storing them.
+# What data/README.md has the hash of.
 VERSION = "1.22.0"
 PREFIX = "test_attention_"
 
@@ -85,17 +86,22 @@ def keys_offered(mask, seqlen_k):
 
 
 def why_not(case):
-    """The reason for which heed cannot express a case, or ""; the first one."""
-    mask = case.inputs.get("attn_mask")
-    if case.inputs["Q"].dtype != np.float32:
-        return f"tensors of {case.inputs['Q'].dtype}"
-    if "qk_matmul_output" in case.outputs:
-        return "asks for the scores (`qk_matmul_output`)"
-    if "nonpad_kv_seqlen" in case.inputs:
+    """The reason for which heed cannot express a case, or ""; the first one.
+
+    Scores that a case asks for besides (`qk_matmul_output`) are no reason: they
+    are left aside and the result is taken.
+    """
+    inputs = case.inputs
+    for name in "QKV":
+        if inputs[name].dtype != np.float32:
+            return f"tensors of {inputs[name].dtype}"
+    if "nonpad_kv_seqlen" in inputs:
         return "a length for each batch entry (`nonpad_kv_seqlen`)"
-    if mask is not None and keys_offered(mask,
-                                         case.inputs["K"].shape[-2]) is None:
-        return "numbers added to the scores (`attn_mask`)"
+    if "attn_mask" in inputs:
+        seqlen_k = sum(inputs[name].shape[-2] for name in ("past_key", "K")
+                       if name in inputs)
+        if keys_offered(inputs["attn_mask"], seqlen_k) is None:
+            return "numbers added to the scores (`attn_mask`)"
     return ""
 
 
@@ -106,7 +112,7 @@ def problem(case):
     [batch, heads, seqlen, head_dim].
     """
     if "past_key" in case.inputs:
-        raise CaseError("has a cache and no bias, as no case had")
+        raise CaseError("has a cache and may be taken, as no case was")
     query, key, value = (case.inputs[name] for name in "QKV")
     attributes = case.attributes
     if query.ndim == 3:
@@ -208,7 +214,7 @@ def main(argv=None):
     try:
         taken, left_out = read_all(folder)
         write(args.out, taken)
-    except (CaseError, OSError) as error:
+    except (CaseError, CaptureError, OSError) as error:
         print(f"onnx_cases: {error}", file=sys.stderr)
         return 1
     for reason in sorted(set(left_out.values())):

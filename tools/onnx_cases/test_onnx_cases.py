@@ -76,9 +76,22 @@ class WhyNot(unittest.TestCase):
                       why_not(case(HEADS, attn_mask=np.full((4, 6), 0.5))))
         self.assertIn("nonpad_kv_seqlen",
                       why_not(case(HEADS, nonpad_kv_seqlen=np.ones(2))))
+        self.assertIn("float16",
+                      why_not(case(HEADS, V=np.zeros(HEADS[2], np.float16))))
+
+    def test_leaves_scores_aside(self):
         made = case(HEADS)
         made.outputs["qk_matmul_output"] = None
-        self.assertIn("qk_matmul_output", why_not(made))
+        self.assertEqual(why_not(made), "")
+
+    def test_counts_the_keys_of_a_cache(self):
+        cache = np.zeros((2, 3, 12, 8), np.float32)
+        mask = np.ones((4, 18), bool)
+        self.assertEqual(why_not(case(HEADS, attn_mask=mask, past_key=cache)),
+                         "")
+        mask[:, 3] = False
+        self.assertIn("attn_mask",
+                      why_not(case(HEADS, attn_mask=mask, past_key=cache)))
 
 
 if __name__ == "__main__":
