@@ -20,8 +20,7 @@ struct Case {
   const char* problem;
   eval::Layout layout = eval::Layout::kBhsd;
   eval::Fill fill = eval::Fill::kNormal;
-  bool threads = false;    // also on all processors
-  bool bandwidth = false;  // bound by memory rather than by FMAs
+  bool threads = false;  // also on all processors
 };
 
 constexpr Case kCases[] = {
@@ -46,7 +45,7 @@ constexpr Case kCases[] = {
     {"b1_h32_d64_q512_f32"},
     {"b1_h32_d64_q512_f32", eval::Layout::kBshd},
     {"b1_h32_kv8_d128_q1_k16384_f32_causal", eval::Layout::kBhsd,
-     eval::Fill::kNormal, true, true},
+     eval::Fill::kNormal, true},
 };
 
 std::string Name(const Case& c, const char* target, int threads) {
@@ -132,7 +131,7 @@ void Run(benchmark::State& state, const Case& c, const TargetInfo& target,
     return state.SkipWithError("the result is wrong");
   }
   Measure(state, target.name, threads, UsefulFlops(problem),
-          CompulsoryBytes(problem), c.bandwidth,
+          CompulsoryBytes(problem),
           [&] { return heed::Run(plan, args, workspace, executor).ok(); });
   state.counters["workspace_KiB"] =
       static_cast<double>(plan.tile_bytes + 2 * plan.slot_bytes) / 1024;

@@ -30,7 +30,7 @@ class Workers {
   std::unique_ptr<Pool> pool_;
 };
 
-// Thread counts worth measuring: 1 and, where there are more, all processors.
+// All processors that may be used; 1 without oneTBB.
 int MaxThreads();
 
 // Useful floating-point operations: 2 * (head_dim + head_dim_v) a visible pair.
@@ -41,11 +41,11 @@ double CompulsoryBytes(const eval::Problem& problem);
 
 // Times `run` (which returns false on failure) until the state has enough and
 // sets the counters: GFLOPs, peak_fraction (of the FMA peak of `target` times
-// `threads`, measured between the iterations), GBps and, where `bandwidth`
-// asks, bandwidth_fraction.
+// `threads`, measured between the iterations), GBps, and bandwidth_fraction (of
+// what one thread reads as a stream). 0 flops or bytes: nothing to count.
 template <class Function>
 void Measure(benchmark::State& state, const std::string& target, int threads,
-             double flops, double bytes, bool bandwidth, const Function& run);
+             double flops, double bytes, const Function& run);
 
 // Registration of each file's benchmarks; called by main.
 void RegisterAttention();

@@ -19,7 +19,7 @@ double ReadBandwidth(const std::string& target);
 
 template <class Function>
 void Measure(benchmark::State& state, const std::string& target, int threads,
-             double flops, double bytes, bool bandwidth, const Function& run) {
+             double flops, double bytes, const Function& run) {
   using Clock = std::chrono::steady_clock;
   const auto seconds = [](Clock::duration time) {
     return std::chrono::duration<double>(time).count();
@@ -46,14 +46,11 @@ void Measure(benchmark::State& state, const std::string& target, int threads,
   }
   peak = std::max(peak, MeasurePeakFlops(target, kProbeSeconds));
   state.counters["best_us"] = best * 1e6;
-  if (flops > 0) {
-    state.counters["GFLOPs"] = flops / best / 1e9;
-    state.counters["peak_fraction"] = flops / best / (peak * threads);
-  }
-  if (bandwidth) {
-    state.counters["GBps"] = bytes / best / 1e9;
-    state.counters["bandwidth_fraction"] = bytes / best / ReadBandwidth(target);
-  }
+  // All of them, always: CSV has one header.
+  state.counters["GFLOPs"] = flops / best / 1e9;
+  state.counters["peak_fraction"] = flops / best / (peak * threads);
+  state.counters["GBps"] = bytes / best / 1e9;
+  state.counters["bandwidth_fraction"] = bytes / best / ReadBandwidth(target);
 }
 
 }  // namespace heed::bench

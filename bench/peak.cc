@@ -51,7 +51,7 @@ float FmaChains(int64_t turns, float start) {
   return hn::GetLane(sum);
 }
 
-// Reads `count` floats, a multiple of 8 vectors. Returns their sum, so that
+// Reads `count` floats, a multiple of 4 vectors. Returns their sum, so that
 // nothing is left out.
 float ReadAll(const float* data, size_t count) {
   const hn::ScalableTag<float> d;

@@ -57,9 +57,9 @@ void Run(benchmark::State& state, const NamedVariant& named,
       eval::PickRows(rows, kYardstickRows), SerialExecutor());
   const std::string reason = RunAndJudge(named, judge, problem, args);
   if (!reason.empty()) return state.SkipWithError(reason.c_str());
-  const double flops =
-      named.variant.cost(problem.shape, problem.params, args.knobs).flops;
-  Measure(state, DefaultTarget(), 1, flops, 0, false, [&] {
+  const Cost cost =
+      named.variant.cost(problem.shape, problem.params, args.knobs);
+  Measure(state, DefaultTarget(), 1, cost.flops, cost.bytes, [&] {
     args.scratch = scratch.Begin();
     return named.variant.run(args).ok();
   });

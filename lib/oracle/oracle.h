@@ -12,9 +12,9 @@
 
 namespace heed::oracle {
 
-// What query row `row` of `args` may see, by the text of AttentionParams: keys
-// [begin, end) and [0, sink_end). For all oracles, so it is written once, in
-// the plainest way.
+// Whether query row `row` of `args` may see the key at position `key`, by the
+// text of AttentionParams. For all oracles, so it is written once, in the
+// plainest way.
 bool Visible(const AttentionParams& params, const AttentionArgs& args,
              int64_t batch, int64_t head, int64_t row, int64_t key);
 
