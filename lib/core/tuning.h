@@ -11,9 +11,9 @@
 namespace heed::internal {
 
 // Lane groups a query tile. Each key block is brought near once a tile and
-// then read once a lane group. Zen 4, AVX-512, shares of the FMA peak with 2 and
-// with 4: keys and values beyond the third-level cache 0.83 and 0.86 (head_dim
-// 64), 0.85 and 0.87 (128); 4,096 keys within noise.
+// then read once a lane group. Zen 4, AVX-512, shares of the FMA peak with 2
+// and with 4: keys and values beyond the third-level cache 0.83 and 0.86
+// (head_dim 64), 0.85 and 0.87 (128); 4,096 keys within noise.
 inline constexpr int kLaneGroups = 4;
 
 // What a worker brings to the workspace (its tile, and its part of the slots)
