@@ -116,13 +116,13 @@ GateResult Judge::Check(const Variant& variant, const VariantArgs& run,
   GateResult result;
   switch (variant.semantics) {
     case Semantics::kExact:
-      result = CheckSoftmax(exact_);
+      result = CheckSoftmax(exact_, nullptr);
       result.density = 1;
       break;
     case Semantics::kExactOnSelection:
       result.reason = selection->Finish();
       if (!result.reason.empty()) break;
-      result = CheckSoftmax(Compute(selection));
+      result = CheckSoftmax(Compute(selection), selection);
       result.density = selection->Density();
       break;
     case Semantics::kOwnReference:
@@ -132,7 +132,19 @@ GateResult Judge::Check(const Variant& variant, const VariantArgs& run,
   return result;
 }
 
-GateResult Judge::CheckSoftmax(const Truths& truths) const {
+GateResult Judge::CheckSoftmax(Truths truths,
+                               const Selection* selection) const {
+  const GateResult result = CheckRows(truths);
+  if (result.passed) return result;
+  // Where scores are peaked, a few rows hold the largest errors of every
+  // implementation, and the yardstick may have missed them: only what looks
+  // wrong pays for a yardstick at all measured rows.
+  truths.yardstick =
+      ComputeTruth(params_, args_, measured_, selection, true, executor_);
+  return CheckRows(truths);
+}
+
+GateResult Judge::CheckRows(const Truths& truths) const {
   const ErrorMetrics near = MeasureError(truths.yardstick, args_.out);
   const double bound = Bound(truths.yardstick.plain_error, near.TruthMax());
   GateResult result = Verdict(near.MaxAbs(), bound, OnRows(truths.yardstick));

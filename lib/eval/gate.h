@@ -69,7 +69,8 @@ class Judge {
     Truth measured, yardstick;
   };
   Truths Compute(const Selection* selection) const;
-  GateResult CheckSoftmax(const Truths& truths) const;
+  GateResult CheckSoftmax(Truths truths, const Selection* selection) const;
+  GateResult CheckRows(const Truths& truths) const;
   GateResult CheckOwnReference(const Variant& variant,
                                const VariantArgs& run) const;
 
