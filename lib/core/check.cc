@@ -187,6 +187,19 @@ Status CheckExtents(const Plan& plan, const AttentionArgs& args) {
                       "seqlen is larger than the plan's");
 }
 
+// The tensors of a call: outputs from kOut on.
+constexpr int kOut = 3, kLse = 4, kTensors = 5;
+struct NamedTensors {
+  NamedView view[kTensors];
+
+  explicit NamedTensors(const AttentionArgs& args)
+      : view{{args.query, "query", "overlaps query"},
+             {args.key, "key", "overlaps key"},
+             {args.value, "value", "overlaps value"},
+             {args.out, "out", "overlaps out"},
+             {args.lse, "lse", "overlaps lse"}} {}
+};
+
 }  // namespace
 
 Status CheckParams(const AttentionParams& params, const AttentionShape& shape) {
@@ -356,13 +369,9 @@ Status CheckOverlap(const NamedView& output, const NamedView* others,
 }
 
 Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
-  constexpr int kOut = 3, kLse = 4;
-  const NamedView views[] = {{args.query, "query", "overlaps query"},
-                             {args.key, "key", "overlaps key"},
-                             {args.value, "value", "overlaps value"},
-                             {args.out, "out", "overlaps out"},
-                             {args.lse, "lse", "overlaps lse"}};
-  for (int i = 0; i <= kLse; ++i) {
+  const NamedTensors tensors(args);
+  const NamedView* const views = tensors.view;
+  for (int i = 0; i < kTensors; ++i) {
     const Status status = CheckView(views[i].view, views[i].name, i >= kOut);
     if (!status.ok()) return status;
   }
@@ -393,12 +402,8 @@ Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,
   const ConstTensorView memory =
       Bshd(static_cast<const float*>(workspace.data), 1, 1, 1,
            static_cast<int64_t>(need / sizeof(float)));
-  const NamedView views[] = {{args.query, nullptr, "overlaps query"},
-                             {args.key, nullptr, "overlaps key"},
-                             {args.value, nullptr, "overlaps value"},
-                             {args.out, nullptr, "overlaps out"},
-                             {args.lse, nullptr, "overlaps lse"}};
-  return CheckOverlap({memory, "workspace", nullptr}, views, 5);
+  return CheckOverlap({memory, "workspace", nullptr}, NamedTensors(args).view,
+                      kTensors);
 }
 
 }  // namespace heed::internal

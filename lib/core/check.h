@@ -33,12 +33,15 @@ View UsedStrides(View view) {
 // Whether the memory from the first to the last element of the two meets.
 bool Overlap(const ConstTensorView& a, const ConstTensorView& b);
 
-// Refuses the first of `inputs` that overlaps `view`, the argument `name`.
+// A tensor under the name of its argument.
 struct NamedView {
   ConstTensorView view;
   const char* name;
   const char* overlap;  // "overlaps <name>"
 };
+
+// Refuses `output` where it overlaps one of the `count` others, which the
+// status names.
 Status CheckOverlap(const NamedView& output, const NamedView* others,
                     int count);
 

@@ -50,11 +50,11 @@ Status MergeStates(const ConstTensorView& out_a, const ConstTensorView& lse_a,
       if (!status.ok()) return status;
     }
   }
-  const internal::AttentionTable& table =
-      *internal::TableOf(internal::BestTarget());
   if (lse.batch() == 0 || lse.seqlen() == 0 || lse.heads() == 0) {
     return Status();  // at once, however large the other extents are
   }
+  const internal::AttentionTable& table =
+      *internal::TableOf(internal::BestTarget());
   const ConstTensorView from[2] = {internal::UsedStrides(out_a),
                                    internal::UsedStrides(out_b)};
   const TensorView to = internal::UsedStrides(out);

@@ -80,7 +80,7 @@ double ParseValue(std::string_view text, std::string_view variant,
                      ", " + FormatKnobValue(knob.max) + "], not " +
                      Printable(text));
   }
-  return value;
+  return value + 0.0;  // -0 is 0
 }
 
 // Multiplies a list of settings by the values of one knob.

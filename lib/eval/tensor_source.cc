@@ -237,27 +237,47 @@ std::string LayerName(std::string_view prefix) {
   return prefix.empty() ? "attention" : Printable(prefix);
 }
 
-// A few bytes of file can ask for any size of output. What does not fit the
-// machine is refused before the system has to end someone.
-void CheckMemory(const AttentionShape& s, const std::string& layer) {
+// What the tensors of a problem take, its outputs also in double as the truth.
+double BytesOf(const AttentionShape& s) {
   const double rows = static_cast<double>(s.batch * s.num_heads) *
                       static_cast<double>(s.seqlen_q);
   const double keys = static_cast<double>(s.batch * s.num_kv_heads) *
                       static_cast<double>(s.seqlen_k);
   const double dim = static_cast<double>(s.head_dim);
   const double dim_v = static_cast<double>(s.head_dim_v);
-  // Query and key, value and output with lse; the output again in double.
-  const double bytes =
-      4 * (rows + keys) * dim + 4 * keys * dim_v + (4 + 8) * rows * (dim_v + 1);
+  return 4 * (rows + keys) * dim + 4 * keys * dim_v +
+         (4 + 8) * rows * (dim_v + 1);
+}
+
+// A few bytes of file can ask for any size of output. What does not fit the
+// machine is refused before the system has to end someone.
+void CheckMemory(double bytes) {
   const double machine = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
                          static_cast<double>(sysconf(_SC_PAGESIZE));
   constexpr double kGiB = 1 << 30;
-  if (bytes > machine) {
-    throw InputError(Quoted(layer) + " needs " +
-                     std::to_string(std::llround(std::ceil(bytes / kGiB))) +
-                     " GiB of memory, and the machine has " +
-                     std::to_string(std::llround(machine / kGiB)));
+  if (bytes <= machine) return;
+  throw InputError("needs " +
+                   std::to_string(std::llround(std::ceil(bytes / kGiB))) +
+                   " GiB of memory, and the machine has " +
+                   std::to_string(std::llround(machine / kGiB)));
+}
+
+// The shape of a layer, cut to the tokens asked for.
+AttentionShape ShapeOfLayer(const std::string& name, const Triple& triple,
+                            const CaptureOptions& options) {
+  AttentionShape shape = FitShapes(triple, options.layout);
+  if (options.tokens == 0) return shape;
+  if (shape.seqlen_q != shape.seqlen_k) {
+    throw InputError(Quoted(name) + " has " + std::to_string(shape.seqlen_q) +
+                     " queries of " + std::to_string(shape.seqlen_k) +
+                     " keys: the first tokens of both are not one problem");
   }
+  if (options.tokens > shape.seqlen_q) {
+    throw InputError(Quoted(name) + " has " + std::to_string(shape.seqlen_q) +
+                     " tokens, not " + std::to_string(options.tokens));
+  }
+  shape.seqlen_q = shape.seqlen_k = options.tokens;
+  return shape;
 }
 
 Layer LoadLayer(const SafetensorsFile& file, const std::string& prefix,
@@ -266,30 +286,14 @@ Layer LoadLayer(const SafetensorsFile& file, const std::string& prefix,
   Layer layer;
   layer.name = LayerName(prefix);
   Tensors& tensors = layer.tensors;
-  AttentionShape shape = FitShapes(triple, options.layout);
-  if (options.tokens > 0 && shape.seqlen_q != shape.seqlen_k) {
-    throw InputError(Quoted(layer.name) + " has " +
-                     std::to_string(shape.seqlen_q) + " queries of " +
-                     std::to_string(shape.seqlen_k) +
-                     " keys: the first tokens of both are not one problem");
-  }
-  if (options.tokens > shape.seqlen_q) {
-    throw InputError(Quoted(layer.name) + " has " +
-                     std::to_string(shape.seqlen_q) + " tokens, not " +
-                     std::to_string(options.tokens));
-  }
-  CheckMemory(shape, layer.name);
+  const AttentionShape shape = ShapeOfLayer(layer.name, triple, options);
   Tensor* const parts[] = {&tensors.query, &tensors.key, &tensors.value};
   for (int i = 0; i < 3; ++i) {
     const Extents extents = ExtentsOf(*triple.part[i], options.layout);
-    const int64_t tokens = options.tokens > 0
-                               ? std::min(options.tokens, extents.seqlen)
-                               : extents.seqlen;
     *parts[i] =
-        ReadTensor(file, *triple.part[i], extents, tokens, options.layout);
+        ReadTensor(file, *triple.part[i], extents,
+                   i == 0 ? shape.seqlen_q : shape.seqlen_k, options.layout);
   }
-  shape.seqlen_q = tensors.query.view.seqlen();
-  shape.seqlen_k = tensors.key.view.seqlen();
   tensors.problem = Problem{shape, params};
   tensors.out = MakeTensor(shape.batch, shape.seqlen_q, shape.num_heads,
                            shape.head_dim_v, options.layout);
@@ -314,12 +318,19 @@ TensorSource LoadLayers(const SafetensorsFile& file,
                        List(known));
     }
   }
+  const auto chosen = [&options](int64_t layer) {
+    const auto& layers = options.layers;
+    return layers.empty() ||
+           std::find(layers.begin(), layers.end(), layer) != layers.end();
+  };
+  double bytes = 0;  // all layers are held at once
   for (const auto& [key, triple] : triples) {
-    if (!options.layers.empty() &&
-        std::find(options.layers.begin(), options.layers.end(), key.first) ==
-            options.layers.end()) {
-      continue;
-    }
+    if (!chosen(key.first)) continue;
+    bytes += BytesOf(ShapeOfLayer(LayerName(key.second), triple, options));
+  }
+  CheckMemory(bytes);
+  for (const auto& [key, triple] : triples) {
+    if (!chosen(key.first)) continue;
     source.layers.push_back(
         LoadLayer(file, key.second, triple, params, options));
   }

@@ -27,20 +27,19 @@ namespace {
 int Lanes() { return static_cast<int>(hn::Lanes(hn::ScalableTag<float>())); }
 
 void Step(const internal::QueryTile& tile, const internal::KeyBlock& block) {
-  int rows_of[internal::kMaxLaneGroups];
-  const size_t groups = static_cast<size_t>(SplitRows(tile.num_rows, rows_of));
   const size_t keys = static_cast<size_t>(block.num_keys);
-  ForEachGroup(tile.num_rows, [&](size_t g, size_t row, size_t lanes) {
+  ForEachGroup(tile.num_rows, [&](const LaneGroup& group) {
+    const size_t g = group.index;
     const GroupStep s = {&tile,
                          &block,
-                         row,
+                         group.row,
                          block.first[g],
                          block.last[g],
                          block.full[g],
-                         keys * g / groups,
-                         keys * (g + 1) / groups};
+                         keys * g / group.count,
+                         keys * (g + 1) / group.count};
     if (s.first >= s.last) return;
-    const size_t vectors = lanes / hn::Lanes(hn::ScalableTag<float>());
+    const size_t vectors = group.lanes / hn::Lanes(hn::ScalableTag<float>());
     if (vectors == 1) {
       StepGroup<1>(s);
     } else if (vectors == 2) {

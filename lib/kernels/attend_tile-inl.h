@@ -42,15 +42,22 @@ inline int SplitRows(int num_rows, int* rows_of) {
   return groups;
 }
 
-// Calls group(g, first padded row, padded rows) for each lane group of a tile.
+// A lane group of a tile: `index` of `count`, its padded rows from `row` on.
+struct LaneGroup {
+  size_t index, count;
+  size_t row, lanes;
+};
+
+// Calls visit(group) for each lane group of a tile.
 template <class Function>
-HWY_INLINE void ForEachGroup(int num_rows, const Function& group) {
+HWY_INLINE void ForEachGroup(int num_rows, const Function& visit) {
   int rows_of[internal::kMaxLaneGroups];
-  const size_t groups = static_cast<size_t>(SplitRows(num_rows, rows_of));
+  const size_t count = static_cast<size_t>(SplitRows(num_rows, rows_of));
   size_t row = 0;
-  for (size_t g = 0; g < groups; ++g) {
-    group(g, row, static_cast<size_t>(rows_of[g]));
-    row += static_cast<size_t>(rows_of[g]);
+  for (size_t g = 0; g < count; ++g) {
+    const size_t lanes = static_cast<size_t>(rows_of[g]);
+    visit(LaneGroup{g, count, row, lanes});
+    row += lanes;
   }
 }
 
@@ -78,7 +85,8 @@ inline void Pack(const internal::QueryTile& tile, const float* const* query) {
   const size_t dim = static_cast<size_t>(tile.head_dim);
   const size_t rows = static_cast<size_t>(tile.num_rows);
   const float scale = tile.rule.query_scale;
-  ForEachGroup(tile.num_rows, [&](size_t, size_t row, size_t lanes) {
+  ForEachGroup(tile.num_rows, [&](const LaneGroup& group) {
+    const size_t row = group.row, lanes = group.lanes;
     float* HWY_RESTRICT packed = tile.query + row * dim;
     for (size_t r = 0; r < lanes; r += 4) {
       size_t c = 0;
@@ -107,7 +115,8 @@ inline void Clear(const internal::QueryTile& tile) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
   const size_t dim = static_cast<size_t>(tile.head_dim_v);
-  ForEachGroup(tile.num_rows, [&](size_t, size_t row, size_t lanes) {
+  ForEachGroup(tile.num_rows, [&](const LaneGroup& group) {
+    const size_t row = group.row, lanes = group.lanes;
     for (size_t i = 0; i < lanes; i += N) {
       hn::Store(hn::Set(d, internal::kEmptyMax), d, tile.m + row + i);
       hn::Store(hn::Zero(d), d, tile.l + row + i);
@@ -123,7 +132,8 @@ inline void Merge(const internal::QueryTile& tile, const float* acc,
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
   const size_t dim = static_cast<size_t>(tile.head_dim_v);
-  ForEachGroup(tile.num_rows, [&](size_t, size_t row, size_t lanes) {
+  ForEachGroup(tile.num_rows, [&](const LaneGroup& group) {
+    const size_t row = group.row, lanes = group.lanes;
     for (size_t i = 0; i < lanes; i += N) {
       const auto ma = hn::Load(d, tile.m + row + i);
       const auto mb = hn::Load(d, m + row + i);
@@ -150,7 +160,8 @@ inline void Finish(const internal::QueryTile& tile, float* const* out,
   const size_t N = hn::Lanes(d);
   const size_t dim = static_cast<size_t>(tile.head_dim_v);
   const size_t rows = static_cast<size_t>(tile.num_rows);
-  ForEachGroup(tile.num_rows, [&](size_t, size_t row, size_t lanes) {
+  ForEachGroup(tile.num_rows, [&](const LaneGroup& group) {
+    const size_t row = group.row, lanes = group.lanes;
     float* HWY_RESTRICT acc = tile.acc + row * dim;
     for (size_t i = 0; i < lanes; i += N) {
       const auto l = hn::Load(d, tile.l + row + i);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <string>
 
 #include "tests/tool/safetensors_maker.h"
@@ -133,6 +134,27 @@ TEST(CliInput, ReadsTheBuiltInSample) {
        {"layer.2,", "layer.10,", "layer.19,", "layer.28,"}) {
     EXPECT_TRUE(Has(run.out, layer)) << layer;
   }
+}
+
+// Half a gigabyte of file, without a byte on the disk, asks for some 600 of
+// memory.
+TEST(CliInput, RefusesWhatDoesNotFitTheMachine) {
+  constexpr int64_t kQuery = int64_t{1} << 29;  // bytes of 2^28 rows of f16
+  const std::string query = std::to_string(kQuery);
+  const std::string key = std::to_string(kQuery + 2);
+  const std::string value = std::to_string(kQuery + 402);
+  const std::string header =
+      R"({"query":{"dtype":"F16","shape":[268435456,1,1],"data_offsets":[0,)" +
+      query + R"(]},"key":{"dtype":"F16","shape":[1,1,1],"data_offsets":[)" +
+      query + "," + key +
+      R"(]},"value":{"dtype":"F16","shape":[1,1,200],"data_offsets":[)" + key +
+      "," + value + "]}}";
+  const TemporaryFolder inputs;
+  const std::string path = inputs.Write("in", SafetensorsBytes(header, ""));
+  std::filesystem::resize_file(path,
+                               std::filesystem::file_size(path) + kQuery + 402);
+  ExpectBadInput("compare -q exact --html x.html --input '" + path + "'",
+                 "GiB of memory, and the machine has");
 }
 
 }  // namespace

@@ -18,6 +18,10 @@ namespace {
 TEST(CliOutput, RefusesOutputsBeforeItComputes) {
   ExpectBadInput("compare --html missing/x.html", "its folder does not exist");
   ExpectBadInput("compare --csv .", "it is a directory");
+  const TemporaryFolder folder;
+  std::filesystem::create_symlink("missing/x.html", folder.Path("link"));
+  ExpectComplaint(RunTool(folder, "compare --html link"),
+                  "its folder does not exist");
   ExpectBadInput("compare --json ''", "the name is empty");
 }
 

@@ -135,5 +135,10 @@ TEST(KnobSweep, FindsNearestNames) {
   EXPECT_EQ(eval::NearestName("x", {}), "");
 }
 
+TEST(KnobSweep, MinusZeroIsZero) {
+  EXPECT_EQ(Read("window_sink:share=-0"),
+            Names{"window_sink:window=256:share=0"});
+}
+
 }  // namespace
 }  // namespace heed::test

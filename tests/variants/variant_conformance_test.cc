@@ -133,6 +133,39 @@ TEST_P(VariantConformance, CountsTheWorkItDoes) {
   }
 }
 
+// These two compute just the pairs that they keep.
+TEST(VariantCost, IsThePairsKept) {
+  const eval::Problem problem =
+      ProblemOf("b2_h4_kv2_d16_dv24_q200_k300_causal");
+  const AttentionShape& shape = problem.shape;
+  const eval::Tensors tensors = eval::MakeTensors(problem, {});
+  int found = 0;
+  for (const NamedVariant& named : AllVariants()) {
+    const bool window = std::strcmp(named.name, "window_sink") == 0;
+    if (!window && std::strcmp(named.name, "exact") != 0) continue;
+    ++found;
+    for (const Setting& setting : SettingsOf(named.variant)) {
+      VariantArgs args = ArgsOf(tensors, setting);
+      eval::Selection selection(args.params, shape);
+      if (window) args.selection = selection.Recorder();
+      ASSERT_TRUE(RunGuarded(named.variant, args).ok());
+      double density = 1;
+      if (window) {
+        ASSERT_EQ(selection.Finish(), "");
+        density = selection.Density();
+      }
+      const double flops =
+          2 * density * eval::VisiblePairs(problem.params, shape) *
+          static_cast<double>(shape.head_dim + shape.head_dim_v);
+      EXPECT_NEAR(
+          named.variant.cost(shape, problem.params, setting.knobs).flops, flops,
+          1e-9 * flops)
+          << named.name << " with knobs at " << setting.name;
+    }
+  }
+  EXPECT_EQ(found, 2);
+}
+
 void ExpectRefused(const Variant& variant, const VariantArgs& args,
                    const eval::Tensors& tensors, const char* argument) {
   const Status status = RunGuarded(variant, args);

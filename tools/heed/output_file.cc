@@ -80,18 +80,19 @@ bool IsSpecial(const std::string& path) {
 
 }  // namespace
 
-void CheckWritable(const std::string& path) {
-  if (path == "-") return;
+void CheckWritable(const std::string& name) {
+  if (name == "-") return;
   struct stat info;
-  if (path.empty()) Fail(path, "the name is empty");
-  if (stat(path.c_str(), &info) == 0) {
-    if (S_ISDIR(info.st_mode)) Fail(path, "it is a directory");
-    if (access(path.c_str(), W_OK) != 0) Fail(path, std::strerror(errno));
+  if (name.empty()) Fail(name, "the name is empty");
+  const std::string path = Resolved(name).string();
+  if (stat(name.c_str(), &info) == 0) {
+    if (S_ISDIR(info.st_mode)) Fail(name, "it is a directory");
+    if (access(name.c_str(), W_OK) != 0) Fail(name, std::strerror(errno));
     if (!S_ISREG(info.st_mode)) return;
   }
   const std::string folder = FolderOf(path);
   if (stat(folder.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
-    Fail(path, "its folder does not exist");
+    Fail(name, "its folder does not exist");
   }
   // Only trying says whether a folder takes files: root may write anywhere, and
   // yet not where the file system is read-only.
