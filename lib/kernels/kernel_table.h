@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "heed/types.h"
+
 namespace heed::internal {
 
 // Keys a block: a constant of the result (docs/numerics.md). A row's integer
@@ -19,6 +21,10 @@ inline constexpr int kBlockKeys = 64;
 // Keys a span: also a constant of the result. A row's state is the merge, in
 // order of position, of the states of its spans, each starting from nothing.
 inline constexpr int64_t kSpanKeys = 4096;
+
+// Spans of a group: the states of a group's spans merge in a chain, and those
+// of groups again. A constant of the result too.
+inline constexpr int64_t kGroupSpans = 16;
 
 inline constexpr int64_t kMaxHeadDim = 1024;
 inline constexpr int kMaxLaneGroups = 16;
@@ -39,36 +45,64 @@ struct ScoreRule {
   float out_scale = 1.0f;
 };
 
-// A tile of query rows with their state, in the layout of the table's entries.
-// Owned by core; all buffers 64-byte aligned, in the workspace.
-//
-// A row is a (position, head) pair; rows are position-major, so that the heads
-// of a group share every key they read. Lanes beyond num_rows repeat the last
-// row's limits and hold zeros as query; what they give is never stored.
-struct QueryTile {
-  float* query = nullptr;  // packed: lane group, then [head_dim][lanes]
-  float* acc = nullptr;    // lane group, then [head_dim_v][lanes]
-  float* m = nullptr;      // [padded rows], integers in log2 units
-  float* l = nullptr;      // [padded rows]
-  float* score = nullptr;  // scratch of a step: [kBlockKeys][lanes]
-  int num_rows = 0;
+// What the tiles of a run have in common.
+struct TileShape {
+  int rows = 0;  // query rows: the most of any tile, or those of one
   int head_dim = 0;
   int head_dim_v = 0;
+  DType query = DType::kF32;
+  DType key = DType::kF32;
+  DType value = DType::kF32;
+  DType out = DType::kF32;
   ScoreRule rule;
-  // Per padded row: the keys it may see are [begin, end) and [0, sink_end).
-  const int32_t* begin = nullptr;
-  const int32_t* end = nullptr;
-  const int32_t* sink_end = nullptr;
+};
+
+// Padded rows [row, row + rows) of a tile, which a step takes together.
+struct LaneGroup {
+  int row;
+  int rows;
+};
+
+// A tile of query rows. A row is a (position, head) pair; rows are
+// position-major, so that the heads of a group share every key they read. Rows
+// beyond shape.rows pad the last lane group: they repeat the last row's limits
+// and hold zeros as query; what they give is never stored.
+//
+// Made by a kernel's `open` in memory that core gives; only the kernel knows
+// what stands where in it.
+struct QueryTile {
+  TileShape shape;  // rows: of this tile
+  int num_groups = 0;
+  LaneGroup groups[kMaxLaneGroups];
+
+  // Written by core after `open`, per padded row: the keys that it may see are
+  // [begin, end) and [0, sink_end).
+  int32_t* begin = nullptr;
+  int32_t* end = nullptr;
+  int32_t* sink_end = nullptr;
+
+  // The state that clear, step, merge and finish work on: state_bytes of core's
+  // memory, 64-byte aligned. Core changes it between steps.
+  void* state = nullptr;
+
+  // The kernel's own: packed queries, the weights of a block, and rows of keys,
+  // values and the like as f32, where they are stored in another type.
+  float* query = nullptr;
+  float* score = nullptr;
+  float* key_f32 = nullptr;
+  float* value_f32 = nullptr;
+  float* row_f32 = nullptr;
 };
 
 // Up to kBlockKeys key rows for a query tile.
 struct KeyBlock {
   int num_keys = 0;
-  // Keys [0, num_keys), in rising order of position.
-  const float* const* key = nullptr;
-  const float* const* value = nullptr;
+  // Keys [0, num_keys), in rising order of position: rows of head_dim and
+  // head_dim_v elements.
+  const void* const* key = nullptr;
+  const void* const* value = nullptr;
   const int32_t* position = nullptr;
-  // Floats from a row to the row of the next block that takes its place, where
+  // Bytes from a row to the row of the next block that takes its place, where
   // rows are evenly spaced; 0 elsewhere. Only to fetch ahead, so it may lead
   // past the end.
   int64_t next_key = 0;
@@ -86,39 +120,55 @@ struct FinishedRow {
   float lse;
 };
 
-// One kernel table. Entries touch the caller's memory only at elements that
-// exist, allocate nothing and hold no state.
-struct AttentionTable {
-  // The micro-kernel's name: rows, vectors, lanes and target.
-  const char* kernel;
+// One way to attend to key blocks, as whole steps of a tile. Entries touch the
+// caller's memory only at elements that exist, allocate nothing and hold no
+// state of their own. All kernels of a target with FMA give the same bits, but
+// states are the kernel's: only `merge` of the same kernel reads them.
+struct AttendKernel {
+  // <op>_<rows>x<vectors>[x<lanes>]_<target> of the micro-kernel.
+  const char* name;
   // Has FMA: gives the bits of docs/numerics.md.
   bool same_bits;
-  // The f32 lanes of a vector on this CPU. Only on a CPU that has the target.
+  // Rows are padded to whole vectors: f32 lanes of one on this CPU. Only on a
+  // CPU that has the target.
   int (*lanes)();
   // Vectors of a full lane group.
   int max_group_vectors;
 
-  // Splits num_rows into lane groups of whole vectors. Returns their number and
-  // writes rows_of[g], the padded rows of group g. num_rows is at most
-  // max_group_vectors * lanes * kMaxLaneGroups.
-  int (*split_rows)(int num_rows, int* rows_of);
+  // The bytes that `open` lays out for a tile of this shape, and those of one
+  // state of it: multiples of 64, which never fall as rows grow.
+  int64_t (*tile_bytes)(const TileShape& shape);
+  int64_t (*state_bytes)(const TileShape& shape);
 
-  // query[row] points at head_dim floats; packs tile.num_rows of them, scaled.
-  void (*pack)(const QueryTile& tile, const float* const* query);
+  // Lays a tile of shape.rows rows out in `memory` and splits it into lane
+  // groups. shape.rows is at most lanes * max_group_vectors * kMaxLaneGroups.
+  void (*open)(const TileShape& shape, void* memory, QueryTile* tile);
 
-  // Sets acc and l to 0 and m to kEmptyMax.
+  // query[row] points at head_dim elements; packs shape.rows of them, scaled.
+  void (*pack)(const QueryTile& tile, const void* const* query);
+
+  // Makes tile.state the state of rows that have seen no key.
   void (*clear)(const QueryTile& tile);
 
-  // Attends to one block: moves m, rescales, adds to l and acc.
+  // Attends to one block: moves the maximum, rescales, adds.
   void (*step)(const QueryTile& tile, const KeyBlock& block);
 
-  // Merges the state of a later span, laid out the same, into tile's.
-  void (*merge)(const QueryTile& tile, const float* acc, const float* m,
-                const float* l);
+  // Merges the state of later keys, of a tile opened the same, into tile.state.
+  void (*merge)(const QueryTile& tile, const void* later_state);
 
-  // Writes out[row] (head_dim_v floats each) and, where lse is not null,
-  // *lse[row].
-  void (*finish)(const QueryTile& tile, float* const* out, float* const* lse);
+  // Writes out[row] (head_dim_v elements each) and, where lse is not null,
+  // *lse[row]. The state is spent.
+  void (*finish)(const QueryTile& tile, void* const* out, float* const* lse);
+};
+
+// The kernels of one target.
+struct AttentionTable {
+  // For tiles of many query rows, which stand in lanes.
+  AttendKernel attend;
+  // For up to decode_rows query rows, which share what they read of each key:
+  // lanes are keys, and then columns of values.
+  AttendKernel decode;
+  int decode_rows;
 
   // Merges two finished rows of `dim` floats: see MergeStates. `out` and `lse`
   // may be the memory of a row.
