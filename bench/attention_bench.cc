@@ -134,7 +134,7 @@ void Run(benchmark::State& state, const Case& c, const TargetInfo& target,
           CompulsoryBytes(problem),
           [&] { return heed::Run(plan, args, workspace, executor).ok(); });
   state.counters["workspace_KiB"] =
-      static_cast<double>(plan.tile_bytes + 2 * plan.slot_bytes) / 1024;
+      static_cast<double>(plan.tile_bytes + plan.slots_bytes) / 1024;
 }
 
 }  // namespace

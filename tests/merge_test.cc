@@ -277,7 +277,7 @@ TEST_P(MergeRows, GiveTheBitsOfThePlainTable) {
       float got_lse, want_lse;
       table->merge_rows(row_a, row_b, dim, got.data(), &got_lse);
       plain->merge_rows(row_a, row_b, dim, want.data(), &want_lse);
-      if (table->same_bits) {
+      if (table->attend.same_bits) {
         ASSERT_EQ(CanonicalBits(got_lse), CanonicalBits(want_lse)) << dim;
         for (size_t c = 0; c < size; ++c) {
           ASSERT_EQ(CanonicalBits(got[c]), CanonicalBits(want[c])) << dim;

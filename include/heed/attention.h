@@ -99,11 +99,16 @@ struct PlanOptions {
   // Lane groups a query tile, 1 to 16, or 0 for the measured default. Never
   // changes the result's bits.
   int lane_groups = 0;
+  // The most query rows a key head (positions times heads of a group) for which
+  // the decode kernel is taken instead of the tile kernel: 0 to 64, or -1 for
+  // the measured default. Never changes the result's bits.
+  int decode_rows = -1;
 };
 
 namespace internal {
+struct AttendKernel;
 struct AttentionTable;
-}
+}  // namespace internal
 
 // What decided the query rows of a tile.
 enum class TileLimit : uint8_t { kDefault, kAsked, kRows, kMemory };
@@ -117,10 +122,12 @@ struct Plan {
   const char* target = nullptr;                     // the table's name
   bool target_named = false;                        // by PlanOptions
   TileLimit tile_limit = TileLimit::kDefault;
-  int32_t lane_groups = 0;  // lane groups of a query tile, at most
-  int32_t tile_rows = 0;    // query rows of a tile: (position, head) pairs
-  int64_t tile_bytes = 0;   // workspace of one worker's tile
-  int64_t slot_bytes = 0;   // workspace of the state of one tile and span
+  int32_t lane_groups = 0;   // lane groups of a query tile, at most
+  int32_t tile_rows = 0;     // query rows of a tile: (position, head) pairs
+  int32_t decode_rows = 0;   // as in PlanOptions, but for what never occurs
+  int64_t tile_bytes = 0;    // workspace of one worker's tile
+  int64_t slots_bytes = 0;   // what each of several workers adds for states
+  int64_t carries_bytes = 0; // and what they add together
 };
 
 // Memory that a run may use. Aligned to kWorkspaceAlignment; its contents are
@@ -188,16 +195,25 @@ struct AttentionRun {
   Plan plan;
   AttentionArgs args;
   Workspace workspace;
+  const internal::AttendKernel* kernel = nullptr;
   int32_t workers = 0;
   int32_t num_phases = 0;
   int32_t tile_rows = 0;
   bool barriers = true;
-  bool split = false;         // the spans of a tile are tasks of their own
-  int64_t causal_offset = 0;  // resolved
-  int64_t num_lists = 0;      // sets of query rows that share keys
+  bool split = false;           // the units of a tile are tasks of their own
+  bool position_major = false;  // tiles of all lists, the heaviest first
+  int64_t causal_offset = 0;    // resolved
+  int64_t num_lists = 0;        // sets of query rows that share keys
   int64_t tiles_per_list = 0;
-  int64_t num_spans = 0;  // of the keys
-  int64_t num_slots = 0;  // states of spans held at a time
+  int64_t tiles_per_task = 1;
+  // Keys in units of whole spans, of which only those are visited that some
+  // row sees: [0, sink_units) and num_units - sink_units from first_unit on.
+  int64_t unit_spans = 0;
+  int64_t sink_units = 0;
+  int64_t first_unit = 0;
+  int64_t num_units = 0;
+  int64_t slot_bytes = 0;  // the state of one tile and unit
+  int64_t num_slots = 0;   // such states held at a time
 };
 
 // Checks everything that Run checks and lays out the work for `workers`

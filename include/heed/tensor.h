@@ -120,19 +120,32 @@ ViewOf<T> Bhs(T* data, int64_t batch, int64_t heads, int64_t seqlen) {
   return Bhsd(data, batch, heads, seqlen, int64_t{1});
 }
 
+namespace internal {
+// Where the row of one (batch, position, head) stands, whatever its elements.
+// Nothing is checked here.
+inline const char* BytesAt(const ConstTensorView& view, int64_t batch,
+                           int64_t position, int64_t head) {
+  return static_cast<const char*>(view.data) + batch * view.stride[0] +
+         position * view.stride[1] + head * view.stride[2];
+}
+inline char* BytesAt(const TensorView& view, int64_t batch, int64_t position,
+                     int64_t head) {
+  return static_cast<char*>(view.data) + batch * view.stride[0] +
+         position * view.stride[1] + head * view.stride[2];
+}
+}  // namespace internal
+
 // Returns the head_dim elements of one (batch, position, head) of an f32 view
 // that was checked: nothing is checked here.
 inline const float* RowAt(const ConstTensorView& view, int64_t batch,
                           int64_t position, int64_t head) {
   return reinterpret_cast<const float*>(
-      static_cast<const char*>(view.data) + batch * view.stride[0] +
-      position * view.stride[1] + head * view.stride[2]);
+      internal::BytesAt(view, batch, position, head));
 }
 inline float* RowAt(const TensorView& view, int64_t batch, int64_t position,
                     int64_t head) {
   return reinterpret_cast<float*>(
-      static_cast<char*>(view.data) + batch * view.stride[0] +
-      position * view.stride[1] + head * view.stride[2]);
+      internal::BytesAt(view, batch, position, head));
 }
 
 }  // namespace heed

@@ -6,7 +6,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "lib/core/schedule.h"
+#include "lib/core/key_rows.h"
+#include "lib/core/tile.h"
 
 namespace heed::internal {
 namespace {
@@ -15,44 +16,33 @@ namespace {
 class BlockFeeder {
  public:
   BlockFeeder(const AttentionRun& run, TileWork* work)
-      : work_(*work),
-        table_(*run.plan.table),
-        key_base_(RowAt(run.args.key, work->task.batch, 0, work->task.kv_head)),
-        value_base_(
-            RowAt(run.args.value, work->task.batch, 0, work->task.kv_head)),
-        key_stride_(run.args.key.stride[1] / int64_t{sizeof(float)}),
-        value_stride_(run.args.value.stride[1] / int64_t{sizeof(float)}) {
+      : work_(*work), kernel_(*run.kernel), rows_(run.args, work->item) {
     block_.key = key_;
     block_.value = value_;
     block_.position = position_;
     if (run.args.key_intervals.query_block_size == 0) {
-      block_.next_key = kBlockKeys * key_stride_;
-      block_.next_value = kBlockKeys * value_stride_;
+      block_.next_key = kBlockKeys * rows_.key_step();
+      block_.next_value = kBlockKeys * rows_.value_step();
     }
   }
 
   int num_keys() const { return block_.num_keys; }
 
   void Add(int32_t begin, int32_t end) {
-    const float* key = key_base_ + begin * key_stride_;
-    const float* value = value_base_ + begin * value_stride_;
-    for (int32_t position = begin; position < end; ++position) {
-      key_[block_.num_keys] = key;
-      value_[block_.num_keys] = value;
-      position_[block_.num_keys++] = position;
-      key += key_stride_;
-      value += value_stride_;
-    }
+    const int at = block_.num_keys;
+    rows_.Fill(begin, end, key_ + at, value_ + at);
+    for (int32_t i = begin; i < end; ++i) position_[at + i - begin] = i;
+    block_.num_keys += end - begin;
   }
 
   // Steps over what was added, if anything in it is visible.
   void Step() {
     if (block_.num_keys == 0) return;
     bool any = false;
-    for (int g = 0; g < work_.num_groups; ++g) {
+    for (int g = 0; g < work_.tile.num_groups; ++g) {
       any |= Classify(work_.groups[g], g);
     }
-    if (any) table_.step(work_.tile, block_);
+    if (any) kernel_.step(work_.tile, block_);
     block_.num_keys = 0;
   }
 
@@ -83,13 +73,10 @@ class BlockFeeder {
   }
 
   const TileWork& work_;
-  const AttentionTable& table_;
-  const float* key_base_;
-  const float* value_base_;
-  int64_t key_stride_;
-  int64_t value_stride_;
-  const float* key_[kBlockKeys];
-  const float* value_[kBlockKeys];
+  const AttendKernel& kernel_;
+  const KeyRows rows_;
+  const void* key_[kBlockKeys];
+  const void* value_[kBlockKeys];
   int32_t position_[kBlockKeys];
   KeyBlock block_;
 };
@@ -133,7 +120,7 @@ void AttendIntervals(const KeyIntervals& lists, int64_t list, int32_t begin,
 }  // namespace
 
 void AttendSpan(const AttentionRun& run, int64_t span, TileWork* work) {
-  run.plan.table->clear(work->tile);
+  run.kernel->clear(work->tile);
   const int32_t begin = static_cast<int32_t>(span * kSpanKeys);
   const int32_t end = static_cast<int32_t>(
       std::min((span + 1) * kSpanKeys, run.args.key.seqlen()));
@@ -141,7 +128,7 @@ void AttendSpan(const AttentionRun& run, int64_t span, TileWork* work) {
   if (run.args.key_intervals.query_block_size == 0) {
     AttendDense(work->all, begin, end, &feeder);
   } else {
-    AttendIntervals(run.args.key_intervals, work->task.list, begin, end,
+    AttendIntervals(run.args.key_intervals, work->item.list, begin, end,
                     &feeder);
   }
 }

@@ -3,113 +3,89 @@
 
 // Where things stand in the workspace:
 //
-//   counters | slots (states of spans) | two carries | tile of worker 0 | 1 |
-//   ..
+//   counters | slots (states of units) | carries | tile of worker 0 | 1 | ..
 //
 // All parts are multiples of 64 bytes. A single worker has nothing to split,
-// and so tiles only.
+// and so tiles only. What stands inside a tile or a state is the kernel's.
 #ifndef HEED_LIB_CORE_LAYOUT_H_
 #define HEED_LIB_CORE_LAYOUT_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "heed/attention.h"
+#include "lib/core/score_rule.h"
 #include "lib/core/tuning.h"
+#include "lib/kernels/carver.h"
 #include "lib/kernels/kernel_table.h"
 
 namespace heed::internal {
 
-constexpr int64_t RoundUp(int64_t value, int64_t step) {
-  return (value + step - 1) / step * step;
-}
+// The most states that a tile holds while it passes through all keys: of all
+// groups of spans before, of the group, and of the span at hand.
+inline constexpr int kTileStates = 3;
 
-constexpr int64_t Padded(int64_t bytes) { return RoundUp(bytes, 64); }
-
-// Hands out consecutive parts; with a null base it only counts.
-class Carver {
- public:
-  explicit Carver(void* base) : base_(static_cast<char*>(base)) {}
-
-  template <typename T>
-  T* Take(int64_t count) {
-    char* at = base_ == nullptr ? nullptr : base_ + used_;
-    used_ += Padded(count * static_cast<int64_t>(sizeof(T)));
-    return reinterpret_cast<T*>(at);
-  }
-  int64_t used() const { return used_; }
-
- private:
-  char* base_;
-  int64_t used_ = 0;
-};
-
-// The state of a tile's rows, as QueryTile holds it.
-struct State {
-  float* acc;
-  float* m;
-  float* l;
-};
-
-inline State CarveState(Carver& carver, int64_t rows, int64_t head_dim_v) {
-  State state;
-  state.acc = carver.Take<float>(rows * head_dim_v);
-  state.m = carver.Take<float>(rows);
-  state.l = carver.Take<float>(rows);
-  return state;
-}
-
-// Everything a worker needs for a tile of up to `rows` rows.
+// The parts of a tile's memory.
 struct TileMemory {
-  float* query;
-  float* score;
-  State states[2];  // of the span at hand, and of all before it
-  int32_t* begin;
-  int32_t* end;
-  int32_t* sink_end;
-  const float** query_row;
-  float** out_row;
+  void* kernel;               // for the kernel's `open`
+  void* states[kTileStates];  // null where the keys are too few to need it
+  const void** query_row;
+  void** out_row;
   float** lse_row;
 };
 
-inline TileMemory CarveTile(Carver& carver, int64_t rows, int64_t group_rows,
-                            int64_t head_dim, int64_t head_dim_v) {
+inline TileShape TileShapeOf(const Plan& plan, int64_t rows) {
+  TileShape shape;
+  shape.rows = static_cast<int>(rows);
+  shape.head_dim = static_cast<int>(plan.shape.head_dim);
+  shape.head_dim_v = static_cast<int>(plan.shape.head_dim_v);
+  shape.rule = MakeScoreRule(plan.params, plan.shape.head_dim);
+  return shape;
+}
+
+inline TileMemory CarveTile(Carver& carver, const AttendKernel& kernel,
+                            const TileShape& shape, int64_t seqlen_k) {
   TileMemory tile;
-  tile.query = carver.Take<float>(rows * head_dim);
-  tile.score = carver.Take<float>(kBlockKeys * group_rows);
-  tile.states[0] = CarveState(carver, rows, head_dim_v);
-  tile.states[1] = CarveState(carver, rows, head_dim_v);
-  tile.begin = carver.Take<int32_t>(rows);
-  tile.end = carver.Take<int32_t>(rows);
-  tile.sink_end = carver.Take<int32_t>(rows);
-  tile.query_row = carver.Take<const float*>(rows);
-  tile.out_row = carver.Take<float*>(rows);
-  tile.lse_row = carver.Take<float*>(rows);
+  tile.kernel = carver.Take<char>(kernel.tile_bytes(shape));
+  const int states =
+      seqlen_k <= kSpanKeys ? 1 : seqlen_k <= kSpanKeys * kGroupSpans ? 2 : 3;
+  for (int i = 0; i < kTileStates; ++i) {
+    tile.states[i] =
+        i < states ? carver.Take<char>(kernel.state_bytes(shape)) : nullptr;
+  }
+  tile.query_row = carver.Take<const void*>(shape.rows);
+  tile.out_row = carver.Take<void*>(shape.rows);
+  tile.lse_row = carver.Take<float*>(shape.rows);
   return tile;
 }
 
-inline int64_t NumSlots(int64_t workers) {
-  return workers > 1 ? workers * kSlotsPerWorker : 0;
-}
-
-// States that a round of a split run leaves to the next. Two, as the tile that
-// continues from one may be merged while another is left in the other.
-inline int64_t NumCarries(int64_t workers) { return workers > 1 ? 2 : 0; }
-
-// Rows of a full lane group.
+// Rows of a full lane group of the tile kernel.
 inline int64_t GroupRows(const Plan& plan) {
-  return int64_t{plan.table->lanes()} * plan.table->max_group_vectors;
+  const AttendKernel& kernel = plan.table->attend;
+  return int64_t{kernel.lanes()} * kernel.max_group_vectors;
 }
 
-// Rows of a tile whose spans are split: no more than a lane group, as tiles
+// Rows of a tile whose units are split: no more than a lane group, as tiles
 // become that small before they are split.
 inline int64_t SlotRows(const Plan& plan) {
-  return plan.tile_rows < GroupRows(plan) ? plan.tile_rows : GroupRows(plan);
+  return std::min<int64_t>(plan.tile_rows, GroupRows(plan));
+}
+
+// States that a round of a split run leaves to the next: the total and the
+// group at hand. Twice, as the tile that continues from one round may be merged
+// while another is left to the next.
+inline constexpr int64_t kCarries = 4;
+
+inline int64_t CountersBytes(int64_t workers) {
+  return Padded(workers * kMaxSlotsPerWorker *
+                static_cast<int64_t>(sizeof(int32_t)));
 }
 
 // Bytes before the first worker's tile.
 inline int64_t SharedBytes(const Plan& plan, int64_t workers) {
-  return Padded(NumSlots(workers) * 4) +
-         (NumSlots(workers) + NumCarries(workers)) * plan.slot_bytes;
+  if (workers <= 1) return 0;
+  return CountersBytes(workers) + workers * plan.slots_bytes +
+         plan.carries_bytes;
 }
 
 }  // namespace heed::internal

@@ -16,6 +16,8 @@ namespace {
 
 using internal::Target;
 
+constexpr int kMaxDecodeRows = 64;
+
 Status ChooseTarget(const char* name, Target* target) {
   if (name == nullptr) {
     *target = internal::BestTarget();
@@ -34,17 +36,30 @@ Status ChooseTarget(const char* name, Target* target) {
   return Status(StatusCode::kUnsupported, "target", message);
 }
 
-// The bytes of a worker's tile and of a slot, for tiles of `rows` rows.
+// The bytes of a worker's tile and of its part of the slots and carries, for
+// tiles of `rows` rows.
 void SetBytes(Plan* plan, int64_t rows) {
   plan->tile_rows = static_cast<int32_t>(rows);
-  const int64_t slot_rows = internal::SlotRows(*plan);
-  internal::Carver tile(nullptr);
-  internal::CarveTile(tile, rows, slot_rows, plan->shape.head_dim,
-                      plan->shape.head_dim_v);
-  internal::Carver slot(nullptr);
-  internal::CarveState(slot, slot_rows, plan->shape.head_dim_v);
-  plan->tile_bytes = tile.used();
-  plan->slot_bytes = slot.used();
+  plan->tile_bytes = plan->slots_bytes = plan->carries_bytes = 0;
+  const auto use = [plan](const internal::AttendKernel& kernel, int64_t most,
+                          int64_t slot_rows) {
+    internal::Carver tile(nullptr);
+    internal::CarveTile(tile, kernel, internal::TileShapeOf(*plan, most),
+                        plan->shape.seqlen_k);
+    const int64_t slot =
+        kernel.state_bytes(internal::TileShapeOf(*plan, slot_rows));
+    const int64_t slots = std::clamp(internal::kSlotsBytesPerWorker / slot,
+                                     internal::kMinSlotsPerWorker,
+                                     internal::kMaxSlotsPerWorker);
+    plan->tile_bytes = std::max(plan->tile_bytes, tile.used());
+    plan->slots_bytes = std::max(plan->slots_bytes, slots * slot);
+    plan->carries_bytes =
+        std::max(plan->carries_bytes, internal::kCarries * slot);
+  };
+  use(plan->table->attend, rows, internal::SlotRows(*plan));
+  if (plan->decode_rows > 0) {
+    use(plan->table->decode, plan->decode_rows, plan->decode_rows);
+  }
 }
 
 // Two workers have the largest share of slots and carries each.
@@ -85,6 +100,12 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
         .WithValue(options.lane_groups)
         .WithBound(internal::kMaxLaneGroups);
   }
+  if (options.decode_rows < -1 || options.decode_rows > kMaxDecodeRows) {
+    return Status(StatusCode::kInvalidArgument, "decode_rows",
+                  "must be -1 (the default) to 64")
+        .WithValue(options.decode_rows)
+        .WithBound(kMaxDecodeRows);
+  }
   Target target;
   status = ChooseTarget(options.target, &target);
   if (!status.ok()) return status;
@@ -95,12 +116,16 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   made.table = internal::TableOf(target);
   made.target = internal::NameOf(target);
   made.target_named = options.target != nullptr;
-  const int64_t lanes = made.table->lanes();
+  const int64_t lanes = made.table->attend.lanes();
   const int64_t group_rows = internal::GroupRows(made);
   const int64_t group =
       shape.num_heads == 0 ? 1 : shape.num_heads / shape.num_kv_heads;
   const int64_t all_rows =
       internal::RoundUp(std::max<int64_t>(shape.seqlen_q * group, 1), lanes);
+  made.decode_rows = static_cast<int32_t>(std::min<int64_t>(
+      shape.seqlen_q * group, options.decode_rows < 0 ? made.table->decode_rows
+                                                      : options.decode_rows));
+  if (made.table->decode.name == nullptr) made.decode_rows = 0;
   made.tile_limit =
       options.lane_groups == 0 ? TileLimit::kDefault : TileLimit::kAsked;
   int groups =
@@ -133,23 +158,28 @@ size_t WorkspaceBytes(const Plan& plan, int workers) {
 size_t ExplainPlan(const Plan& plan, char* text, size_t capacity) {
   internal::TextWriter out(text, capacity);
   if (plan.table == nullptr) return out.Text("no plan was made").Finish();
-  const int lanes = plan.table->lanes();
-  out.Text("kernel    ").Text(plan.table->kernel);
+  const internal::AttendKernel& kernel = plan.table->attend;
+  out.Text("kernel    ").Text(kernel.name);
   out.Text(plan.target_named ? ", as named: " : ", the best for this CPU: ");
-  out.Text(plan.table->same_bits ? "same bits as every target with FMA\n"
-                                 : "no FMA, held to the error bound only\n");
+  out.Text(kernel.same_bits ? "same bits as every target with FMA\n"
+                            : "no FMA, held to the error bound only\n");
   out.Text("tile      ").Integer(plan.tile_rows).Text(" query rows: ");
   out.Integer(plan.lane_groups).Text(" lane groups of up to ");
-  out.Integer(plan.table->max_group_vectors).Text(" vectors of ");
-  out.Integer(lanes).Text(" lanes, ").Text(Reason(plan.tile_limit));
+  out.Integer(kernel.max_group_vectors).Text(" vectors of ");
+  out.Integer(kernel.lanes()).Text(" lanes, ").Text(Reason(plan.tile_limit));
+  if (plan.decode_rows > 0) {
+    out.Text("\ndecode    ").Text(plan.table->decode.name);
+    out.Text(", up to ").Integer(plan.decode_rows);
+    out.Text(" query rows a key head");
+  }
   out.Text("\nblocks    ").Integer(internal::kBlockKeys);
   out.Text(" keys at multiples of it, in spans of ");
-  out.Integer(internal::kSpanKeys).Text(" keys merged in order\n");
+  out.Integer(internal::kSpanKeys).Text(" keys merged in groups of ");
+  out.Integer(internal::kGroupSpans).Text(", in order\n");
   out.Text("workspace ").Integer(plan.tile_bytes).Text(" bytes a worker; ");
-  out.Text("with several also ").Integer(internal::kSlotsPerWorker);
-  out.Text(" each and ").Integer(internal::NumCarries(2));
-  out.Text(" in all of ").Integer(plan.slot_bytes);
-  out.Text(" bytes for spans run in parallel\n");
+  out.Text("with several also ").Integer(plan.slots_bytes);
+  out.Text(" each for spans run in parallel, and ");
+  out.Integer(plan.carries_bytes).Text(" and counters in all\n");
   return out.Finish();
 }
 

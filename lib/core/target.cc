@@ -42,8 +42,8 @@ TargetInfo GetTarget(int index) {
     info.needs = internal::RequirementsOf(target);
     info.usable = internal::Usable(target);
     info.reason = Reason(target);
-    info.vector_bytes = info.usable ? table->lanes() * 4 : 0;
-    info.same_bits = table->same_bits;
+    info.vector_bytes = info.usable ? table->attend.lanes() * 4 : 0;
+    info.same_bits = table->attend.same_bits;
     return info;
   }
   return info;

@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Query tiles: which rows they hold, and which keys those rows may see.
+#include "lib/core/tile.h"
+
 #include <algorithm>
 #include <cstdint>
 
-#include "lib/core/schedule.h"
-#include "lib/core/score_rule.h"
 #include "lib/core/visible.h"
 
 namespace heed::internal {
@@ -29,40 +29,6 @@ GroupLimits LimitsOfRow(const AttentionRun& run, int64_t i) {
   return one;
 }
 
-TileTask LocateTile(const AttentionRun& run, int64_t tile) {
-  const AttentionArgs& args = run.args;
-  const AttentionShape& shape = run.plan.shape;
-  const int64_t group = shape.num_heads / shape.num_kv_heads;
-  TileTask task;
-  task.list = tile / run.tiles_per_list;
-  // Late tiles first: under a causal mask they are the longest.
-  const int64_t index = run.tiles_per_list - 1 - tile % run.tiles_per_list;
-  task.first_row = index * run.tile_rows;
-  int64_t rows;
-  const int64_t block = args.key_intervals.query_block_size;
-  if (block == 0) {
-    task.batch = task.list / shape.num_kv_heads;
-    task.kv_head = task.list % shape.num_kv_heads;
-    task.head = task.kv_head * group;
-    task.first_position = 0;
-    task.group_size = group;
-    rows = args.query.seqlen() * group;
-  } else {
-    const int64_t blocks =
-        run.num_lists / (args.query.batch() * shape.num_heads);
-    const int64_t head = task.list / blocks;
-    task.batch = head / shape.num_heads;
-    task.head = head % shape.num_heads;
-    task.kv_head = task.head / group;
-    task.first_position = task.list % blocks * block;
-    task.group_size = 1;
-    rows = std::min(block, args.query.seqlen() - task.first_position);
-  }
-  task.num_rows = static_cast<int32_t>(
-      std::clamp<int64_t>(rows - task.first_row, 0, run.tile_rows));
-  return task;
-}
-
 }  // namespace
 
 void GroupLimits::Widen(const GroupLimits& other) {
@@ -74,83 +40,76 @@ void GroupLimits::Widen(const GroupLimits& other) {
   max_sink = std::max(max_sink, other.max_sink);
 }
 
-int64_t NumTiles(const AttentionRun& run) {
-  return run.num_lists * run.tiles_per_list;
-}
-
-void PrepareTile(const AttentionRun& run, int64_t tile, void* memory_base,
-                 TileWork* work) {
+bool OpenTile(const AttentionRun& run, int64_t tile, void* base,
+              TileWork* work) {
   const Plan& plan = run.plan;
-  work->task = LocateTile(run, tile);
-  const TileTask& task = work->task;
-  Carver carver(memory_base);
-  work->memory = CarveTile(carver, plan.tile_rows, SlotRows(plan),
-                           plan.shape.head_dim, plan.shape.head_dim_v);
-  const TileMemory& memory = work->memory;
-
+  work->item = TileAt(run, tile);
+  const WorkItem& item = work->item;
+  if (item.num_rows == 0) return false;
+  const TileShape shape = TileShapeOf(plan, item.num_rows);
+  Carver carver(base);
+  work->memory = CarveTile(carver, *run.kernel, shape, plan.shape.seqlen_k);
   QueryTile& q = work->tile;
-  q.query = memory.query;
-  q.score = memory.score;
-  SetState(memory.states[0], &q);
-  q.num_rows = task.num_rows;
-  q.head_dim = static_cast<int>(plan.shape.head_dim);
-  q.head_dim_v = static_cast<int>(plan.shape.head_dim_v);
-  q.rule = MakeScoreRule(plan.params, plan.shape.head_dim);
-  q.begin = memory.begin;
-  q.end = memory.end;
-  q.sink_end = memory.sink_end;
+  run.kernel->open(shape, work->memory.kernel, &q);
+  q.state = work->memory.states[0];
 
-  int rows_of[kMaxLaneGroups];
-  work->num_groups = plan.table->split_rows(task.num_rows, rows_of);
   work->all = GroupLimits();
-  int row = 0;
   GroupLimits one;
   int64_t at = -1;
-  for (int g = 0; g < work->num_groups; ++g) {
+  for (int g = 0; g < q.num_groups; ++g) {
     GroupLimits& group = work->groups[g];
     group = GroupLimits();
-    for (const int end = row + rows_of[g]; row < end; ++row) {
+    const LaneGroup& rows = q.groups[g];
+    for (int row = rows.row; row < rows.row + rows.rows; ++row) {
       // Padded rows repeat the last row's limits.
-      const int64_t index = task.first_row + std::min(row, task.num_rows - 1);
-      const int64_t position = task.first_position + index / task.group_size;
-      if (position != at) one = LimitsOfRow(run, position);
-      at = position;
-      memory.begin[row] = one.min_begin;
-      memory.end[row] = one.min_end;
-      memory.sink_end[row] = one.min_sink;
-      group.Widen(one);
+      const int64_t position =
+          item.PositionOf(std::min(row, item.num_rows - 1));
+      if (position != at) {
+        one = LimitsOfRow(run, position);
+        group.Widen(one);
+        at = position;
+      } else if (row == rows.row) {
+        group.Widen(one);
+      }
+      q.begin[row] = one.min_begin;
+      q.end[row] = one.min_end;
+      q.sink_end[row] = one.min_sink;
     }
     work->all.Widen(group);
   }
+  return true;
 }
 
 void PackTile(const AttentionRun& run, TileWork* work) {
-  const TileTask& task = work->task;
-  for (int row = 0; row < task.num_rows; ++row) {
-    const int64_t index = task.first_row + row;
-    work->memory.query_row[row] =
-        RowAt(run.args.query, task.batch,
-              task.first_position + index / task.group_size,
-              task.head + index % task.group_size);
+  const WorkItem& item = work->item;
+  for (int row = 0; row < item.num_rows; ++row) {
+    work->memory.query_row[row] = BytesAt(run.args.query, item.batch,
+                                        item.PositionOf(row), item.HeadOf(row));
   }
-  run.plan.table->pack(work->tile, work->memory.query_row);
+  run.kernel->pack(work->tile, work->memory.query_row);
+}
+
+bool SpanHasKeys(const TileWork& work, int64_t span) {
+  const int64_t begin = span * kSpanKeys;
+  const int64_t end = begin + kSpanKeys;
+  return (work.all.min_begin < end && work.all.max_end > begin) ||
+         work.all.max_sink > begin;
 }
 
 void FinishTile(const AttentionRun& run, TileWork* work) {
-  const TileTask& task = work->task;
+  const WorkItem& item = work->item;
   const bool has_lse = !run.args.lse.absent();
-  for (int row = 0; row < task.num_rows; ++row) {
-    const int64_t index = task.first_row + row;
-    const int64_t position = task.first_position + index / task.group_size;
-    const int64_t head = task.head + index % task.group_size;
-    work->memory.out_row[row] = RowAt(run.args.out, task.batch, position, head);
+  for (int row = 0; row < item.num_rows; ++row) {
+    const int64_t position = item.PositionOf(row);
+    const int64_t head = item.HeadOf(row);
+    work->memory.out_row[row] = BytesAt(run.args.out, item.batch, position, head);
     if (has_lse) {
       work->memory.lse_row[row] =
-          RowAt(run.args.lse, task.batch, position, head);
+          RowAt(run.args.lse, item.batch, position, head);
     }
   }
-  run.plan.table->finish(work->tile, work->memory.out_row,
-                         has_lse ? work->memory.lse_row : nullptr);
+  run.kernel->finish(work->tile, work->memory.out_row,
+                     has_lse ? work->memory.lse_row : nullptr);
 }
 
 }  // namespace heed::internal

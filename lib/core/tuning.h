@@ -25,8 +25,22 @@ inline constexpr int64_t kMaxWorkerBytes = 1020 * 1024;
 // and then spans of one tile are spread over workers.
 inline constexpr int64_t kTilesPerWorker = 2;
 
-// States of spans that a worker contributes to a split run.
-inline constexpr int64_t kSlotsPerWorker = 2;
+// States of spans that a worker contributes to a split run: at least the first
+// number, and as many as fit the bytes, but not more than the second, where
+// they are small. Rounds that are short leave workers waiting for one another.
+inline constexpr int64_t kMinSlotsPerWorker = 2;
+inline constexpr int64_t kMaxSlotsPerWorker = 32;
+inline constexpr int64_t kSlotsBytesPerWorker = 48 * 1024;
+
+// Where a list is a single tile, as in short sequences, tasks are runs of
+// consecutive tiles, this many a worker: neighbouring heads' rows of out may
+// share cache lines, which two workers would pass to and fro. Batch 8, 12 heads,
+// 16 tokens, strided: 1.4 times one thread by single tiles, 1.9 by runs.
+inline constexpr int64_t kTasksPerWorker = 4;
+
+// Below this many tiles a worker, tiles go heaviest first over all lists, so
+// that the last ones are light; above, list by list, which is kinder to caches.
+inline constexpr int64_t kBalancedTilesPerWorker = 32;
 
 }  // namespace heed::internal
 

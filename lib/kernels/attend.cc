@@ -28,16 +28,23 @@ int Lanes() { return static_cast<int>(hn::Lanes(hn::ScalableTag<float>())); }
 
 void Step(const internal::QueryTile& tile, const internal::KeyBlock& block) {
   const size_t keys = static_cast<size_t>(block.num_keys);
-  ForEachGroup(tile.num_rows, [&](const LaneGroup& group) {
+  const size_t groups = static_cast<size_t>(tile.num_groups);
+  const auto floats = [](const void* const* rows) {
+    return reinterpret_cast<const float* const*>(rows);
+  };
+  ForEachGroup(tile, [&](const GroupRows& group) {
     const size_t g = group.index;
     const GroupStep s = {&tile,
                          &block,
+                         floats(block.key),
+                         floats(block.value),
+                         StateOf(tile),
                          group.row,
                          block.first[g],
                          block.last[g],
                          block.full[g],
-                         keys * g / group.count,
-                         keys * (g + 1) / group.count};
+                         keys * g / groups,
+                         keys * (g + 1) / groups};
     if (s.first >= s.last) return;
     const size_t vectors = group.lanes / hn::Lanes(hn::ScalableTag<float>());
     if (vectors == 1) {
@@ -102,16 +109,22 @@ constexpr const char* KernelName() {
 static_assert(KernelName() != nullptr, "a new target needs a name");
 
 constexpr internal::AttentionTable kTable = {
-    /*kernel=*/KernelName(),
-    /*same_bits=*/HWY_TARGET != HWY_SSE4,
-    /*lanes=*/&Lanes,
-    /*max_group_vectors=*/kMaxVectors,
-    /*split_rows=*/&SplitRows,
-    /*pack=*/&Pack,
-    /*clear=*/&Clear,
-    /*step=*/&Step,
-    /*merge=*/&Merge,
-    /*finish=*/&Finish,
+    /*attend=*/{
+        /*name=*/KernelName(),
+        /*same_bits=*/HWY_TARGET != HWY_SSE4,
+        /*lanes=*/&Lanes,
+        /*max_group_vectors=*/kMaxVectors,
+        /*tile_bytes=*/&TileBytes,
+        /*state_bytes=*/&StateBytes,
+        /*open=*/&Open,
+        /*pack=*/&Pack,
+        /*clear=*/&Clear,
+        /*step=*/&Step,
+        /*merge=*/&Merge,
+        /*finish=*/&Finish,
+    },
+    /*decode=*/{},
+    /*decode_rows=*/0,
     /*merge_rows=*/&MergeRows,
 };
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "lib/kernels/attend_tile-inl.h"
 #include "lib/kernels/hwy_math-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
@@ -41,6 +42,9 @@ inline constexpr size_t kMaxGroupRows =
 struct GroupStep {
   const QueryTile* tile;
   const KeyBlock* block;
+  const float* const* key;  // the block's rows
+  const float* const* value;
+  State state;
   size_t row;  // the group's first padded row
   size_t first, last;
   bool full;
@@ -48,15 +52,15 @@ struct GroupStep {
 };
 
 // Whether any of the values at the block's keys [first, last) is not finite.
-HWY_INLINE bool HasNonFinite(const KeyBlock& block, size_t first, size_t last,
-                             size_t dim) {
+HWY_INLINE bool HasNonFinite(const GroupStep& s) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
+  const size_t dim = static_cast<size_t>(s.tile->shape.head_dim_v);
   const auto zero = hn::Zero(d);
   auto sum = zero;  // 0 * x is NaN for those x and nothing makes it a number
   float tail = 0.0f;
-  for (size_t key = first; key < last; ++key) {
-    const float* value = block.value[key];
+  for (size_t key = s.first; key < s.last; ++key) {
+    const float* value = s.value[key];
     size_t c = 0;
     for (; c + N <= dim; c += N) {
       sum = hn::MulAdd(hn::LoadU(d, value + c), zero, sum);
@@ -84,7 +88,7 @@ template <int NV>
 HWY_NOINLINE void ModifyScores(const GroupStep& s, float* HWY_RESTRICT max) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
-  const internal::ScoreRule& rule = s.tile->rule;
+  const internal::ScoreRule& rule = s.tile->shape.rule;
   const auto masked = hn::BitCast(
       d, hn::Set(hn::Rebind<uint32_t, decltype(d)>(), 0xff800000u));  // -inf
   for (size_t key = s.first; key < s.last; ++key) {
@@ -113,13 +117,13 @@ HWY_NOINLINE void ModifyScores(const GroupStep& s, float* HWY_RESTRICT max) {
 // first level would wait behind them for memory (docs/performance.md).
 class FetchAhead {
  public:
-  // `rows` are the block's, of `dim` floats; `ahead` is in floats, 0 for
-  // nothing to fetch. Next will be called `calls` times.
-  FetchAhead(const GroupStep& s, const float* const* rows, int64_t ahead,
-             size_t dim, size_t calls)
+  // `rows` are the block's, of `bytes` each; `ahead` is in bytes, 0 for nothing
+  // to fetch. Next will be called `calls` times.
+  FetchAhead(const GroupStep& s, const void* const* rows, int64_t ahead,
+             size_t bytes, size_t calls)
       : rows_(rows),
-        ahead_(static_cast<uintptr_t>(ahead) * sizeof(float)),
-        bytes_(dim * sizeof(float)),
+        ahead_(static_cast<uintptr_t>(ahead)),
+        bytes_(bytes),
         at_(s.fetch_first),
         last_(ahead != 0 && calls != 0 ? s.fetch_last : s.fetch_first),
         step_(calls != 0 ? (last_ - at_ + calls - 1) / calls : 0) {}
@@ -138,7 +142,7 @@ class FetchAhead {
   }
 
  private:
-  const float* const* rows_;
+  const void* const* rows_;
   uintptr_t ahead_;
   size_t bytes_;
   size_t at_, last_, step_;
@@ -148,11 +152,11 @@ template <int NV, bool kMax>
 HWY_INLINE void AllScores(const GroupStep& s, float* HWY_RESTRICT max) {
   const hn::ScalableTag<float> d;
   const size_t L = NV * hn::Lanes(d);
-  const size_t dim = static_cast<size_t>(s.tile->head_dim);
+  const size_t dim = static_cast<size_t>(s.tile->shape.head_dim);
   const float* HWY_RESTRICT query = s.tile->query + s.row * dim;
-  const float* const* key = s.block->key;
+  const float* const* key = s.key;
   float* HWY_RESTRICT score = s.tile->score;
-  FetchAhead fetch(s, key, s.block->next_key, dim,
+  FetchAhead fetch(s, s.block->key, s.block->next_key, dim * sizeof(float),
                    (s.last - s.first) / kMaxRows);
   size_t k = s.first;
   for (; k + kMaxRows <= s.last; k += kMaxRows) {
@@ -208,12 +212,13 @@ template <int NV>
 HWY_INLINE void AllValues(const GroupStep& s, const float* alpha) {
   const hn::ScalableTag<float> d;
   const size_t L = NV * hn::Lanes(d);
-  const size_t dim = static_cast<size_t>(s.tile->head_dim_v);
+  const size_t dim = static_cast<size_t>(s.tile->shape.head_dim_v);
   const size_t keys = s.last - s.first;
-  const float* const* value = s.block->value + s.first;
+  const float* const* value = s.value + s.first;
   const float* HWY_RESTRICT weight = s.tile->score + s.first * L;
-  float* HWY_RESTRICT acc = s.tile->acc + s.row * dim;
-  FetchAhead fetch(s, s.block->value, s.block->next_value, dim, dim / kMaxRows);
+  float* HWY_RESTRICT acc = s.state.acc + s.row * dim;
+  FetchAhead fetch(s, s.block->value, s.block->next_value, dim * sizeof(float),
+                   dim / kMaxRows);
   size_t c = 0;
   for (; c + kMaxRows <= dim; c += kMaxRows) {
     WeighValues<kMaxRows, NV>(value, c, keys, weight, alpha, acc + c * L);
@@ -234,8 +239,8 @@ template <int NV>
 HWY_NOINLINE void SelectedValues(const GroupStep& s, const float* alpha) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
-  const size_t dim = static_cast<size_t>(s.tile->head_dim_v);
-  float* acc = s.tile->acc + s.row * dim;
+  const size_t dim = static_cast<size_t>(s.tile->shape.head_dim_v);
+  float* acc = s.state.acc + s.row * dim;
   for (size_t v = 0; v < NV; ++v) {
     const auto scale =
         alpha == nullptr ? hn::Set(d, 1.0f) : hn::Load(d, alpha + v * N);
@@ -247,7 +252,7 @@ HWY_NOINLINE void SelectedValues(const GroupStep& s, const float* alpha) {
       const auto visible =
           VisibleLanes(d, *s.tile, s.row + v * N, s.block->position[key]);
       const auto weight = hn::Load(d, s.tile->score + (key * NV + v) * N);
-      const float* value = s.block->value[key];
+      const float* value = s.value[key];
       for (size_t c = 0; c < dim; ++c) {
         float* at = acc + (c * NV + v) * N;
         const auto old = hn::Load(d, at);
@@ -264,8 +269,8 @@ HWY_INLINE bool MoveMaximum(const GroupStep& s, const float* max,
                             float* HWY_RESTRICT alpha) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
-  float* HWY_RESTRICT m = s.tile->m + s.row;
-  float* HWY_RESTRICT l = s.tile->l + s.row;
+  float* HWY_RESTRICT m = s.state.m + s.row;
+  float* HWY_RESTRICT l = s.state.l + s.row;
   bool still = true;
   for (size_t v = 0; v < NV; ++v) {
     const auto before = hn::Load(d, m + v * N);
@@ -289,17 +294,16 @@ HWY_NOINLINE void StepGroup(const GroupStep& s) {
   for (size_t v = 0; v < NV; ++v) {
     hn::Store(hn::Set(d, kEmptyMax), d, max + v * N);
   }
-  if (s.full && !s.tile->rule.softcap) {
+  if (s.full && !s.tile->shape.rule.softcap) {
     AllScores<NV, true>(s, max);
   } else {
     AllScores<NV, false>(s, max);
     ModifyScores<NV>(s, max);
   }
   const bool moved = MoveMaximum<NV>(s, max, alpha);
-  Weights<NV>(s, s.tile->m + s.row, s.tile->l + s.row);
+  Weights<NV>(s, s.state.m + s.row, s.state.l + s.row);
   const float* rescale = moved ? alpha : nullptr;
-  if (!s.full && HasNonFinite(*s.block, s.first, s.last,
-                              static_cast<size_t>(s.tile->head_dim_v))) {
+  if (!s.full && HasNonFinite(s)) {
     SelectedValues<NV>(s, rescale);
   } else {
     AllValues<NV>(s, rescale);

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "lib/kernels/carver.h"
 #include "lib/kernels/hwy_math-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
@@ -26,38 +27,90 @@ namespace HWY_NAMESPACE {
 namespace {  // no symbol that a linker could take for another target
 namespace hn = hwy::HWY_NAMESPACE;
 
+// The parts of a state: acc by lane group, in each [head_dim_v][lanes], then m
+// (integers in log2 units) and l by padded row.
+struct State {
+  float* acc;
+  float* m;
+  float* l;
+};
+
+HWY_INLINE State StateAt(const internal::QueryTile& tile, const void* state) {
+  float* acc = static_cast<float*>(const_cast<void*>(state));
+  const size_t rows = static_cast<size_t>(tile.padded_rows);
+  float* m = acc + rows * static_cast<size_t>(tile.shape.head_dim_v);
+  return {acc, m, m + rows};
+}
+
+HWY_INLINE State StateOf(const internal::QueryTile& tile) {
+  return StateAt(tile, tile.state);
+}
+
+inline int64_t PadRows(int rows) {
+  return internal::RoundUp(
+      rows, static_cast<int64_t>(hn::Lanes(hn::ScalableTag<float>())));
+}
+
+inline int64_t StateBytes(const internal::TileShape& shape) {
+  return internal::Padded(PadRows(shape.rows) * (shape.head_dim_v + 2) *
+                          static_cast<int64_t>(sizeof(float)));
+}
+
+// Takes the parts of a tile; with a null base it only counts.
+inline int64_t CarveTile(const internal::TileShape& shape, void* memory,
+                         internal::QueryTile* tile) {
+  const int64_t rows = PadRows(shape.rows);
+  const int64_t group_rows =
+      HWY_MIN(rows, kMaxVectors * PadRows(1));
+  internal::Carver carver(memory);
+  tile->begin = carver.Take<int32_t>(rows);
+  tile->end = carver.Take<int32_t>(rows);
+  tile->sink_end = carver.Take<int32_t>(rows);
+  tile->query = carver.Take<float>(rows * shape.head_dim);
+  tile->score = carver.Take<float>(internal::kBlockKeys * group_rows);
+  return carver.used();
+}
+
+inline int64_t TileBytes(const internal::TileShape& shape) {
+  internal::QueryTile tile;
+  return CarveTile(shape, nullptr, &tile);
+}
+
 // Rows become whole vectors, and vectors become full groups; what is left over
 // is evened out, as two groups of 2 vectors run faster than one of 3 and one of
 // 1 (which has too few accumulators to hide the latency of an FMA).
-inline int SplitRows(int num_rows, int* rows_of) {
-  const int lanes = static_cast<int>(hn::Lanes(hn::ScalableTag<float>()));
-  int vectors = (num_rows + lanes - 1) / lanes;
-  int groups = 0;
+inline void Open(const internal::TileShape& shape, void* memory,
+                 internal::QueryTile* tile) {
+  const int lanes = static_cast<int>(PadRows(1));
+  tile->shape = shape;
+  tile->padded_rows = static_cast<int>(PadRows(shape.rows));
+  tile->num_groups = 0;
+  int row = 0;
+  int vectors = tile->padded_rows / lanes;
   while (vectors > 0) {
     int take = vectors < kMaxVectors ? vectors : kMaxVectors;
     if (vectors == kMaxVectors + 1) take = 2;
-    rows_of[groups++] = take * lanes;
+    tile->groups[tile->num_groups++] = {row, take * lanes};
+    row += take * lanes;
     vectors -= take;
   }
-  return groups;
+  CarveTile(shape, memory, tile);
 }
 
-// A lane group of a tile: `index` of `count`, its padded rows from `row` on.
-struct LaneGroup {
-  size_t index, count;
+// A lane group, its padded rows from `row` on.
+struct GroupRows {
+  size_t index;
   size_t row, lanes;
 };
 
 // Calls visit(group) for each lane group of a tile.
 template <class Function>
-HWY_INLINE void ForEachGroup(int num_rows, const Function& visit) {
-  int rows_of[internal::kMaxLaneGroups];
-  const size_t count = static_cast<size_t>(SplitRows(num_rows, rows_of));
-  size_t row = 0;
-  for (size_t g = 0; g < count; ++g) {
-    const size_t lanes = static_cast<size_t>(rows_of[g]);
-    visit(LaneGroup{g, count, row, lanes});
-    row += lanes;
+HWY_INLINE void ForEachGroup(const internal::QueryTile& tile,
+                             const Function& visit) {
+  for (int g = 0; g < tile.num_groups; ++g) {
+    visit(GroupRows{static_cast<size_t>(g),
+                    static_cast<size_t>(tile.groups[g].row),
+                    static_cast<size_t>(tile.groups[g].rows)});
   }
 }
 
@@ -81,11 +134,12 @@ HWY_INLINE void Transpose4(const float* const from[4], float* const to[4],
   hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, e, f)), d, to[3]);
 }
 
-inline void Pack(const internal::QueryTile& tile, const float* const* query) {
-  const size_t dim = static_cast<size_t>(tile.head_dim);
-  const size_t rows = static_cast<size_t>(tile.num_rows);
-  const float scale = tile.rule.query_scale;
-  ForEachGroup(tile.num_rows, [&](const LaneGroup& group) {
+inline void Pack(const internal::QueryTile& tile, const void* const* rows_at) {
+  const float* const* query = reinterpret_cast<const float* const*>(rows_at);
+  const size_t dim = static_cast<size_t>(tile.shape.head_dim);
+  const size_t rows = static_cast<size_t>(tile.shape.rows);
+  const float scale = tile.shape.rule.query_scale;
+  ForEachGroup(tile, [&](const GroupRows& group) {
     const size_t row = group.row, lanes = group.lanes;
     float* HWY_RESTRICT packed = tile.query + row * dim;
     for (size_t r = 0; r < lanes; r += 4) {
@@ -114,39 +168,39 @@ inline void Pack(const internal::QueryTile& tile, const float* const* query) {
 inline void Clear(const internal::QueryTile& tile) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
-  const size_t dim = static_cast<size_t>(tile.head_dim_v);
-  ForEachGroup(tile.num_rows, [&](const LaneGroup& group) {
-    const size_t row = group.row, lanes = group.lanes;
-    for (size_t i = 0; i < lanes; i += N) {
-      hn::Store(hn::Set(d, internal::kEmptyMax), d, tile.m + row + i);
-      hn::Store(hn::Zero(d), d, tile.l + row + i);
-    }
-    for (size_t i = 0; i < lanes * dim; i += N) {
-      hn::Store(hn::Zero(d), d, tile.acc + row * dim + i);
-    }
-  });
+  const size_t rows = static_cast<size_t>(tile.padded_rows);
+  const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
+  const State state = StateOf(tile);
+  for (size_t i = 0; i < rows; i += N) {
+    hn::Store(hn::Set(d, internal::kEmptyMax), d, state.m + i);
+    hn::Store(hn::Zero(d), d, state.l + i);
+  }
+  for (size_t i = 0; i < rows * dim; i += N) {
+    hn::Store(hn::Zero(d), d, state.acc + i);
+  }
 }
 
-inline void Merge(const internal::QueryTile& tile, const float* acc,
-                  const float* m, const float* l) {
+inline void Merge(const internal::QueryTile& tile, const void* later_state) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
-  const size_t dim = static_cast<size_t>(tile.head_dim_v);
-  ForEachGroup(tile.num_rows, [&](const LaneGroup& group) {
+  const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
+  const State state = StateOf(tile);
+  const State later = StateAt(tile, later_state);
+  ForEachGroup(tile, [&](const GroupRows& group) {
     const size_t row = group.row, lanes = group.lanes;
     for (size_t i = 0; i < lanes; i += N) {
-      const auto ma = hn::Load(d, tile.m + row + i);
-      const auto mb = hn::Load(d, m + row + i);
+      const auto ma = hn::Load(d, state.m + row + i);
+      const auto mb = hn::Load(d, later.m + row + i);
       const auto max = hn::Max(ma, mb);
       const auto a = Rescale(d, hn::Sub(ma, max));
       const auto b = Rescale(d, hn::Sub(mb, max));
-      hn::Store(max, d, tile.m + row + i);
-      const auto la = hn::Mul(hn::Load(d, tile.l + row + i), a);
-      hn::Store(hn::MulAdd(b, hn::Load(d, l + row + i), la), d,
-                tile.l + row + i);
+      hn::Store(max, d, state.m + row + i);
+      const auto la = hn::Mul(hn::Load(d, state.l + row + i), a);
+      hn::Store(hn::MulAdd(b, hn::Load(d, later.l + row + i), la), d,
+                state.l + row + i);
       for (size_t c = 0; c < dim; ++c) {
-        float* at = tile.acc + row * dim + c * lanes + i;
-        const float* from = acc + row * dim + c * lanes + i;
+        float* at = state.acc + row * dim + c * lanes + i;
+        const float* from = later.acc + row * dim + c * lanes + i;
         const auto old = hn::Mul(hn::Load(d, at), a);
         hn::Store(hn::MulAdd(b, hn::Load(d, from), old), d, at);
       }
@@ -154,17 +208,19 @@ inline void Merge(const internal::QueryTile& tile, const float* acc,
   });
 }
 
-inline void Finish(const internal::QueryTile& tile, float* const* out,
+inline void Finish(const internal::QueryTile& tile, void* const* rows_at,
                    float* const* lse) {
+  float* const* out = reinterpret_cast<float* const*>(rows_at);
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
-  const size_t dim = static_cast<size_t>(tile.head_dim_v);
-  const size_t rows = static_cast<size_t>(tile.num_rows);
-  ForEachGroup(tile.num_rows, [&](const LaneGroup& group) {
+  const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
+  const size_t rows = static_cast<size_t>(tile.shape.rows);
+  const State state = StateOf(tile);
+  ForEachGroup(tile, [&](const GroupRows& group) {
     const size_t row = group.row, lanes = group.lanes;
-    float* HWY_RESTRICT acc = tile.acc + row * dim;
+    float* HWY_RESTRICT acc = state.acc + row * dim;
     for (size_t i = 0; i < lanes; i += N) {
-      const auto l = hn::Load(d, tile.l + row + i);
+      const auto l = hn::Load(d, state.l + row + i);
       const auto none = hn::Eq(l, hn::Zero(d));
       // Rows without keys are divided by 1: 0 / 0 would raise a flag.
       const auto divisor = hn::IfThenElse(none, hn::Set(d, 1.0f), l);
@@ -175,8 +231,8 @@ inline void Finish(const internal::QueryTile& tile, float* const* out,
                   acc + c * lanes + i);
       }
       // l is not needed any more: it becomes the row's lse.
-      const auto m = hn::Load(d, tile.m + row + i);
-      hn::Store(LogSum(d, m, l), d, tile.l + row + i);
+      const auto m = hn::Load(d, state.m + row + i);
+      hn::Store(LogSum(d, m, l), d, state.l + row + i);
     }
     for (size_t r = 0; r < lanes && row + r < rows; r += 4) {
       size_t c = 0;
@@ -199,7 +255,7 @@ inline void Finish(const internal::QueryTile& tile, float* const* out,
     }
   });
   if (lse == nullptr) return;
-  for (size_t r = 0; r < rows; ++r) *lse[r] = tile.l[r];
+  for (size_t r = 0; r < rows; ++r) *lse[r] = state.l[r];
 }
 
 }  // namespace

@@ -72,6 +72,7 @@ struct LaneGroup {
 // what stands where in it.
 struct QueryTile {
   TileShape shape;  // rows: of this tile
+  int padded_rows = 0;
   int num_groups = 0;
   LaneGroup groups[kMaxLaneGroups];
 

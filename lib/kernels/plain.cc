@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "lib/kernels/carver.h"
 #include "lib/kernels/scalar_math.h"
 #include "lib/kernels/targets.h"
 
@@ -22,44 +23,84 @@ int Lanes() { return 1; }
 // A row is a lane group of its own; groups of 8 rows keep the count low.
 constexpr int kRows = 8;
 
-int SplitRows(int num_rows, int* rows_of) {
-  int groups = 0;
-  for (; num_rows > 0; num_rows -= kRows) {
-    rows_of[groups++] = num_rows < kRows ? num_rows : kRows;
-  }
-  return groups;
+struct State {
+  float* acc;  // [rows][head_dim_v]
+  float* m;
+  float* l;
+};
+
+State StateAt(const QueryTile& tile, const void* state) {
+  float* acc = static_cast<float*>(const_cast<void*>(state));
+  float* m = acc + int64_t{tile.shape.rows} * tile.shape.head_dim_v;
+  return {acc, m, m + tile.shape.rows};
 }
 
-void Pack(const QueryTile& tile, const float* const* query) {
-  for (int r = 0; r < tile.num_rows; ++r) {
-    for (int c = 0; c < tile.head_dim; ++c) {
-      tile.query[r * tile.head_dim + c] = query[r][c] * tile.rule.query_scale;
+int64_t StateBytes(const TileShape& shape) {
+  return Padded(int64_t{shape.rows} * (shape.head_dim_v + 2) * 4);
+}
+
+int64_t CarveTile(const TileShape& shape, void* memory, QueryTile* tile) {
+  Carver carver(memory);
+  tile->begin = carver.Take<int32_t>(shape.rows);
+  tile->end = carver.Take<int32_t>(shape.rows);
+  tile->sink_end = carver.Take<int32_t>(shape.rows);
+  tile->query = carver.Take<float>(int64_t{shape.rows} * shape.head_dim);
+  tile->score = carver.Take<float>(kBlockKeys);
+  return carver.used();
+}
+
+int64_t TileBytes(const TileShape& shape) {
+  QueryTile tile;
+  return CarveTile(shape, nullptr, &tile);
+}
+
+void Open(const TileShape& shape, void* memory, QueryTile* tile) {
+  tile->shape = shape;
+  tile->padded_rows = shape.rows;
+  tile->num_groups = 0;
+  for (int row = 0; row < shape.rows; row += kRows) {
+    const int rest = shape.rows - row;
+    tile->groups[tile->num_groups++] = {row, rest < kRows ? rest : kRows};
+  }
+  CarveTile(shape, memory, tile);
+}
+
+void Pack(const QueryTile& tile, const void* const* query) {
+  const int dim = tile.shape.head_dim;
+  for (int r = 0; r < tile.shape.rows; ++r) {
+    const float* row = static_cast<const float*>(query[r]);
+    for (int c = 0; c < dim; ++c) {
+      tile.query[r * dim + c] = row[c] * tile.shape.rule.query_scale;
     }
   }
 }
 
 void Clear(const QueryTile& tile) {
-  for (int r = 0; r < tile.num_rows; ++r) {
-    tile.m[r] = kEmptyMax;
-    tile.l[r] = 0.0f;
+  const State state = StateAt(tile, tile.state);
+  const int dim = tile.shape.head_dim_v;
+  for (int r = 0; r < tile.shape.rows; ++r) {
+    state.m[r] = kEmptyMax;
+    state.l[r] = 0.0f;
+    for (int c = 0; c < dim; ++c) state.acc[r * dim + c] = 0.0f;
   }
-  for (int i = 0; i < tile.num_rows * tile.head_dim_v; ++i) tile.acc[i] = 0.0f;
 }
 
-float Score(const QueryTile& tile, int row, const float* key) {
-  const float* query = tile.query + row * tile.head_dim;
+float Score(const QueryTile& tile, int row, const void* key_row) {
+  const int dim = tile.shape.head_dim;
+  const ScoreRule& rule = tile.shape.rule;
+  const float* key = static_cast<const float*>(key_row);
+  const float* query = tile.query + row * dim;
   float score = 0.0f;
-  for (int c = 0; c < tile.head_dim; ++c) {
-    score = std::fma(key[c], query[c], score);
-  }
-  if (!tile.rule.softcap) return score;
-  return Tanh(score * tile.rule.in_scale) * tile.rule.out_scale;
+  for (int c = 0; c < dim; ++c) score = std::fma(key[c], query[c], score);
+  return rule.softcap ? Tanh(score * rule.in_scale) * rule.out_scale : score;
 }
 
 void StepRow(const QueryTile& tile, const KeyBlock& block, int row, int first,
              int last) {
+  const State state = StateAt(tile, tile.state);
+  const int dim = tile.shape.head_dim_v;
   bool visible[kBlockKeys];
-  float max = tile.m[row];
+  float max = state.m[row];
   for (int key = first; key < last; ++key) {
     const int32_t position = block.position[key];
     visible[key] = (position >= tile.begin[row] && position < tile.end[row]) ||
@@ -68,50 +109,55 @@ void StepRow(const QueryTile& tile, const KeyBlock& block, int row, int first,
     tile.score[key] = Score(tile, row, block.key[key]);
     max = std::fmax(max, std::nearbyint(tile.score[key]));
   }
-  const float alpha = Rescale(tile.m[row] - max);
-  float* acc = tile.acc + row * tile.head_dim_v;
-  tile.m[row] = max;
-  tile.l[row] *= alpha;
-  for (int c = 0; c < tile.head_dim_v; ++c) acc[c] *= alpha;
+  const float alpha = Rescale(state.m[row] - max);
+  float* acc = state.acc + row * dim;
+  state.m[row] = max;
+  state.l[row] *= alpha;
+  for (int c = 0; c < dim; ++c) acc[c] *= alpha;
   for (int key = first; key < last; ++key) {
     if (!visible[key]) continue;
     const float weight = Exp2(tile.score[key] - max);
-    tile.l[row] += weight;
-    for (int c = 0; c < tile.head_dim_v; ++c) {
-      acc[c] = std::fma(block.value[key][c], weight, acc[c]);
-    }
+    const float* value = static_cast<const float*>(block.value[key]);
+    state.l[row] += weight;
+    for (int c = 0; c < dim; ++c) acc[c] = std::fma(value[c], weight, acc[c]);
   }
 }
 
 void Step(const QueryTile& tile, const KeyBlock& block) {
-  for (int row = 0; row < tile.num_rows; ++row) {
-    const int group = row / kRows;
-    StepRow(tile, block, row, block.first[group], block.last[group]);
-  }
-}
-
-void Merge(const QueryTile& tile, const float* acc, const float* m,
-           const float* l) {
-  for (int r = 0; r < tile.num_rows; ++r) {
-    const float max = std::fmax(tile.m[r], m[r]);
-    const float a = Rescale(tile.m[r] - max);
-    const float b = Rescale(m[r] - max);
-    tile.m[r] = max;
-    tile.l[r] = std::fma(b, l[r], a * tile.l[r]);
-    for (int i = r * tile.head_dim_v; i < (r + 1) * tile.head_dim_v; ++i) {
-      tile.acc[i] = std::fma(b, acc[i], a * tile.acc[i]);
+  for (int g = 0; g < tile.num_groups; ++g) {
+    const LaneGroup& group = tile.groups[g];
+    for (int row = group.row; row < group.row + group.rows; ++row) {
+      StepRow(tile, block, row, block.first[g], block.last[g]);
     }
   }
 }
 
-void Finish(const QueryTile& tile, float* const* out, float* const* lse) {
-  for (int r = 0; r < tile.num_rows; ++r) {
-    const float l = tile.l[r];
-    for (int c = 0; c < tile.head_dim_v; ++c) {
-      out[r][c] =
-          l == 0.0f ? 0.0f : tile.acc[r * tile.head_dim_v + c] / l + 0.0f;
+void Merge(const QueryTile& tile, const void* later_state) {
+  const State state = StateAt(tile, tile.state);
+  const State later = StateAt(tile, later_state);
+  const int dim = tile.shape.head_dim_v;
+  for (int r = 0; r < tile.shape.rows; ++r) {
+    const float max = std::fmax(state.m[r], later.m[r]);
+    const float a = Rescale(state.m[r] - max);
+    const float b = Rescale(later.m[r] - max);
+    state.m[r] = max;
+    state.l[r] = std::fma(b, later.l[r], a * state.l[r]);
+    for (int i = r * dim; i < (r + 1) * dim; ++i) {
+      state.acc[i] = std::fma(b, later.acc[i], a * state.acc[i]);
     }
-    if (lse != nullptr) *lse[r] = LogSum(tile.m[r], l);
+  }
+}
+
+void Finish(const QueryTile& tile, void* const* out, float* const* lse) {
+  const State state = StateAt(tile, tile.state);
+  const int dim = tile.shape.head_dim_v;
+  for (int r = 0; r < tile.shape.rows; ++r) {
+    const float l = state.l[r];
+    float* row = static_cast<float*>(out[r]);
+    for (int c = 0; c < dim; ++c) {
+      row[c] = l == 0.0f ? 0.0f : state.acc[r * dim + c] / l + 0.0f;
+    }
+    if (lse != nullptr) *lse[r] = LogSum(state.m[r], l);
   }
 }
 
@@ -139,16 +185,22 @@ void MergeRows(const FinishedRow& a, const FinishedRow& b, int64_t dim,
 }  // namespace
 
 const AttentionTable kPlainTable = {
-    /*kernel=*/"attend_f32_plain",
-    /*same_bits=*/true,
-    /*lanes=*/&Lanes,
-    /*max_group_vectors=*/kRows,
-    /*split_rows=*/&SplitRows,
-    /*pack=*/&Pack,
-    /*clear=*/&Clear,
-    /*step=*/&Step,
-    /*merge=*/&Merge,
-    /*finish=*/&Finish,
+    /*attend=*/{
+        /*name=*/"attend_f32_plain",
+        /*same_bits=*/true,
+        /*lanes=*/&Lanes,
+        /*max_group_vectors=*/kRows,
+        /*tile_bytes=*/&TileBytes,
+        /*state_bytes=*/&StateBytes,
+        /*open=*/&Open,
+        /*pack=*/&Pack,
+        /*clear=*/&Clear,
+        /*step=*/&Step,
+        /*merge=*/&Merge,
+        /*finish=*/&Finish,
+    },
+    /*decode=*/{},
+    /*decode_rows=*/0,
     /*merge_rows=*/&MergeRows,
 };
 

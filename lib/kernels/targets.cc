@@ -162,7 +162,7 @@ Target BestTarget() {
     const Target target = static_cast<Target>(i);
     if (!Compiled(target) || !Usable(target)) continue;
     const bool scalable = target == Target::kSve2 || target == Target::kSve;
-    if (scalable && TableOf(target)->lanes() <= 4 && Compiled(Target::kNeon)) {
+    if (scalable && TableOf(target)->attend.lanes() <= 4 && Compiled(Target::kNeon)) {
       continue;
     }
     return target;

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kBlock = 64;   // keys between two moves of the maximum
 constexpr int64_t kSpan = 4096;  // keys of one state
+constexpr int64_t kGroup = 16;   // spans that merge among themselves first
 constexpr float kEmpty = -3.40282346638528859812e+38f;  // m before any key
 constexpr double kLog2E = 1.44269504088896340736;
 
@@ -173,17 +174,21 @@ void AttendRow(const AttentionParams& params, const AttentionArgs& args,
   std::vector<float> query(q, q + dim);
   for (float& c : query) c *= query_scale;
 
-  State total, state;
-  total.acc.assign(static_cast<size_t>(dim_v), 0.0f);
-  state = total;
+  State none;
+  none.acc.assign(static_cast<size_t>(dim_v), 0.0f);
+  State total = none, group = none, state = none;
   int64_t span = 0;
   for (const std::vector<int64_t>& block : Blocks(args, b, h, row)) {
-    if (block[0] / kSpan != span) {
-      Merge(total, state);
-      state = State{kEmpty, 0.0f,
-                    std::vector<float>(static_cast<size_t>(dim_v), 0.0f)};
-      span = block[0] / kSpan;
+    const int64_t next = block[0] / kSpan;
+    if (next != span) {
+      Merge(group, state);
+      state = none;
     }
+    if (next / kGroup != span / kGroup) {
+      Merge(total, group);
+      group = none;
+    }
+    span = next;
     std::vector<int64_t> keys;
     std::vector<float> scores;
     float max = state.m;
@@ -213,7 +218,8 @@ void AttendRow(const AttentionParams& params, const AttentionArgs& args,
       }
     }
   }
-  Merge(total, state);
+  Merge(group, state);
+  Merge(total, group);
 
   float* out = Row(args.out, b, row, h);
   for (int64_t c = 0; c < dim_v; ++c) {

@@ -1,0 +1,237 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Tasks: states of spans, and their merge in two levels: a chain within each
+// group of spans, then a chain over groups.
+#include "lib/core/run_task.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+
+#include "lib/core/layout.h"
+#include "lib/core/tile.h"
+#include "lib/core/work.h"
+
+namespace heed::internal {
+namespace {
+
+struct Parts {
+  int32_t* counters;  // units done of the tile whose number it has
+  char* slots;
+  char* carries;
+  char* tiles;
+};
+
+Parts PartsOf(const AttentionRun& run) {
+  Parts parts;
+  char* base = static_cast<char*>(run.workspace.data);
+  parts.counters = reinterpret_cast<int32_t*>(base);
+  parts.slots = base + CountersBytes(run.workers);
+  parts.carries = parts.slots + run.workers * run.plan.slots_bytes;
+  parts.tiles = base + SharedBytes(run.plan, run.workers);
+  return parts;
+}
+
+void* SlotAt(const AttentionRun& run, int64_t slot) {
+  return PartsOf(run).slots + slot * run.slot_bytes;
+}
+
+void* TileBase(const AttentionRun& run, int worker) {
+  return PartsOf(run).tiles + worker * run.plan.tile_bytes;
+}
+
+// Attends to all spans of a unit that the tile sees, with `state` for their
+// chain and `later` for each span but the first. Returns whether it saw any.
+bool AttendUnit(const AttentionRun& run, int64_t unit, void* state, void* later,
+                TileWork* work) {
+  const int64_t all =
+      (run.args.key.seqlen() + kSpanKeys - 1) / kSpanKeys;
+  const int64_t begin = unit * run.unit_spans;
+  const int64_t end = std::min(begin + run.unit_spans, all);
+  bool any = false;
+  for (int64_t span = begin; span < end; ++span) {
+    // A span without keys would be merged without effect.
+    if (!SpanHasKeys(*work, span)) continue;
+    work->tile.state = any ? later : state;
+    AttendSpan(run, span, work);
+    if (any) {
+      work->tile.state = state;
+      run.kernel->merge(work->tile, later);
+    }
+    any = true;
+  }
+  work->tile.state = state;
+  return any;
+}
+
+// The chain over groups, fed with the states of groups or of their spans.
+class GroupChain {
+ public:
+  GroupChain(const AttendKernel& kernel, QueryTile* tile)
+      : kernel_(kernel), tile_(*tile) {}
+
+  // Goes on from what an earlier chain left; null where there is nothing.
+  void Resume(void* total, void* group, int64_t number) {
+    total_ = total;
+    group_ = group;
+    number_ = number;
+  }
+
+  // Takes the state of further keys of group `number`. It may be written.
+  void Add(void* state, int64_t number) {
+    if (group_ != nullptr && number == number_) {
+      MergeInto(group_, state);
+      return;
+    }
+    Close();
+    group_ = state;
+    number_ = number;
+  }
+
+  // Returns the state of everything, or null where nothing was added.
+  void* Finish() {
+    Close();
+    return total_;
+  }
+
+  void* total() const { return total_; }
+  void* group() const { return group_; }
+
+ private:
+  void Close() {
+    if (group_ == nullptr) return;
+    if (total_ == nullptr) {
+      total_ = group_;
+    } else {
+      MergeInto(total_, group_);
+    }
+    group_ = nullptr;
+  }
+
+  void MergeInto(void* state, const void* later) {
+    tile_.state = state;
+    kernel_.merge(tile_, later);
+  }
+
+  const AttendKernel& kernel_;
+  QueryTile& tile_;
+  void* total_ = nullptr;
+  void* group_ = nullptr;
+  int64_t number_ = 0;
+};
+
+int64_t GroupOf(const AttentionRun& run, int64_t index) {
+  return UnitAt(run, index) * run.unit_spans / kGroupSpans;
+}
+
+// The units [begin, end) of a tile, counted as the tile visits them, whose
+// states stand in consecutive slots from `slot`.
+struct UnitsDone {
+  int64_t tile;
+  int64_t begin, end;
+  int64_t slot;
+  int64_t round;
+};
+
+// Merges them onto what the round before left, if anything. Finishes the tile
+// or leaves it to the next round.
+void MergeUnits(const AttentionRun& run, const UnitsDone& units, int worker) {
+  TileWork work;
+  if (!OpenTile(run, units.tile, TileBase(run, worker), &work)) return;
+  const auto carry = [&](int64_t of_round, int64_t which) {
+    return PartsOf(run).carries +
+           (of_round % 2 * 2 + which) * (run.plan.carries_bytes / kCarries);
+  };
+  GroupChain chain(*run.kernel, &work.tile);
+  if (units.begin > 0) {
+    const int64_t number = GroupOf(run, units.begin - 1);
+    const bool several = number != GroupOf(run, 0);
+    chain.Resume(several ? carry(units.round, 0) : nullptr,
+                 carry(units.round, 1), number);
+  }
+  for (int64_t i = units.begin; i < units.end; ++i) {
+    chain.Add(SlotAt(run, units.slot + i - units.begin), GroupOf(run, i));
+  }
+  if (units.end == run.num_units) {
+    work.tile.state = chain.Finish();
+    FinishTile(run, &work);
+    return;
+  }
+  const size_t bytes = static_cast<size_t>(run.slot_bytes);
+  if (chain.total() != nullptr) {
+    std::memmove(carry(units.round + 1, 0), chain.total(), bytes);
+  }
+  std::memmove(carry(units.round + 1, 1), chain.group(), bytes);
+}
+
+}  // namespace
+
+void PrepareWorkspace(const AttentionRun& run) {
+  if (!run.split || run.barriers) return;
+  std::memset(PartsOf(run).counters, 0,
+              static_cast<size_t>(NumTiles(run)) * sizeof(int32_t));
+}
+
+void RunTile(const AttentionRun& run, int64_t tile, int worker) {
+  TileWork work;
+  if (!OpenTile(run, tile, TileBase(run, worker), &work)) return;
+  PackTile(run, &work);
+  void* const* states = work.memory.states;
+  void* total = nullptr;
+  for (int64_t i = 0; i < run.num_units; ++i) {
+    // The last state is the chain's later span; with two groups of spans there
+    // are three.
+    void* const group = total == nullptr ? states[0] : states[1];
+    void* const later = total == nullptr ? states[1] : states[2];
+    if (!AttendUnit(run, UnitAt(run, i), group, later, &work)) continue;
+    if (total != nullptr) {
+      work.tile.state = total;
+      run.kernel->merge(work.tile, group);
+    }
+    total = states[0];
+  }
+  work.tile.state = states[0];
+  if (total == nullptr) run.kernel->clear(work.tile);
+  FinishTile(run, &work);
+}
+
+void RunUnit(const AttentionRun& run, int64_t item, int64_t slot, int worker) {
+  TileWork work;
+  if (!OpenTile(run, item / run.num_units, TileBase(run, worker), &work)) {
+    return;
+  }
+  PackTile(run, &work);
+  const int64_t unit = UnitAt(run, item % run.num_units);
+  void* const state = SlotAt(run, slot);
+  if (!AttendUnit(run, unit, state, work.memory.states[0], &work)) {
+    run.kernel->clear(work.tile);
+  }
+}
+
+void RunMerge(const AttentionRun& run, int64_t round, int64_t i, int worker) {
+  const ItemRange items = RoundItems(run, round);
+  const int64_t tile = items.first / run.num_units + i;
+  const int64_t tile_first = tile * run.num_units;
+  const int64_t begin = std::max(items.first, tile_first);
+  const int64_t end = std::min(items.last, tile_first + run.num_units);
+  MergeUnits(run,
+             {tile, begin - tile_first, end - tile_first, begin - items.first,
+              round},
+             worker);
+}
+
+void RunUnitAndMerge(const AttentionRun& run, int64_t item, int worker) {
+  RunUnit(run, item, item, worker);
+  const int64_t tile = item / run.num_units;
+  std::atomic_ref<int32_t> done(PartsOf(run).counters[tile]);
+  // Releases this unit's state, and acquires the others'.
+  if (done.fetch_add(1, std::memory_order_acq_rel) + 1 != run.num_units) {
+    return;
+  }
+  MergeUnits(run, {tile, 0, run.num_units, tile * run.num_units, /*round=*/0},
+             worker);
+}
+
+}  // namespace heed::internal

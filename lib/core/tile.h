@@ -1,0 +1,58 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// A query tile at work on one worker.
+#ifndef HEED_LIB_CORE_TILE_H_
+#define HEED_LIB_CORE_TILE_H_
+
+#include <cstdint>
+
+#include "heed/attention.h"
+#include "lib/core/layout.h"
+#include "lib/core/work.h"
+
+namespace heed::internal {
+
+// The keys that the rows of one lane group may see: some row sees a key in
+// [min_begin, max_end) or [0, max_sink); every row sees [max_begin, min_end)
+// and [0, min_sink).
+struct GroupLimits {
+  int32_t min_begin = INT32_MAX;
+  int32_t max_begin = 0;
+  int32_t min_end = INT32_MAX;
+  int32_t max_end = 0;
+  int32_t min_sink = INT32_MAX;
+  int32_t max_sink = 0;
+
+  void Widen(const GroupLimits& other);
+};
+
+struct TileWork {
+  WorkItem item;
+  TileMemory memory;
+  QueryTile tile;
+  GroupLimits groups[kMaxLaneGroups];
+  GroupLimits all;
+};
+
+// Lays `base` out and sets the limits, and so what is worth doing. Returns
+// false for a tile without rows, with nothing else done.
+bool OpenTile(const AttentionRun& run, int64_t tile, void* base,
+              TileWork* work);
+
+// Packs the queries; after OpenTile, before the first step.
+void PackTile(const AttentionRun& run, TileWork* work);
+
+// Whether some row of the tile sees a key of the span.
+bool SpanHasKeys(const TileWork& work, int64_t span);
+
+// Attends to the keys of one span: the state in work->tile starts from nothing
+// and is the span's afterwards.
+void AttendSpan(const AttentionRun& run, int64_t span, TileWork* work);
+
+// Writes out and lse from the state in work->tile.
+void FinishTile(const AttentionRun& run, TileWork* work);
+
+}  // namespace heed::internal
+
+#endif  // HEED_LIB_CORE_TILE_H_

@@ -1,0 +1,74 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The work of a run, as a list that is computed rather than stored: which query
+// rows are a tile, which keys are worth visiting, and in which order.
+//
+// Usually a task is a few whole tiles. Where there are too few tiles for the
+// workers and more than one span of keys, an item is a (tile, unit), numbered
+// tile by tile: its state goes to a slot, and the tile's units are merged in
+// order afterwards. There are only so many slots, so this may take rounds; a
+// tile that a round leaves unfinished is carried into the next. Both ways give
+// the same bits: the state of a unit never depends on who computes it.
+#ifndef HEED_LIB_CORE_WORK_H_
+#define HEED_LIB_CORE_WORK_H_
+
+#include <cstdint>
+
+#include "heed/attention.h"
+
+namespace heed::internal {
+
+// One tile of a run: rows [first_row, first_row + num_rows) of a list. A list
+// is a (batch, kv head), whose rows are (position, head in group) pairs; or,
+// with key intervals, a (batch, head, query block), whose rows are positions.
+struct WorkItem {
+  int64_t batch;
+  int64_t kv_head;
+  int64_t list;
+  int64_t first_position;  // of the list's row 0
+  int64_t head;            // of the list's row 0
+  int64_t group_size;      // rows a position
+  int64_t first_row;
+  int32_t num_rows;  // 0 where a short last query block leaves the tile empty
+
+  int64_t PositionOf(int64_t row) const {
+    return first_position + (first_row + row) / group_size;
+  }
+  int64_t HeadOf(int64_t row) const {
+    return head + (first_row + row) % group_size;
+  }
+};
+
+// Chooses the kernel, the tiles, the units, and whether to split. Needs
+// arguments that were checked, and something to write.
+void LayOutWork(AttentionRun* run);
+
+WorkItem TileAt(const AttentionRun& run, int64_t tile);
+
+inline int64_t NumTiles(const AttentionRun& run) {
+  return run.num_lists * run.tiles_per_list;
+}
+
+inline int64_t NumItems(const AttentionRun& run) {
+  return NumTiles(run) * run.num_units;
+}
+
+// The unit that a tile visits as its `index`-th: spans from
+// UnitAt() * unit_spans on.
+inline int64_t UnitAt(const AttentionRun& run, int64_t index) {
+  return index < run.sink_units ? index
+                                : run.first_unit + index - run.sink_units;
+}
+
+// Items [first, last).
+struct ItemRange {
+  int64_t first, last;
+};
+
+// What round r of a split run computes.
+ItemRange RoundItems(const AttentionRun& run, int64_t round);
+
+}  // namespace heed::internal
+
+#endif  // HEED_LIB_CORE_WORK_H_
