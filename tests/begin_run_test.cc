@@ -22,11 +22,12 @@ namespace {
 class BeginRunTest : public OnEveryTarget {
  protected:
   // Shapes with many tiles, with one, and with more spans than two workers can
-  // hold the states of at once.
+  // hold the states of at once: in rounds, or a group of spans each.
   std::vector<std::string> Problems() const {
     if (Quick()) {
       return {"b2_h3_kv1_d5_q19_k70_causal", "h1_d2_q1_k12293",
-              "h2_d2_q3_k4100_causal", "h2_d2_q1_k20000"};
+              "h2_d2_q3_k4100_causal", "h2_d2_q1_k20000",
+              "h1_d2_q1_k300000"};
     }
     return {"b2_h6_kv2_d16_q150_k150_causal",
             "h1_d4_q1_k12293",
@@ -34,6 +35,8 @@ class BeginRunTest : public OnEveryTarget {
             "h4_kv1_d4_q2_k8195_causal",
             "h1_d4_q30_k40000",
             "h2_d4_q9_k20000_causal_wl9000_sink3",
+            "h1_d2_q1_k300000",
+            "h2_kv1_d2_q2_k400000_causal",
             "h2_d8_q0_k10",
             "h2_d8_q10_k0"};
   }

@@ -51,11 +51,17 @@ TEST_P(WorkspaceTest, StaysBelowAMebibyteAWorker) {
   }
 }
 
+// Keys beyond a span, and beyond a group of spans, need a further state of a
+// tile each; then nothing grows any more.
 TEST_P(WorkspaceTest, DoesNotGrowWithLengthOrBatch) {
-  const size_t bytes = WorkspaceBytes(PlanFor("h4_d64_q1000"), 4);
-  EXPECT_EQ(WorkspaceBytes(PlanFor("h4_d64_q1000_k2000000000"), 4), bytes);
-  EXPECT_EQ(WorkspaceBytes(PlanFor("h4_d64_q1000000_k1000"), 4), bytes);
-  EXPECT_EQ(WorkspaceBytes(PlanFor("b1000_h4_d64_q1000"), 4), bytes);
+  const auto bytes = [&](const char* text) {
+    return WorkspaceBytes(PlanFor(text), 4);
+  };
+  EXPECT_EQ(bytes("h4_d64_q1000_k4096"), bytes("h4_d64_q1000_k1000"));
+  EXPECT_EQ(bytes("h4_d64_q1000_k65536"), bytes("h4_d64_q1000_k4097"));
+  EXPECT_EQ(bytes("h4_d64_q1000_k2000000000"), bytes("h4_d64_q1000_k65537"));
+  EXPECT_EQ(bytes("h4_d64_q1000000_k1000"), bytes("h4_d64_q1000_k1000"));
+  EXPECT_EQ(bytes("b1000_h4_d64_q1000"), bytes("h4_d64_q1000"));
 }
 
 // Whatever an earlier run of another shape left there.
