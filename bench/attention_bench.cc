@@ -11,6 +11,7 @@
 #include "bench/bench.h"
 #include "heed/attention.h"
 #include "heed/target.h"
+#include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
 
 namespace heed::bench {
@@ -62,34 +63,25 @@ bool RowsHold(const eval::Problem& problem, const AttentionArgs& args,
   const AttentionShape& s = problem.shape;
   std::vector<float> row(static_cast<size_t>(s.num_heads * s.head_dim_v));
   for (const int64_t at : {int64_t{0}, s.seqlen_q / 2, s.seqlen_q - 1}) {
-    const auto move = [&](auto view) {
-      using Byte = std::conditional_t<
-          std::is_const_v<std::remove_pointer_t<decltype(view.data)>>,
-          const char, char>;
-      view.data = static_cast<Byte*>(view.data) + at * view.stride[1];
-      view.extent[0] = 1;
-      view.extent[1] = 1;
-      return view;
-    };
     AttentionParams params = problem.params;
     if (params.causal_offset == kBottomRight) {
       params.causal_offset = s.seqlen_k - s.seqlen_q;
     }
     params.causal_offset += at;
     AttentionArgs one = args;
-    one.query = move(args.query);
-    one.key.extent[0] = one.value.extent[0] = 1;
+    one.query.data =
+        static_cast<const char*>(one.query.data) + at * one.query.stride[1];
+    one.query.extent[1] = 1;
+    one.query.extent[0] = one.key.extent[0] = one.value.extent[0] = 1;
     one.out = Bshd(row.data(), 1, 1, s.num_heads, s.head_dim_v);
     one.lse = TensorView();
     oracle::AttentionBits(params, one);
-    const TensorView out = move(args.out);
     for (int64_t h = 0; h < s.num_heads; ++h) {
-      const float* got = reinterpret_cast<const float*>(
-          static_cast<const char*>(out.data) + h * out.stride[2]);
       for (int64_t c = 0; c < s.head_dim_v; ++c) {
-        const float want = row[static_cast<size_t>(h * s.head_dim_v + c)];
-        const float error = got[c] - want;
-        if (same_bits ? got[c] != want : !(error * error < 1e-8f)) return false;
+        const double got = oracle::ElementAt(args.out, 0, at, h, c);
+        const double want = oracle::ElementAt(one.out, 0, 0, h, c);
+        const double error = got - want;
+        if (same_bits ? got != want : !(error * error < 1e-8)) return false;
       }
     }
   }

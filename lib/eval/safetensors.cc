@@ -16,6 +16,7 @@
 
 #include "lib/eval/input_error.h"
 #include "lib/eval/quoted.h"
+#include "lib/oracle/element.h"
 
 namespace heed::eval {
 namespace {
@@ -28,16 +29,10 @@ uint32_t LittleEndian(const unsigned char* bytes, int count) {
   return value;
 }
 
-float FromF16(uint32_t bits) {
-  const uint32_t sign = (bits & 0x8000u) << 16;
-  const uint32_t exponent = (bits >> 10) & 0x1fu;
-  const uint32_t mantissa = bits & 0x3ffu;
-  if (exponent == 0) {  // zero or denormal: mantissa times 2^-24, exact
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-    return sign != 0 ? -magnitude : magnitude;
-  }
-  const uint32_t exponent32 = exponent == 0x1fu ? 0xffu : exponent + 112;
-  return std::bit_cast<float>(sign | (exponent32 << 23) | (mantissa << 13));
+// An element of two bytes: bf16 or f16.
+template <typename T>
+float FromHalf(const unsigned char* bytes) {
+  return oracle::Widen(T{static_cast<uint16_t>(LittleEndian(bytes, 2))});
 }
 
 }  // namespace
@@ -50,11 +45,11 @@ void DecodeFloats(const std::string& dtype, const unsigned char* bytes,
     }
   } else if (dtype == "F16") {
     for (int64_t i = 0; i < count; ++i) {
-      out[i] = FromF16(LittleEndian(bytes + 2 * i, 2));
+      out[i] = FromHalf<f16>(bytes + 2 * i);
     }
   } else if (dtype == "BF16") {
     for (int64_t i = 0; i < count; ++i) {
-      out[i] = std::bit_cast<float>(LittleEndian(bytes + 2 * i, 2) << 16);
+      out[i] = FromHalf<bf16>(bytes + 2 * i);
     }
   } else {
     throw InputError("has dtype " + dtype +

@@ -33,10 +33,9 @@ inline eval::Setting Broken(const char* like,
   return eval::DefaultSetting(variant);
 }
 
-// Element 0 of a row of the first head.
+// A row of the first head.
 inline float* Row(const TensorView& view, int64_t row) {
-  return reinterpret_cast<float*>(static_cast<char*>(view.data) +
-                                  row * view.stride[1]);
+  return RowAt(view, 0, row, 0);
 }
 
 inline eval::CompareResult CompareOn(const eval::TensorSource& source,
