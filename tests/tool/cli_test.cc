@@ -8,7 +8,7 @@
 #include <string>
 
 #include "lib/eval/json.h"
-#include "tests/tool/temporary_file.h"
+#include "tests/support/temporary_file.h"
 #include "tests/tool/tool_run.h"
 
 namespace heed::test {

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "lib/eval/input_error.h"
-#include "tests/tool/safetensors_maker.h"
-#include "tests/tool/temporary_file.h"
+#include "tests/support/safetensors_maker.h"
+#include "tests/support/temporary_file.h"
 
 namespace heed::test {
 namespace {

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Comparisons for tests, and variants that break their promises.
-#ifndef HEED_TESTS_TOOL_COMPARE_RUN_H_
-#define HEED_TESTS_TOOL_COMPARE_RUN_H_
+#ifndef HEED_TESTS_EVAL_COMPARE_RUN_H_
+#define HEED_TESTS_EVAL_COMPARE_RUN_H_
 
 #include <gtest/gtest.h>
 
@@ -68,4 +68,4 @@ inline void ExpectRed(const eval::CompareResult& result, eval::Gate gate,
 
 }  // namespace heed::test
 
-#endif  // HEED_TESTS_TOOL_COMPARE_RUN_H_
+#endif  // HEED_TESTS_EVAL_COMPARE_RUN_H_

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Files of a test, gone after it.
-#ifndef HEED_TESTS_TOOL_TEMPORARY_FILE_H_
-#define HEED_TESTS_TOOL_TEMPORARY_FILE_H_
+#ifndef HEED_TESTS_SUPPORT_TEMPORARY_FILE_H_
+#define HEED_TESTS_SUPPORT_TEMPORARY_FILE_H_
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -60,4 +60,4 @@ class TemporaryFolder {
 
 }  // namespace heed::test
 
-#endif  // HEED_TESTS_TOOL_TEMPORARY_FILE_H_
+#endif  // HEED_TESTS_SUPPORT_TEMPORARY_FILE_H_

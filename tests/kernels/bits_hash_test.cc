@@ -23,7 +23,7 @@
 namespace heed::test {
 namespace {
 
-constexpr char kList[] = HEED_TESTS_DIR "/bits_hashes.txt";
+constexpr char kList[] = HEED_TESTS_DIR "/kernels/bits_hashes.txt";
 
 struct Line {
   std::string text;  // whole, for comments

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "lib/eval/truth.h"
-#include "tests/tool/compare_run.h"
+#include "tests/eval/compare_run.h"
 
 namespace heed::test {
 namespace {

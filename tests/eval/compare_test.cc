@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "lib/eval/input_error.h"
-#include "tests/tool/compare_run.h"
+#include "tests/eval/compare_run.h"
 
 namespace heed::test {
 namespace {

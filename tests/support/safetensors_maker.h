@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Makes safetensors files, right and wrong ones.
-#ifndef HEED_TESTS_TOOL_SAFETENSORS_MAKER_H_
-#define HEED_TESTS_TOOL_SAFETENSORS_MAKER_H_
+#ifndef HEED_TESTS_SUPPORT_SAFETENSORS_MAKER_H_
+#define HEED_TESTS_SUPPORT_SAFETENSORS_MAKER_H_
 
 #include <cstdint>
 #include <cstring>
@@ -71,4 +71,4 @@ inline std::string SmallCapture() {
 
 }  // namespace heed::test
 
-#endif  // HEED_TESTS_TOOL_SAFETENSORS_MAKER_H_
+#endif  // HEED_TESTS_SUPPORT_SAFETENSORS_MAKER_H_
