@@ -58,7 +58,7 @@ std::string Name(const Case& c, const char* target, int threads) {
 
 // Whether a few rows of a result are what they must be: equal to the page that
 // defines the bits, or near it for a table without FMA.
-bool RowsHold(const eval::Problem& problem, const AttentionArgs& args,
+bool RowsHold(const io::Problem& problem, const AttentionArgs& args,
               bool same_bits) {
   const AttentionShape& s = problem.shape;
   std::vector<float> row(static_cast<size_t>(s.num_heads * s.head_dim_v));
@@ -94,8 +94,8 @@ struct FreeMemory {
 
 void Run(benchmark::State& state, const Case& c, const TargetInfo& target,
          int threads) {
-  eval::Problem problem;
-  const std::string error = eval::ParseProblem(c.problem, &problem);
+  io::Problem problem;
+  const std::string error = io::ParseProblem(c.problem, &problem);
   if (!error.empty()) return state.SkipWithError(error.c_str());
   eval::WorkloadOptions workload;
   workload.fill = c.fill;

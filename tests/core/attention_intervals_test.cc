@@ -124,7 +124,7 @@ TEST_P(AttentionIntervals, NoKeysAtAll) {
 
 // NaN in keys that no list offers.
 TEST_P(AttentionIntervals, PoisonBetweenIntervalsIsInert) {
-  const eval::Problem problem = ProblemOf("h2_kv1_d16_q30_k300_causal");
+  const io::Problem problem = ProblemOf("h2_kv1_d16_q30_k300_causal");
   IntervalLists lists;
   lists.query_block_size = 30;
   for (int head = 0; head < 2; ++head) {

@@ -106,7 +106,7 @@ TEST_P(AttentionMemory, BatchAndHeadsAreIndependent) {
 // One plan made for the largest call serves smaller ones, with the same bits
 // and the same workspace.
 TEST_P(AttentionMemory, OnePlanServesAGrowingCache) {
-  const eval::Problem largest = ProblemOf("b2_h4_kv2_d16_q40_k300_causal");
+  const io::Problem largest = ProblemOf("b2_h4_kv2_d16_q40_k300_causal");
   PlanOptions options;
   options.target = GetParam().c_str();
   Plan plan;

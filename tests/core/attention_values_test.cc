@@ -66,7 +66,7 @@ TEST_P(AttentionValues, PoisonReachesOnlyRowsThatSeeIt) {
        {"h2_kv1_d16_q40_k150_causal", "h2_kv1_d16_q40_k150_causal_wl20_sink2",
         "h2_kv1_d16_q40_k150_wl3_wr3", "h2_kv1_d16_q40_k150_causal_cap5",
         "h2_kv1_d16_q40_k150_causal_off0"}) {
-    const eval::Problem problem = ProblemOf(text);
+    const io::Problem problem = ProblemOf(text);
     const eval::Tensors clean = eval::MakeTensors(problem, {});
     const RunConfig config{GetParam()};
     ASSERT_TRUE(RunOn(config, problem.params, clean.Args()).ok());
@@ -108,7 +108,7 @@ TEST_P(AttentionValues, PoisonReachesOnlyRowsThatSeeIt) {
 // tails of their own.
 TEST_P(AttentionValues, PoisonInOneElement) {
   for (const int width : {1, 5, 19, 37}) {
-    const eval::Problem problem =
+    const io::Problem problem =
         ProblemOf("h2_kv1_d8_dv" + std::to_string(width) + "_q40_k150_causal");
     for (int64_t c = 0; c < width; ++c) {
       const eval::Tensors tensors = eval::MakeTensors(problem, {});
@@ -125,7 +125,7 @@ TEST_P(AttentionValues, PoisonOutsideAllWindowsIsInert) {
   for (const char* text :
        {"h2_kv1_d16_q10_k300_causal_off100", "h2_d8_q30_k200_causal_wl5",
         "h1_d8_q4_k4300_causal_off4150_wl3_sink2"}) {
-    const eval::Problem problem = ProblemOf(text);
+    const io::Problem problem = ProblemOf(text);
     const eval::Tensors clean = eval::MakeTensors(problem, {});
     const eval::Tensors poisoned = eval::MakeTensors(problem, {});
     int hidden = 0;
@@ -150,7 +150,7 @@ TEST_P(AttentionValues, PoisonOutsideAllWindowsIsInert) {
 }
 
 TEST_P(AttentionValues, NanInAQueryStaysInItsRow) {
-  const eval::Problem problem = ProblemOf("h3_kv1_d16_q50_k100_causal");
+  const io::Problem problem = ProblemOf("h3_kv1_d16_q50_k100_causal");
   const eval::Tensors clean = eval::MakeTensors(problem, {});
   const RunConfig config{GetParam()};
   ASSERT_TRUE(RunOn(config, problem.params, clean.Args()).ok());
@@ -173,7 +173,7 @@ TEST_P(AttentionValues, NanInAQueryStaysInItsRow) {
 
 // Two channels: the key's first makes the score what the test wants.
 eval::Tensors TwoChannels(int64_t seqlen_k) {
-  eval::Problem problem = ProblemOf("h1_d2_q3_k1_scale1");
+  io::Problem problem = ProblemOf("h1_d2_q3_k1_scale1");
   problem.shape.seqlen_k = seqlen_k;
   const eval::Tensors tensors = eval::MakeTensors(problem, {});
   for (int64_t s = 0; s < 3; ++s) SetRow(tensors.query, 0, s, 0, 1.0f);

@@ -38,7 +38,7 @@ class BeginRunTest : public OnEveryTarget {
             "h2_d8_q10_k0"};
   }
 
-  Plan PlanFor(const eval::Problem& problem) {
+  Plan PlanFor(const io::Problem& problem) {
     PlanOptions options;
     options.target = GetParam().c_str();
     Plan plan;
@@ -124,7 +124,7 @@ TEST_P(BeginRunTest, TasksOfAPhaseComeInAnyOrder) {
 // One query over a long cache: its spans are separate tasks, so that every
 // worker has something to do.
 TEST_P(BeginRunTest, DecodeIsSpreadOverSpans) {
-  const eval::Problem problem = ProblemOf("h1_d4_q1_k12293");
+  const io::Problem problem = ProblemOf("h1_d4_q1_k12293");
   const eval::Tensors tensors = eval::MakeTensors(problem, {});
   const Plan plan = PlanFor(problem);
   const WorkspaceBuffer workspace(WorkspaceBytes(plan, 4));
@@ -145,7 +145,7 @@ TEST_P(BeginRunTest, DecodeIsSpreadOverSpans) {
 // A run is a plain value: copies are as good, and it may be begun again in the
 // same workspace.
 TEST_P(BeginRunTest, RunsAreValuesAndWorkspacesAreReused) {
-  const eval::Problem problem = ProblemOf("h2_d4_q2_k8200");
+  const io::Problem problem = ProblemOf("h2_d4_q2_k8200");
   const eval::Tensors tensors = eval::MakeTensors(problem, {});
   const Checker checker(GetParam(), problem.params, tensors);
   const Plan plan = PlanFor(problem);
@@ -166,7 +166,7 @@ TEST_P(BeginRunTest, RunsAreValuesAndWorkspacesAreReused) {
 
 TEST_P(BeginRunTest, NothingToWriteHasNoPhases) {
   for (const char* text : {"b0_h2_d8_q5_k5", "h0_kv1_d8_q5", "h2_d8_q0_k5"}) {
-    const eval::Problem problem = ProblemOf(text);
+    const io::Problem problem = ProblemOf(text);
     const eval::Tensors tensors = eval::MakeTensors(problem, {});
     const Plan plan = PlanFor(problem);
     const WorkspaceBuffer workspace(WorkspaceBytes(plan, 2));

@@ -97,7 +97,7 @@ TEST_P(Edge, RowsThatSeeNothing) {
   for (const char* text : {"h2_d8_q20_k5_causal", "h2_d8_q9_k5_causal_off-100",
                            "h2_d8_q9_k5_off100_wl3", "h2_d8_q9_k5_off-100_wr3",
                            "h2_d8_q9_k5_causal_off-1_sink5", "h2_d8_q9_k0"}) {
-    const eval::Problem problem = ProblemOf(text);
+    const io::Problem problem = ProblemOf(text);
     const eval::Tensors tensors = eval::MakeTensors(problem, {});
     Checker(GetParam(), problem.params, tensors).Check();
     tensors.ClearOutput();
@@ -114,7 +114,7 @@ TEST_P(Edge, RowsThatSeeNothing) {
 TEST_P(Edge, OrdinaryNumbersRaiseNothing) {
   for (const char* text : {"h2_kv1_d20_q40_k150_causal", "h1_d7_q9_k70_cap5",
                            "h1_d8_q3_k4200_causal_wl50_sink3"}) {
-    const eval::Problem problem = ProblemOf(text);
+    const io::Problem problem = ProblemOf(text);
     const eval::Tensors tensors = eval::MakeTensors(problem, {});
     feclearexcept(FE_ALL_EXCEPT);
     ASSERT_TRUE(Run(problem.params, tensors.Args()).ok());
@@ -124,7 +124,7 @@ TEST_P(Edge, OrdinaryNumbersRaiseNothing) {
 
 // The rounding mode is the caller's, before and after.
 TEST_P(Edge, TheFloatingPointEnvironmentIsLeftAlone) {
-  const eval::Problem problem = ProblemOf("h2_d16_q20_k70_causal");
+  const io::Problem problem = ProblemOf("h2_d16_q20_k70_causal");
   const eval::Tensors tensors = eval::MakeTensors(problem, {});
   ASSERT_EQ(fesetround(FE_UPWARD), 0);
   const Status status = Run(problem.params, tensors.Args());
@@ -137,7 +137,7 @@ TEST_P(Edge, TheFloatingPointEnvironmentIsLeftAlone) {
 // So is the flushing of denormals; where none arises it changes no bit.
 TEST_P(Edge, FlushingOfDenormalsIsLeftAlone) {
   for (const char* text : {"h2_d16_q20_k70_causal", "h1_d8_q9_k4200_cap3"}) {
-    const eval::Problem problem = ProblemOf(text);
+    const io::Problem problem = ProblemOf(text);
     eval::WorkloadOptions options;
     for (const eval::Fill fill : {eval::Fill::kNormal, eval::Fill::kSpread}) {
       options.fill = fill;
@@ -171,7 +171,7 @@ TEST_P(Edge, ScaleZeroMeansTheDefault) {
 
 // With softcap, masked keys still weigh exactly nothing.
 TEST_P(Edge, SoftcapDoesNotUnmask) {
-  const eval::Problem problem = ProblemOf("h1_d8_q10_k80_causal_off5_cap0.5");
+  const io::Problem problem = ProblemOf("h1_d8_q10_k80_causal_off5_cap0.5");
   const eval::Tensors tensors = eval::MakeTensors(problem, {});
   ASSERT_TRUE(Run(problem.params, tensors.Args()).ok());
   const std::vector<float> want = tensors.out.Dense();
@@ -223,7 +223,7 @@ TEST_P(Edge, AForkedChildMayRun) {
 
 // The one-shot call is plan and run on the default table.
 TEST(OneShot, IsPlanAndRun) {
-  const eval::Problem problem = ProblemOf("b2_h4_kv2_d16_q20_k70_causal");
+  const io::Problem problem = ProblemOf("b2_h4_kv2_d16_q20_k70_causal");
   const eval::Tensors tensors = eval::MakeTensors(problem, {});
   const Checker checker(DefaultTarget(), problem.params, tensors);
   ASSERT_TRUE(Attention(problem.params, tensors.Args()).ok());

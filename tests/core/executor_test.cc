@@ -118,7 +118,7 @@ class BrokenPools : public OnEveryTarget {};
 // A run that was not done whole says so, and the workspace may be used again.
 TEST_P(BrokenPools, MakeARunFail) {
   for (const char* text : {"b2_h3_kv1_d5_q19_k70_causal", "h1_d4_q1_k12293"}) {
-    const eval::Problem problem = ProblemOf(text);
+    const io::Problem problem = ProblemOf(text);
     const eval::Tensors tensors = eval::MakeTensors(problem, {});
     const Checker checker(GetParam(), problem.params, tensors);
     PlanOptions options;

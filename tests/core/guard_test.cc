@@ -57,7 +57,7 @@ class Guard : public OnEveryTarget {
   // Runs with all tensors against guards on one side, then the other, with an
   // exact workspace, and checks the result.
   void Check(const std::string& text, int workers = 1) {
-    const eval::Problem problem = ProblemOf(text);
+    const io::Problem problem = ProblemOf(text);
     const eval::Tensors tensors = eval::MakeTensors(problem, {});
     for (const Against end : {Against::kFront, Against::kBack}) {
       SetGuardContext(text + " on " + GetParam() +
@@ -172,7 +172,7 @@ TEST_P(Guard, SpansInParallel) {
 
 // The lists of key intervals are read to their last entry and no further.
 TEST_P(Guard, KeyIntervals) {
-  const eval::Problem problem = ProblemOf("h2_kv1_d5_q9_k300_causal");
+  const io::Problem problem = ProblemOf("h2_kv1_d5_q9_k300_causal");
   const eval::Tensors tensors = eval::MakeTensors(problem, {});
   eval::Random random(3);
   const GuardedMemory offsets(4096), intervals(1 << 16);

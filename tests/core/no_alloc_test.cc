@@ -97,7 +97,7 @@ TEST_P(NoAlloc, PlanAndRun) {
        {"h1_d4_q1_k1", "b2_h4_kv2_d64_q150_k200_causal", "h2_d8_q3_k9000",
         "h1_d1024_q20_k100", "h2_d16_q30_k100_cap5_wl20_sink4", "h2_d8_q0_k10",
         "h2_d8_q10_k0"}) {
-    const eval::Problem problem = ProblemOf(text);
+    const io::Problem problem = ProblemOf(text);
     const eval::Tensors tensors = eval::MakeTensors(problem, {});
     const AttentionArgs args = tensors.Args();
     PlanOptions options;
@@ -131,7 +131,7 @@ TEST_P(NoAlloc, PlanAndRun) {
 }
 
 TEST_P(NoAlloc, KeyIntervals) {
-  const eval::Problem problem = ProblemOf("h2_d8_q30_k5000_causal");
+  const io::Problem problem = ProblemOf("h2_d8_q30_k5000_causal");
   const eval::Tensors tensors = eval::MakeTensors(problem, {});
   eval::Random random(5);
   const IntervalLists lists = RandomLists(problem.shape, 8, 30, 200, random);

@@ -13,9 +13,9 @@
 #include <string_view>
 #include <vector>
 
-#include "lib/eval/problem.h"
-#include "lib/eval/safetensors.h"
 #include "lib/eval/workload.h"
+#include "lib/io/problem.h"
+#include "lib/io/safetensors.h"
 #include "lib/oracle/oracle.h"
 #include "tests/support/run.h"
 #include "tests/support/targets.h"
@@ -37,10 +37,10 @@ struct Case {
 
 // Reads a tensor of three dimensions, [batch, seqlen, heads * head_dim], or of
 // four, [batch, heads, seqlen, head_dim].
-void Read(const eval::SafetensorsFile& file, const std::string& name,
+void Read(const io::SafetensorsFile& file, const std::string& name,
           int64_t batch, int64_t seqlen, int64_t heads, int64_t head_dim,
           eval::Tensor* tensor) {
-  const eval::SafetensorsEntry* entry = file.Find(name);
+  const io::SafetensorsEntry* entry = file.Find(name);
   ASSERT_NE(entry, nullptr) << name;
   const std::vector<int64_t> flat = {batch, seqlen, heads * head_dim};
   const std::vector<int64_t> by_head = {batch, heads, seqlen, head_dim};
@@ -52,7 +52,7 @@ void Read(const eval::SafetensorsFile& file, const std::string& name,
                      : Bhsd(data, batch, heads, seqlen, head_dim);
 }
 
-void ReadCase(const eval::SafetensorsFile& file, const std::string& name,
+void ReadCase(const io::SafetensorsFile& file, const std::string& name,
               const std::string& problem, Case* made) {
   made->name = name;
   eval::Tensors& tensors = made->tensors;
@@ -79,7 +79,7 @@ void ReadCase(const eval::SafetensorsFile& file, const std::string& name,
 
 // Fails where the file is missing or holds other than these cases.
 void ReadCases(std::vector<Case>* cases) {
-  const eval::SafetensorsFile file(kPath);
+  const io::SafetensorsFile file(kPath);
   constexpr std::string_view kSuffix = ".problem";
   for (const auto& [key, text] : file.header().metadata) {
     if (!std::string_view(key).ends_with(kSuffix)) continue;

@@ -166,7 +166,7 @@ TEST(PlanStatus, TheFarEndsAreAccepted) {
         "sink9223372036854775807",
         "h1_d1_q1_scale-2.3e38", "h1_d1_q1_cap2.3e38",
         "h1_d1_q1_cap1e-38_scale1e-38"}) {
-    const eval::Problem problem = ProblemOf(text);
+    const io::Problem problem = ProblemOf(text);
     Plan plan;
     const Status status = MakePlan(problem.params, problem.shape, {}, &plan);
     EXPECT_TRUE(status.ok()) << text << ": " << ToString(status);
@@ -184,7 +184,7 @@ TEST(PlanStatus, ScalesBeyondF32AreRefused) {
                {"h1_d1_q1_cap0.1_scale1e38", "softcap"},
                {"h1_d1_q1_cap1e-45", "softcap"}};
   for (const auto& c : cases) {
-    const eval::Problem problem = ProblemOf(c.text);
+    const io::Problem problem = ProblemOf(c.text);
     Plan plan;
     const Status status = MakePlan(problem.params, problem.shape, {}, &plan);
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << c.text;

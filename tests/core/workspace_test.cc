@@ -21,7 +21,7 @@ namespace {
 class WorkspaceTest : public OnEveryTarget {
  protected:
   Plan PlanFor(const std::string& text, int lane_groups = 0) {
-    const eval::Problem problem = ProblemOf(text);
+    const io::Problem problem = ProblemOf(text);
     PlanOptions options;
     options.target = GetParam().c_str();
     options.lane_groups = lane_groups;

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/eval/input_error.h"
+#include "lib/io/input_error.h"
 #include "tests/eval/compare_run.h"
 
 namespace heed::test {
@@ -175,7 +175,7 @@ TEST(Compare, OneRedLayerIsEnough) {
 }
 
 TEST(Compare, ThrowsWhereExactIsRefused) {
-  EXPECT_THROW(Compare({}, "b1_h1_d0_q4"), eval::InputError);
+  EXPECT_THROW(Compare({}, "b1_h1_d0_q4"), io::InputError);
 }
 
 TEST(Compare, TellsProgressThatOnlyGrows) {

@@ -10,16 +10,16 @@
 #include <string>
 #include <vector>
 
-#include "lib/eval/input_error.h"
+#include "lib/io/input_error.h"
 #include "tests/support/run.h"
 
 namespace heed::test {
 namespace {
 
 using eval::FormatSetting;
-using eval::InputError;
 using eval::ParseSettings;
 using eval::Setting;
+using io::InputError;
 
 constexpr Knob kKnobs[] = {
     {"window", "Keys.", 256, 1, 1e6, true, true, 1e6},

@@ -16,9 +16,9 @@ namespace heed::test {
 namespace {
 
 using eval::KeySet;
-using eval::Problem;
 using eval::Selection;
 using eval::VisibleKeys;
+using io::Problem;
 
 using Pairs = std::vector<std::pair<int, int>>;
 

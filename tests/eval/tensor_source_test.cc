@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/eval/input_error.h"
+#include "lib/io/input_error.h"
 #include "tests/support/safetensors_maker.h"
 #include "tests/support/temporary_file.h"
 
@@ -18,9 +18,9 @@ namespace heed::test {
 namespace {
 
 using eval::CaptureOptions;
-using eval::InputError;
 using eval::LoadCapture;
 using eval::TensorSource;
+using io::InputError;
 
 TensorSource Load(const std::string& bytes,
                   const CaptureOptions& options = CaptureOptions()) {
@@ -57,7 +57,7 @@ TEST(TensorSource, ReadsShapeAndParameters) {
   const TensorSource source = Load(SmallCapture());
   ASSERT_EQ(source.layers.size(), 1u);
   EXPECT_EQ(source.layers[0].name, "layer.3");
-  const eval::Problem& problem = source.layers[0].tensors.problem;
+  const io::Problem& problem = source.layers[0].tensors.problem;
   EXPECT_EQ(FormatProblem(problem), "b1_h2_kv1_d2_q2_k2_f32_causal_scale0.5");
   EXPECT_EQ(source.layers[0].tensors.query.Dense(),
             (std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}));

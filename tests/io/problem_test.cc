@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Problem strings and the tensors made from them.
-#include "lib/eval/problem.h"
+#include "lib/io/problem.h"
 
 #include <gtest/gtest.h>
 
@@ -17,9 +17,9 @@
 namespace heed::test {
 namespace {
 
-using eval::FormatProblem;
-using eval::ParseProblem;
-using eval::Problem;
+using io::FormatProblem;
+using io::ParseProblem;
+using io::Problem;
 
 TEST(Problem, ReadsEveryField) {
   const Problem p = ProblemOf(

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Names and values as they are shown.
-#include "lib/eval/quoted.h"
+#include "lib/io/quoted.h"
 
 #include <gtest/gtest.h>
 
@@ -11,11 +11,11 @@
 namespace heed::test {
 namespace {
 
-using eval::Printable;
+using io::Printable;
 
 TEST(Quoted, LeavesPlainTextAlone) {
-  EXPECT_EQ(eval::Quoted(""), "''");
-  EXPECT_EQ(eval::Quoted("layer.2"), "'layer.2'");
+  EXPECT_EQ(io::Quoted(""), "''");
+  EXPECT_EQ(io::Quoted("layer.2"), "'layer.2'");
   // Of two, three and four bytes.
   EXPECT_EQ(Printable("caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x8b"),
             "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x8b");

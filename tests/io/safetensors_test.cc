@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The safetensors reader: what it reads, and the hostile files it refuses.
-#include "lib/eval/safetensors.h"
+#include "lib/io/safetensors.h"
 
 #include <gtest/gtest.h>
 
@@ -11,17 +11,17 @@
 #include <string>
 #include <vector>
 
-#include "lib/eval/input_error.h"
+#include "lib/io/input_error.h"
 #include "tests/support/safetensors_maker.h"
 #include "tests/support/temporary_file.h"
 
 namespace heed::test {
 namespace {
 
-using eval::InputError;
-using eval::ParseSafetensorsHeader;
-using eval::SafetensorsFile;
-using eval::SafetensorsHeader;
+using io::InputError;
+using io::ParseSafetensorsHeader;
+using io::SafetensorsFile;
+using io::SafetensorsHeader;
 
 // What the reader says about these bytes; "" where it reads them.
 std::string Complaint(const std::string& bytes) {
@@ -62,7 +62,7 @@ TEST(Safetensors, ReadsTensorsAndMetadata) {
   const SafetensorsFile file(folder.Write("x", SmallCapture()));
   EXPECT_EQ(file.header().metadata.at("model"), "none");
   ASSERT_EQ(file.header().entries.size(), 3u);
-  const eval::SafetensorsEntry* key = file.Find("layer.3.key");
+  const io::SafetensorsEntry* key = file.Find("layer.3.key");
   ASSERT_NE(key, nullptr);
   EXPECT_EQ(key->shape, (std::vector<int64_t>{2, 1, 2}));
   EXPECT_EQ(file.Read(*key), (std::vector<float>{1, 0, 0, 1}));
@@ -103,7 +103,7 @@ TEST(Safetensors, DecodesHalfFloats) {
     const unsigned char bytes[2] = {static_cast<unsigned char>(bits & 0xff),
                                     static_cast<unsigned char>(bits >> 8)};
     float got = -1;
-    eval::DecodeFloats("F16", bytes, 1, &got);
+    io::DecodeFloats("F16", bytes, 1, &got);
     EXPECT_EQ(got, value) << std::hex << bits;
   }
 }
@@ -112,7 +112,7 @@ TEST(Safetensors, DecodesTheEndsOfHalfFloats) {
   const unsigned char bytes[] = {0x00, 0x7c, 0x00, 0xfc,
                                  0x01, 0x7e, 0x00, 0x80};
   float got[4];
-  eval::DecodeFloats("F16", bytes, 4, got);
+  io::DecodeFloats("F16", bytes, 4, got);
   EXPECT_EQ(got[0], INFINITY);
   EXPECT_EQ(got[1], -INFINITY);
   EXPECT_TRUE(std::isnan(got[2]));
@@ -126,7 +126,7 @@ TEST(Safetensors, DecodesEveryHalfFloat) {
     const unsigned char bytes[2] = {static_cast<unsigned char>(bits & 0xff),
                                     static_cast<unsigned char>(bits >> 8)};
     float got = 0;
-    eval::DecodeFloats("F16", bytes, 1, &got);
+    io::DecodeFloats("F16", bytes, 1, &got);
     const int exponent = (bits >> 10) & 0x1f;
     const int mantissa = bits & 0x3ff;
     ASSERT_EQ(std::signbit(got), bits >= 0x8000) << std::hex << bits;
@@ -145,12 +145,12 @@ TEST(Safetensors, DecodesEveryHalfFloat) {
 TEST(Safetensors, DecodesBfloatsAndFloatsAtAnyAddress) {
   const unsigned char bytes[] = {0xff, 0x80, 0x3f, 0x80, 0xff, 0x01, 0x00};
   float got[3];
-  eval::DecodeFloats("BF16", bytes + 1, 3, got);
+  io::DecodeFloats("BF16", bytes + 1, 3, got);
   EXPECT_EQ(got[0], 1.0f);
   EXPECT_EQ(got[1], -INFINITY);
   EXPECT_EQ(got[2], std::bit_cast<float>(0x00010000u));  // denormal
   const unsigned char float_bytes[] = {0xff, 0x00, 0x00, 0x28, 0xc1};
-  eval::DecodeFloats("F32", float_bytes + 1, 1, got);
+  io::DecodeFloats("F32", float_bytes + 1, 1, got);
   EXPECT_EQ(got[0], -10.5f);
 }
 

@@ -130,7 +130,7 @@ TEST(Oracle, FastDoubleIsPlainDouble) {
 }
 
 TEST(Oracle, FastDoubleTreatsPoisonAsPlainDoubleDoes) {
-  const eval::Problem problem = ProblemOf("h2_kv1_d8_q20_k40_causal");
+  const io::Problem problem = ProblemOf("h2_kv1_d8_q20_k40_causal");
   for (const double poison : {NAN, INFINITY, -INFINITY}) {
     const eval::Tensors tensors = eval::MakeTensors(problem, {});
     *tensors.key.At(0, 30, 0, 3) = static_cast<float>(poison);

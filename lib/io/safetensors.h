@@ -4,8 +4,8 @@
 // Reads safetensors files: https://github.com/huggingface/safetensors#format.
 // The file is not trusted: nothing is allocated from a number in it before that
 // number was held against the file's real size.
-#ifndef HEED_LIB_EVAL_SAFETENSORS_H_
-#define HEED_LIB_EVAL_SAFETENSORS_H_
+#ifndef HEED_LIB_IO_SAFETENSORS_H_
+#define HEED_LIB_IO_SAFETENSORS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-namespace heed::eval {
+namespace heed::io {
 
 // The longest header that is parsed. The largest public models stay below 2 MiB
 // a file; the reference reader allows 100 MB.
@@ -77,6 +77,6 @@ class SafetensorsFile {
   SafetensorsHeader header_;
 };
 
-}  // namespace heed::eval
+}  // namespace heed::io
 
-#endif  // HEED_LIB_EVAL_SAFETENSORS_H_
+#endif  // HEED_LIB_IO_SAFETENSORS_H_

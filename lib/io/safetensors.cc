@@ -3,7 +3,7 @@
 
 // Files and element types. Reads with pread rather than through a mapping: a
 // file that another process cuts short is then an error and not a signal.
-#include "lib/eval/safetensors.h"
+#include "lib/io/safetensors.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -14,11 +14,11 @@
 #include <cerrno>
 #include <cstring>
 
-#include "lib/eval/input_error.h"
-#include "lib/eval/quoted.h"
+#include "lib/io/input_error.h"
+#include "lib/io/quoted.h"
 #include "lib/oracle/element.h"
 
-namespace heed::eval {
+namespace heed::io {
 namespace {
 
 uint32_t LittleEndian(const unsigned char* bytes, int count) {
@@ -154,4 +154,4 @@ std::vector<float> SafetensorsFile::Read(const SafetensorsEntry& entry) const {
   }
 }
 
-}  // namespace heed::eval
+}  // namespace heed::io

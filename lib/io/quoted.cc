@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Takes UTF-8 apart, character by character.
-#include "lib/eval/quoted.h"
+#include "lib/io/quoted.h"
 
 #include <cstdint>
 
-namespace heed::eval {
+namespace heed::io {
 namespace {
 
 struct Character {
@@ -65,4 +65,4 @@ std::string Quoted(std::string_view text) {
   return "'" + Printable(text) + "'";
 }
 
-}  // namespace heed::eval
+}  // namespace heed::io

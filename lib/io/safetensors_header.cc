@@ -8,12 +8,12 @@
 #include <set>
 #include <utility>
 
-#include "lib/eval/input_error.h"
-#include "lib/eval/json.h"
-#include "lib/eval/quoted.h"
-#include "lib/eval/safetensors.h"
+#include "lib/io/input_error.h"
+#include "lib/io/json.h"
+#include "lib/io/quoted.h"
+#include "lib/io/safetensors.h"
 
-namespace heed::eval {
+namespace heed::io {
 namespace {
 
 struct DTypeBits {
@@ -246,4 +246,4 @@ SafetensorsHeader ParseSafetensorsHeader(std::string_view text,
   return header;
 }
 
-}  // namespace heed::eval
+}  // namespace heed::io

@@ -3,15 +3,15 @@
 
 // JSON in and out. A thin face on nlohmann::json, which takes long to compile
 // and so is included by json.cc alone.
-#ifndef HEED_LIB_EVAL_JSON_H_
-#define HEED_LIB_EVAL_JSON_H_
+#ifndef HEED_LIB_IO_JSON_H_
+#define HEED_LIB_IO_JSON_H_
 
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 
-namespace heed::eval {
+namespace heed::io {
 
 // Receives the parts of a JSON text in order. A part that a reader has no use
 // for goes to Other. Any of these may throw to stop the parse.
@@ -64,6 +64,6 @@ class JsonWriter {
   std::unique_ptr<Tree> tree_;
 };
 
-}  // namespace heed::eval
+}  // namespace heed::io
 
-#endif  // HEED_LIB_EVAL_JSON_H_
+#endif  // HEED_LIB_IO_JSON_H_

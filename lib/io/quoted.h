@@ -2,14 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Text that a file or a user gave, made fit for a terminal.
-#ifndef HEED_LIB_EVAL_QUOTED_H_
-#define HEED_LIB_EVAL_QUOTED_H_
+#ifndef HEED_LIB_IO_QUOTED_H_
+#define HEED_LIB_IO_QUOTED_H_
 
 #include <cstddef>
 #include <string>
 #include <string_view>
 
-namespace heed::eval {
+namespace heed::io {
 
 // Names and values longer than this, in bytes, are cut.
 inline constexpr size_t kLongestQuoted = 64;
@@ -22,6 +22,6 @@ std::string Printable(std::string_view text);
 // Returns the same between single quotes.
 std::string Quoted(std::string_view text);
 
-}  // namespace heed::eval
+}  // namespace heed::io
 
-#endif  // HEED_LIB_EVAL_QUOTED_H_
+#endif  // HEED_LIB_IO_QUOTED_H_

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Reads and writes problem strings.
-#include "lib/eval/problem.h"
+#include "lib/io/problem.h"
 
 #include <algorithm>
 #include <charconv>
@@ -14,9 +14,9 @@
 #include <string_view>
 #include <system_error>
 
-#include "lib/eval/quoted.h"
+#include "lib/io/quoted.h"
 
-namespace heed::eval {
+namespace heed::io {
 namespace {
 
 // Extents stay below 2^31, as the key positions of the library do.
@@ -192,4 +192,4 @@ bool operator==(const Problem& a, const Problem& b) {
          p.window_right == r.window_right && p.sink_size == r.sink_size;
 }
 
-}  // namespace heed::eval
+}  // namespace heed::io

@@ -1,15 +1,15 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// How eval says that what a user gave cannot be used. The library itself never
-// throws; the tool and the tests may.
-#ifndef HEED_LIB_EVAL_INPUT_ERROR_H_
-#define HEED_LIB_EVAL_INPUT_ERROR_H_
+// How readers say that what a user gave cannot be used. The library itself
+// never throws; the tool and the tests may.
+#ifndef HEED_LIB_IO_INPUT_ERROR_H_
+#define HEED_LIB_IO_INPUT_ERROR_H_
 
 #include <stdexcept>
 #include <string>
 
-namespace heed::eval {
+namespace heed::io {
 
 // what() is one sentence for the user, without a final full stop.
 class InputError : public std::runtime_error {
@@ -17,6 +17,6 @@ class InputError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-}  // namespace heed::eval
+}  // namespace heed::io
 
-#endif  // HEED_LIB_EVAL_INPUT_ERROR_H_
+#endif  // HEED_LIB_IO_INPUT_ERROR_H_

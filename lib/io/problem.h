@@ -4,15 +4,15 @@
 // The problem string: one text names a shape and its masks in test ids,
 // benchmark rows and tool arguments, such as
 // "b1_h32_kv8_d128_q512_k4096_f32_causal".
-#ifndef HEED_LIB_EVAL_PROBLEM_H_
-#define HEED_LIB_EVAL_PROBLEM_H_
+#ifndef HEED_LIB_IO_PROBLEM_H_
+#define HEED_LIB_IO_PROBLEM_H_
 
 #include <string>
 #include <string_view>
 
 #include "heed/attention.h"
 
-namespace heed::eval {
+namespace heed::io {
 
 // What is computed on which shape; no tensors.
 struct Problem {
@@ -43,6 +43,6 @@ std::string FormatProblem(const Problem& problem);
 // Equal in every field.
 bool operator==(const Problem& a, const Problem& b);
 
-}  // namespace heed::eval
+}  // namespace heed::io
 
-#endif  // HEED_LIB_EVAL_PROBLEM_H_
+#endif  // HEED_LIB_IO_PROBLEM_H_

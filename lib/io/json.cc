@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The only file that includes nlohmann::json.
-#include "lib/eval/json.h"
+#include "lib/io/json.h"
 
 #include <cassert>
 #include <cmath>
@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "lib/eval/input_error.h"
+#include "lib/io/input_error.h"
 
-namespace heed::eval {
+namespace heed::io {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -135,4 +135,4 @@ std::string JsonWriter::Text(int indent) const {
                           Json::error_handler_t::replace);
 }
 
-}  // namespace heed::eval
+}  // namespace heed::io
