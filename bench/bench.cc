@@ -50,7 +50,7 @@ double UsefulFlops(const io::Problem& problem) {
   return 2.0 *
          static_cast<double>(problem.shape.head_dim +
                              problem.shape.head_dim_v) *
-         eval::VisiblePairs(problem.params, problem.shape);
+         eval::TotalVisiblePairs(problem.shape, problem.params);
 }
 
 double CompulsoryBytes(const io::Problem& problem) {

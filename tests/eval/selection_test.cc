@@ -17,7 +17,7 @@ namespace {
 
 using eval::KeySet;
 using eval::Selection;
-using eval::VisibleKeys;
+using eval::VisibleKeySet;
 using io::Problem;
 
 using Pairs = std::vector<std::pair<int, int>>;
@@ -30,27 +30,28 @@ Pairs PairsOf(const KeySet& keys) {
   return pairs;
 }
 
-Pairs Visible(const char* text, int64_t row) {
+Pairs SeenBy(const char* text, int64_t row) {
   const Problem p = ProblemOf(text);
   return PairsOf(
-      VisibleKeys(p.params, p.shape.seqlen_q, p.shape.seqlen_k, row));
+      VisibleKeySet(p.params, p.shape.seqlen_q, p.shape.seqlen_k, row));
 }
 
 TEST(Selection, KnowsTheMasks) {
-  EXPECT_EQ(Visible("h1_d1_q4_k6", 0), (Pairs{{0, 6}}));
-  EXPECT_EQ(Visible("h1_d1_q4_k6_causal", 0), (Pairs{{0, 3}}));
-  EXPECT_EQ(Visible("h1_d1_q4_k6_causal_off0", 0), (Pairs{{0, 1}}));
-  EXPECT_EQ(Visible("h1_d1_q4_k6_causal_off-1", 0), Pairs{});
-  EXPECT_EQ(Visible("h1_d1_q9_causal_wl2", 8), (Pairs{{6, 9}}));
-  EXPECT_EQ(Visible("h1_d1_q9_causal_wl2_sink1", 8), (Pairs{{0, 1}, {6, 9}}));
-  EXPECT_EQ(Visible("h1_d1_q9_causal_wl2_sink6", 8), (Pairs{{0, 9}}));
-  EXPECT_EQ(Visible("h1_d1_q9_wl1_wr1", 4), (Pairs{{3, 6}}));
-  EXPECT_EQ(Visible("h1_d1_q9_causal_sink5", 1), (Pairs{{0, 2}}));
+  EXPECT_EQ(SeenBy("h1_d1_q4_k6", 0), (Pairs{{0, 6}}));
+  EXPECT_EQ(SeenBy("h1_d1_q4_k6_causal", 0), (Pairs{{0, 3}}));
+  EXPECT_EQ(SeenBy("h1_d1_q4_k6_causal_off0", 0), (Pairs{{0, 1}}));
+  EXPECT_EQ(SeenBy("h1_d1_q4_k6_causal_off-1", 0), Pairs{});
+  EXPECT_EQ(SeenBy("h1_d1_q9_causal_wl2", 8), (Pairs{{6, 9}}));
+  EXPECT_EQ(SeenBy("h1_d1_q9_causal_wl2_sink1", 8), (Pairs{{0, 1}, {6, 9}}));
+  EXPECT_EQ(SeenBy("h1_d1_q9_causal_wl2_sink6", 8), (Pairs{{0, 9}}));
+  EXPECT_EQ(SeenBy("h1_d1_q9_wl1_wr1", 4), (Pairs{{3, 6}}));
+  EXPECT_EQ(SeenBy("h1_d1_q9_causal_sink5", 1), (Pairs{{0, 2}}));
 }
 
 TEST(Selection, CountsVisiblePairs) {
   const Problem p = ProblemOf("b2_h3_d1_q4_causal");
-  EXPECT_EQ(eval::VisiblePairs(p.params, p.shape), 2 * 3 * (1 + 2 + 3 + 4));
+  EXPECT_EQ(eval::TotalVisiblePairs(p.shape, p.params),
+            2 * 3 * (1 + 2 + 3 + 4));
 }
 
 TEST(Selection, MergesAndCutsToTheMask) {

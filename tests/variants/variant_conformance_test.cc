@@ -112,7 +112,7 @@ TEST_P(VariantConformance, CountsTheWorkItDoes) {
         ASSERT_EQ(selection.Finish(), "");
         density = selection.Density();
       }
-      const double pairs = eval::VisiblePairs(problem.params, shape);
+      const double pairs = eval::TotalVisiblePairs(shape, problem.params);
       const double least =
           2 * density * pairs *
           static_cast<double>(shape.head_dim + shape.head_dim_v);
@@ -154,7 +154,7 @@ TEST(VariantCost, IsThePairsKept) {
         density = selection.Density();
       }
       const double flops =
-          2 * density * eval::VisiblePairs(problem.params, shape) *
+          2 * density * eval::TotalVisiblePairs(shape, problem.params) *
           static_cast<double>(shape.head_dim + shape.head_dim_v);
       EXPECT_NEAR(
           named.variant.cost(shape, problem.params, setting.knobs).flops, flops,
