@@ -11,6 +11,7 @@
 #include "bench/bench.h"
 #include "heed/attention.h"
 #include "heed/target.h"
+#include "lib/eval/truth.h"
 #include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
 
@@ -64,17 +65,10 @@ bool RowsHold(const io::Problem& problem, const AttentionArgs& args,
   std::vector<float> row(static_cast<size_t>(s.num_heads * s.head_dim_v));
   for (const int64_t at : {int64_t{0}, s.seqlen_q / 2, s.seqlen_q - 1}) {
     AttentionParams params = problem.params;
-    if (params.causal_offset == kBottomRight) {
-      params.causal_offset = s.seqlen_k - s.seqlen_q;
-    }
-    params.causal_offset += at;
     AttentionArgs one = args;
-    one.query.data =
-        static_cast<const char*>(one.query.data) + at * one.query.stride[1];
-    one.query.extent[1] = 1;
+    eval::CutRows({at, 1}, &params, &one);
     one.query.extent[0] = one.key.extent[0] = one.value.extent[0] = 1;
     one.out = Bshd(row.data(), 1, 1, s.num_heads, s.head_dim_v);
-    one.lse = TensorView();
     oracle::AttentionBits(params, one);
     for (int64_t h = 0; h < s.num_heads; ++h) {
       for (int64_t c = 0; c < s.head_dim_v; ++c) {

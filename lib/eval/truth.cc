@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 
+#include "heed/ops.h"
 #include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
 
@@ -76,9 +77,8 @@ int64_t Scatter(uint64_t i, int64_t bound) {
 }  // namespace
 
 void CutRows(const RowRun& rows, AttentionParams* params, AttentionArgs* args) {
-  const int64_t offset = params->causal_offset == kBottomRight
-                             ? args->key.seqlen() - args->query.seqlen()
-                             : params->causal_offset;
+  const int64_t offset =
+      ops::CausalOffset(*params, args->query.seqlen(), args->key.seqlen());
   if (__builtin_add_overflow(offset, rows.first, &params->causal_offset)) {
     params->causal_offset = std::numeric_limits<int64_t>::max();
   }
