@@ -11,6 +11,8 @@
 #include "bench/bench.h"
 #include "heed/attention.h"
 #include "heed/target.h"
+#include "lib/eval/truth.h"
+#include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
 
 namespace heed::bench {
@@ -57,39 +59,23 @@ std::string Name(const Case& c, const char* target, int threads) {
 
 // Whether a few rows of a result are what they must be: equal to the page that
 // defines the bits, or near it for a table without FMA.
-bool RowsHold(const eval::Problem& problem, const AttentionArgs& args,
+bool RowsHold(const io::Problem& problem, const AttentionArgs& args,
               bool same_bits) {
   const AttentionShape& s = problem.shape;
   std::vector<float> row(static_cast<size_t>(s.num_heads * s.head_dim_v));
   for (const int64_t at : {int64_t{0}, s.seqlen_q / 2, s.seqlen_q - 1}) {
-    const auto move = [&](auto view) {
-      using Byte = std::conditional_t<
-          std::is_const_v<std::remove_pointer_t<decltype(view.data)>>,
-          const char, char>;
-      view.data = static_cast<Byte*>(view.data) + at * view.stride[1];
-      view.extent[0] = 1;
-      view.extent[1] = 1;
-      return view;
-    };
     AttentionParams params = problem.params;
-    if (params.causal_offset == kBottomRight) {
-      params.causal_offset = s.seqlen_k - s.seqlen_q;
-    }
-    params.causal_offset += at;
     AttentionArgs one = args;
-    one.query = move(args.query);
-    one.key.extent[0] = one.value.extent[0] = 1;
+    eval::CutRows({at, 1}, &params, &one);
+    one.query.extent[0] = one.key.extent[0] = one.value.extent[0] = 1;
     one.out = Bshd(row.data(), 1, 1, s.num_heads, s.head_dim_v);
-    one.lse = TensorView();
     oracle::AttentionBits(params, one);
-    const TensorView out = move(args.out);
     for (int64_t h = 0; h < s.num_heads; ++h) {
-      const float* got = reinterpret_cast<const float*>(
-          static_cast<const char*>(out.data) + h * out.stride[2]);
       for (int64_t c = 0; c < s.head_dim_v; ++c) {
-        const float want = row[static_cast<size_t>(h * s.head_dim_v + c)];
-        const float error = got[c] - want;
-        if (same_bits ? got[c] != want : !(error * error < 1e-8f)) return false;
+        const double got = oracle::ElementAt(args.out, 0, at, h, c);
+        const double want = oracle::ElementAt(one.out, 0, 0, h, c);
+        const double error = got - want;
+        if (same_bits ? got != want : !(error * error < 1e-8)) return false;
       }
     }
   }
@@ -102,8 +88,8 @@ struct FreeMemory {
 
 void Run(benchmark::State& state, const Case& c, const TargetInfo& target,
          int threads) {
-  eval::Problem problem;
-  const std::string error = eval::ParseProblem(c.problem, &problem);
+  io::Problem problem;
+  const std::string error = io::ParseProblem(c.problem, &problem);
   if (!error.empty()) return state.SkipWithError(error.c_str());
   eval::WorkloadOptions workload;
   workload.fill = c.fill;

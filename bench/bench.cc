@@ -46,14 +46,14 @@ int MaxThreads() {
 #endif
 }
 
-double UsefulFlops(const eval::Problem& problem) {
+double UsefulFlops(const io::Problem& problem) {
   return 2.0 *
          static_cast<double>(problem.shape.head_dim +
                              problem.shape.head_dim_v) *
-         eval::VisiblePairs(problem.params, problem.shape);
+         eval::TotalVisiblePairs(problem.shape, problem.params);
 }
 
-double CompulsoryBytes(const eval::Problem& problem) {
+double CompulsoryBytes(const io::Problem& problem) {
   const AttentionShape& s = problem.shape;
   const double rows = static_cast<double>(s.seqlen_q * s.num_heads);
   const double keys = static_cast<double>(s.seqlen_k * s.num_kv_heads);

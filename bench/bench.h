@@ -13,8 +13,8 @@
 #include <string>
 
 #include "heed/executor.h"
-#include "lib/eval/problem.h"
 #include "lib/eval/workload.h"
+#include "lib/io/problem.h"
 
 namespace heed::bench {
 
@@ -34,10 +34,10 @@ class Workers {
 int MaxThreads();
 
 // Useful floating-point operations: 2 * (head_dim + head_dim_v) a visible pair.
-double UsefulFlops(const eval::Problem& problem);
+double UsefulFlops(const io::Problem& problem);
 
 // Bytes of query, key, value and out, once each.
-double CompulsoryBytes(const eval::Problem& problem);
+double CompulsoryBytes(const io::Problem& problem);
 
 // Times `run` (which returns false on failure) until the state has enough and
 // sets the counters: GFLOPs, peak_fraction (of the FMA peak of `target` times

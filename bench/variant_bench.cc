@@ -25,7 +25,7 @@ constexpr const char* kProblems[] = {
 // Runs a variant once and judges the result. Returns what is wrong with it, or
 // nothing.
 std::string RunAndJudge(const NamedVariant& named, const eval::Judge& judge,
-                        const eval::Problem& problem, VariantArgs args) {
+                        const io::Problem& problem, VariantArgs args) {
   eval::Selection selection(problem.params, problem.shape);
   if (named.variant.semantics == Semantics::kExactOnSelection) {
     args.selection = selection.Recorder();
@@ -38,8 +38,8 @@ std::string RunAndJudge(const NamedVariant& named, const eval::Judge& judge,
 
 void Run(benchmark::State& state, const NamedVariant& named,
          const char* problem_text) {
-  eval::Problem problem;
-  const std::string error = eval::ParseProblem(problem_text, &problem);
+  io::Problem problem;
+  const std::string error = io::ParseProblem(problem_text, &problem);
   if (!error.empty()) return state.SkipWithError(error.c_str());
   const eval::Tensors tensors = eval::MakeTensors(problem, {});
   VariantArgs args;

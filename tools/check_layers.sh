@@ -35,13 +35,16 @@ rule() {
     lib/oracle/*) echo std \
       'heed/(attention|executor|export|kv|linear|status|tensor|types)\.h' \
       'lib/oracle/.*' 'xsimd/.*' ;;
-    lib/eval/*) echo std system 'heed/.*' 'lib/(eval|oracle)/.*' 'nlohmann/.*' \
-      'fmt/.*' ;;
+    # Formats: what they hold are views and their elements.
+    lib/io/*) echo std system \
+      'heed/(attention|executor|export|kv|linear|status|tensor|types)\.h' \
+      'lib/io/.*' 'lib/oracle/element\.h' 'nlohmann/.*' ;;
+    lib/eval/*) echo std system 'heed/.*' 'lib/(eval|io|oracle)/.*' ;;
     # A variant is plain C++ on the public headers.
     variants/*) echo std 'heed/.*' ;;
-    tools/*) echo std system 'heed/.*' 'lib/(eval|oracle)/.*' 'tools/.*' 'CLI/.*' \
+    tools/*) echo std system 'heed/.*' 'lib/(eval|io|oracle)/.*' 'tools/.*' 'CLI/.*' \
       'nlohmann/.*' 'fmt/.*' ;;
-    bench/*) echo std system 'heed/.*' 'lib/(eval|oracle)/.*' 'bench/.*' \
+    bench/*) echo std system 'heed/.*' 'lib/(eval|io|oracle)/.*' 'bench/.*' \
       'benchmark/.*' 'nlohmann/.*' 'fmt/.*' 'hwy/.*' ;;
     examples/*) echo std 'heed/.*' ;;
     *) return 1 ;;
@@ -81,7 +84,7 @@ while IFS=: read -r file what; do
   complain "$file: links $what"
 done < <(grep -rnE 'hwy::|TBB::' --include=CMakeLists.txt \
   --include='*.cmake' CMakeLists.txt lib variants tools bench |
-  grep -E 'hwy::|^(lib/(core|kernels|oracle|eval)|variants|tools)/.*TBB::' || true)
+  grep -E 'hwy::|^(lib/(core|kernels|oracle|io|eval)|variants|tools)/.*TBB::' || true)
 
 headers=(include/heed/*.h)
 for header in "${headers[@]}"; do

@@ -13,11 +13,11 @@
 
 #include "heed/ops.h"
 #include "lib/eval/gate.h"
-#include "lib/eval/input_error.h"
 #include "lib/eval/metrics.h"
 #include "lib/eval/scratch_pool.h"
 #include "lib/eval/selection.h"
 #include "lib/eval/truth.h"
+#include "lib/io/input_error.h"
 
 namespace heed::eval {
 namespace {
@@ -48,7 +48,7 @@ void PutBaselineFirst(std::vector<Setting>* settings) {
     settings->insert(settings->begin(), setting);
     return;
   }
-  throw InputError("this build has no variant 'exact' to compare with");
+  throw io::InputError("this build has no variant 'exact' to compare with");
 }
 
 // Two settings that are the same would share a name and a row.
@@ -93,7 +93,7 @@ class LayerRun {
   LayerInfo info() const {
     LayerInfo info;
     info.name = layer_.name;
-    info.problem = FormatProblem(layer_.tensors.problem);
+    info.problem = io::FormatProblem(layer_.tensors.problem);
     info.rows = args_.query.seqlen();
     info.checked_rows = CountRows(MeasuredRows());
     return info;
@@ -101,7 +101,7 @@ class LayerRun {
 
   // Runs a setting once with everything recorded, and judges it.
   Measurement Check(const Setting& setting, ScratchPool* scratch) {
-    const Problem& problem = layer_.tensors.problem;
+    const io::Problem& problem = layer_.tensors.problem;
     const Variant& variant = setting.variant.variant;
     Measurement cell;
     VariantArgs run = MakeArgs(setting);
@@ -165,7 +165,7 @@ class LayerRun {
   }
 
   void Measure(const Setting& setting, Measurement* cell) const {
-    const Problem& problem = layer_.tensors.problem;
+    const io::Problem& problem = layer_.tensors.problem;
     const ErrorMetrics error =
         MeasureError(judge_.truth(), layer_.tensors.out.view);
     cell->rel_l2 = error.RelativeL2();
@@ -294,7 +294,7 @@ CompareResult RunCompare(const TensorSource& source,
       steps.Done(kCheckSteps);
       const Measurement& cell = result.cells[i].back();
       if (i == result.baseline && cell.gate == Gate::kRefused) {
-        throw InputError("exact attention refused: " + cell.reason);
+        throw io::InputError("exact attention refused: " + cell.reason);
       }
     }
     for (int round = 0; round < options.repeats; ++round) {

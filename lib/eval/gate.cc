@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "lib/oracle/element.h"
+
 namespace heed::eval {
 namespace {
 
@@ -56,7 +58,8 @@ double LseError(const Truth& truth, const ConstTensorView& lse) {
     for (int64_t b = 0; b < truth.shape.batch; ++b) {
       for (int64_t s = 0; s < run.rows.count; ++s) {
         for (int64_t h = 0; h < truth.shape.num_heads; ++h, ++expected) {
-          const double got = *RowAt(lse, b, run.rows.first + s, h);
+          const double got =
+              oracle::ElementAt(lse, b, run.rows.first + s, h, 0);
           const double error =
               got == *expected ? 0 : std::fabs(got - *expected);
           if (!(error <= largest)) largest = error;

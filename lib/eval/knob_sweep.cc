@@ -10,11 +10,14 @@
 #include <numeric>
 #include <system_error>
 
-#include "lib/eval/input_error.h"
-#include "lib/eval/quoted.h"
+#include "lib/io/input_error.h"
+#include "lib/io/quoted.h"
 
 namespace heed::eval {
 namespace {
+
+using io::InputError;
+using io::Quoted;
 
 std::vector<std::string_view> Split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
@@ -78,7 +81,7 @@ double ParseValue(std::string_view text, std::string_view variant,
   if (value < knob.min || value > knob.max) {
     throw InputError(where + " must be in [" + FormatKnobValue(knob.min) +
                      ", " + FormatKnobValue(knob.max) + "], not " +
-                     Printable(text));
+                     io::Printable(text));
   }
   return value + 0.0;  // -0 is 0
 }
@@ -100,7 +103,7 @@ std::vector<Setting> Cross(const std::vector<Setting>& settings, size_t knob,
   return product;
 }
 
-double Flops(const Setting& setting, const Problem& problem) {
+double Flops(const Setting& setting, const io::Problem& problem) {
   const Variant& variant = setting.variant.variant;
   if (variant.cost == nullptr) return 0;
   return variant.cost(problem.shape, problem.params, setting.knobs.data())
@@ -110,7 +113,7 @@ double Flops(const Setting& setting, const Problem& problem) {
 // The values of a budget knob around its default, as far as the range allows
 // and keys are left out; at least the default.
 std::vector<double> BudgetValues(Setting setting, size_t knob_index,
-                                 const Problem& problem) {
+                                 const io::Problem& problem) {
   const Knob& knob = setting.variant.variant.knobs[knob_index];
   setting.knobs[knob_index] = knob.exact_value;
   const double everything = Flops(setting, problem);
@@ -177,7 +180,7 @@ std::vector<Setting> ParseSettings(std::string_view text,
 }
 
 std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants,
-                                  const Problem& problem) {
+                                  const io::Problem& problem) {
   std::vector<Setting> sweep;
   for (const NamedVariant& variant : variants) {
     std::vector<Setting> settings = {DefaultSetting(variant)};

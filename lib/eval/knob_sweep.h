@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "heed/variant.h"
-#include "lib/eval/problem.h"
+#include "lib/io/problem.h"
 
 namespace heed::eval {
 
@@ -44,7 +44,7 @@ std::vector<Setting> ParseSettings(std::string_view text,
 // and twice the default of their budget, which is their first knob that can be
 // opened up to exact attention, as far as that costs less than keeping all.
 std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants,
-                                  const Problem& problem);
+                                  const io::Problem& problem);
 
 // Returns the text that ParseSettings reads back: "window_sink:window=256:
 // sink=4", without the blank.

@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cstddef>
 
+#include "heed/ops.h"
+
 namespace heed::eval {
 namespace {
 
@@ -50,39 +52,22 @@ int64_t CountKeys(const KeySet& keys) {
 
 }  // namespace
 
-KeySet VisibleKeys(const AttentionParams& params, int64_t seqlen_q,
-                   int64_t seqlen_k, int64_t row) {
-  // 128 bits: offsets and windows may be as large as int64 allows.
-  using Wide = __int128;
-  const Wide position = params.causal_offset == kBottomRight
-                            ? static_cast<Wide>(row) + seqlen_k - seqlen_q
-                            : static_cast<Wide>(row) + params.causal_offset;
-  const auto clip = [seqlen_k](Wide key) {
-    return static_cast<int32_t>(
-        std::clamp<Wide>(key, Wide{0}, static_cast<Wide>(seqlen_k)));
+KeySet VisibleKeySet(const AttentionParams& params, int64_t seqlen_q,
+                     int64_t seqlen_k, int64_t row) {
+  const ops::VisibleKeys see = ops::VisibleTo(params, seqlen_q, seqlen_k, row);
+  // Extents stay below 2^31, as the key positions of KeyIntervals do.
+  const auto interval = [](int64_t begin, int64_t end) {
+    return KeyInterval{static_cast<int32_t>(begin), static_cast<int32_t>(end)};
   };
-  const int32_t limit =
-      params.causal ? clip(position + 1) : static_cast<int32_t>(seqlen_k);
-  const int32_t begin =
-      params.window_left < 0 ? 0 : clip(position - params.window_left);
-  const int32_t end =
-      params.window_right < 0
-          ? limit
-          : std::min(limit, clip(position + params.window_right + 1));
-  KeySet keys = {{0, std::min(limit, clip(params.sink_size))}, {begin, end}};
+  KeySet keys = {interval(0, see.sink_end), interval(see.begin, see.end)};
   Normalise(&keys);
   return keys;
 }
 
-double VisiblePairs(const AttentionParams& params,
-                    const AttentionShape& shape) {
-  int64_t pairs = 0;
-  for (int64_t row = 0; row < shape.seqlen_q; ++row) {
-    pairs +=
-        CountKeys(VisibleKeys(params, shape.seqlen_q, shape.seqlen_k, row));
-  }
-  return static_cast<double>(pairs) * static_cast<double>(shape.batch) *
-         static_cast<double>(shape.num_heads);
+double TotalVisiblePairs(const AttentionShape& shape,
+                         const AttentionParams& params) {
+  return ops::VisiblePairs(shape, params) *
+         static_cast<double>(shape.batch * shape.num_heads);
 }
 
 Selection::Selection(const AttentionParams& params, const AttentionShape& shape)
@@ -123,7 +108,7 @@ std::string Selection::Finish() {
   }
   for (int64_t query = 0; query < shape_.seqlen_q; ++query) {
     const KeySet visible =
-        VisibleKeys(params_, shape_.seqlen_q, shape_.seqlen_k, query);
+        VisibleKeySet(params_, shape_.seqlen_q, shape_.seqlen_k, query);
     for (int64_t batch = 0; batch < shape_.batch; ++batch) {
       for (int64_t head = 0; head < shape_.num_heads; ++head) {
         KeySet& row = rows_[RowIndex(batch, head, query)];
@@ -142,7 +127,7 @@ double Selection::KeptPairs() const {
 }
 
 double Selection::Density() const {
-  const double visible = VisiblePairs(params_, shape_);
+  const double visible = TotalVisiblePairs(shape_, params_);
   return visible == 0 ? 1.0 : KeptPairs() / visible;
 }
 

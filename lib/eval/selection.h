@@ -18,13 +18,14 @@ namespace heed::eval {
 // A set of key positions of one row: sorted, disjoint, not touching.
 using KeySet = std::vector<KeyInterval>;
 
-// Returns the keys that query row `row` may see by the masks alone: one
-// interval, or two where sinks stand apart from the window.
-KeySet VisibleKeys(const AttentionParams& params, int64_t seqlen_q,
-                   int64_t seqlen_k, int64_t row);
+// Returns ops::VisibleTo as a set: one interval, or two where sinks stand apart
+// from the window.
+KeySet VisibleKeySet(const AttentionParams& params, int64_t seqlen_q,
+                     int64_t seqlen_k, int64_t row);
 
-// Returns the number of pairs that the masks leave, over all batches and heads.
-double VisiblePairs(const AttentionParams& params, const AttentionShape& shape);
+// Returns ops::VisiblePairs over all batches and heads.
+double TotalVisiblePairs(const AttentionShape& shape,
+                         const AttentionParams& params);
 
 // Records one run. Rows may be recorded from any thread, one row from one
 // thread.

@@ -13,12 +13,18 @@
 #include <string_view>
 #include <utility>
 
-#include "lib/eval/input_error.h"
-#include "lib/eval/quoted.h"
-#include "lib/eval/safetensors.h"
+#include "lib/io/input_error.h"
+#include "lib/io/quoted.h"
+#include "lib/io/safetensors.h"
 
 namespace heed::eval {
 namespace {
+
+using io::InputError;
+using io::Quoted;
+using io::SafetensorsEntry;
+using io::SafetensorsFile;
+using io::SafetensorsHeader;
 
 constexpr double kMaxElements = 0x1p36;
 
@@ -234,7 +240,7 @@ std::map<std::pair<int64_t, std::string>, Triple> FindTriples(
 // The prefix without its dot. It goes to the progress line and into the CSV.
 std::string LayerName(std::string_view prefix) {
   if (prefix.ends_with('.')) prefix.remove_suffix(1);
-  return prefix.empty() ? "attention" : Printable(prefix);
+  return prefix.empty() ? "attention" : io::Printable(prefix);
 }
 
 // What the tensors of a problem take, its outputs also in double as the truth.
@@ -294,7 +300,7 @@ Layer LoadLayer(const SafetensorsFile& file, const std::string& prefix,
         ReadTensor(file, *triple.part[i], extents,
                    i == 0 ? shape.seqlen_q : shape.seqlen_k, options.layout);
   }
-  tensors.problem = Problem{shape, params};
+  tensors.problem = io::Problem{shape, params};
   tensors.out = MakeTensor(shape.batch, shape.seqlen_q, shape.num_heads,
                            shape.head_dim_v, options.layout);
   tensors.lse = MakeTensor(shape.batch, shape.seqlen_q, shape.num_heads, 1,
@@ -356,8 +362,8 @@ TensorSource MakeSynthetic(const std::string& problem,
                            const WorkloadOptions& options) {
   TensorSource source;
   Layer layer;
-  Problem parsed;
-  const std::string error = ParseProblem(problem, &parsed);
+  io::Problem parsed;
+  const std::string error = io::ParseProblem(problem, &parsed);
   if (!error.empty()) throw InputError(error);
   const AttentionShape& shape = parsed.shape;
   if (shape.dtype != DType::kF32) {
@@ -375,7 +381,7 @@ TensorSource MakeSynthetic(const std::string& problem,
   if ((rows_q + rows_k) * dims > kMaxElements) {
     throw InputError("problem '" + problem + "' is too large");
   }
-  layer.name = FormatProblem(parsed);
+  layer.name = io::FormatProblem(parsed);
   source.name = layer.name;
   layer.tensors = MakeTensors(parsed, options);
   source.layers.push_back(std::move(layer));

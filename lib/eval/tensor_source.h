@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "lib/eval/problem.h"
 #include "lib/eval/workload.h"
+#include "lib/io/problem.h"
 
 namespace heed::eval {
 

@@ -9,6 +9,8 @@
 #include <cmath>
 #include <limits>
 
+#include "heed/ops.h"
+#include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
 
 namespace heed::eval {
@@ -16,13 +18,6 @@ namespace {
 
 constexpr int64_t kDenseRun = 32;
 constexpr int64_t kSampleRun = 4;
-
-float At(const ConstTensorView& view, int64_t b, int64_t s, int64_t h,
-         int64_t c) {
-  return *reinterpret_cast<const float*>(
-      static_cast<const char*>(view.data) + b * view.stride[0] +
-      s * view.stride[1] + h * view.stride[2] + c * view.stride[3]);
-}
 
 double MaxError(const std::vector<float>& got,
                 const std::vector<double>& truth) {
@@ -82,16 +77,18 @@ int64_t Scatter(uint64_t i, int64_t bound) {
 }  // namespace
 
 void CutRows(const RowRun& rows, AttentionParams* params, AttentionArgs* args) {
-  const int64_t offset = params->causal_offset == kBottomRight
-                             ? args->key.seqlen() - args->query.seqlen()
-                             : params->causal_offset;
+  const int64_t offset =
+      ops::CausalOffset(*params, args->query.seqlen(), args->key.seqlen());
   if (__builtin_add_overflow(offset, rows.first, &params->causal_offset)) {
     params->causal_offset = std::numeric_limits<int64_t>::max();
   }
   args->query.data = static_cast<const char*>(args->query.data) +
                      rows.first * args->query.stride[1];
   args->query.extent[1] = rows.count;
+  // Only its type stays: what the plain one rounds to.
+  const DType out_dtype = args->out.dtype;
   args->out = TensorView();
+  args->out.dtype = out_dtype;
   args->lse = TensorView();
 }
 
@@ -164,7 +161,8 @@ ErrorMetrics MeasureError(const Truth& truth, const ConstTensorView& out) {
       for (int64_t s = 0; s < run.rows.count; ++s) {
         for (int64_t h = 0; h < truth.shape.num_heads; ++h) {
           for (int64_t c = 0; c < truth.shape.head_dim_v; ++c) {
-            error.Add(At(out, b, run.rows.first + s, h, c), *expected++);
+            error.Add(oracle::ElementAt(out, b, run.rows.first + s, h, c),
+                      *expected++);
           }
         }
       }
@@ -180,7 +178,8 @@ MassMetrics MeasureMass(const Truth& truth, const ConstTensorView& lse) {
     for (int64_t b = 0; b < truth.shape.batch; ++b) {
       for (int64_t s = 0; s < run.rows.count; ++s) {
         for (int64_t h = 0; h < truth.shape.num_heads; ++h) {
-          mass.Add(At(lse, b, run.rows.first + s, h, 0), *exact++);
+          mass.Add(oracle::ElementAt(lse, b, run.rows.first + s, h, 0),
+                   *exact++);
         }
       }
     }

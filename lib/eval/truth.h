@@ -52,7 +52,7 @@ struct Truth {
 };
 
 // Returns the same call for some of its query rows, at their place among the
-// keys. Outputs are left out.
+// keys. Outputs are left out but for their type.
 void CutRows(const RowRun& rows, AttentionParams* params, AttentionArgs* args);
 
 // Computes the oracle's answer at these rows, and over `selection` where that

@@ -218,7 +218,8 @@ Tensor MakeTensor(int64_t batch, int64_t seqlen, int64_t heads,
   return PlaceView(Bshd(none, batch, seqlen, heads, head_dim), misalign);
 }
 
-Tensors MakeTensors(const Problem& problem, const WorkloadOptions& options) {
+Tensors MakeTensors(const io::Problem& problem,
+                    const WorkloadOptions& options) {
   const AttentionShape& shape = problem.shape;
   const auto make = [&](int64_t seqlen, int64_t heads, int64_t dim) {
     return MakeTensor(shape.batch, seqlen, heads, dim, options.layout,

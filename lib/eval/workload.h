@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "heed/attention.h"
-#include "lib/eval/problem.h"
+#include "lib/io/problem.h"
 
 namespace heed::eval {
 
@@ -67,7 +67,7 @@ struct Tensor {
 // The tensors of one problem. lse always exists; leave it out of Args() by
 // resetting the view.
 struct Tensors {
-  Problem problem;
+  io::Problem problem;
   Tensor query, key, value, out, lse;
 
   AttentionArgs Args() const;
@@ -81,7 +81,7 @@ Tensor MakeTensor(int64_t batch, int64_t seqlen, int64_t heads,
 
 // Makes the tensors of a problem: inputs drawn, outputs all sentinel. The
 // numbers are f32 whatever problem.shape.dtype says.
-Tensors MakeTensors(const Problem& problem, const WorkloadOptions& options);
+Tensors MakeTensors(const io::Problem& problem, const WorkloadOptions& options);
 
 // Draws an input again in place; `which` is 0 for query, 1 for key, 2 for
 // value.

@@ -2,12 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The page that defines the output bits of exact attention in f32. Every kernel
-// with FMA, on every CPU, equals it bit for bit (NaNs as NaNs).
+// with FMA, on every CPU, equals it bit for bit (NaNs as NaNs). Inputs of 16
+// bits are widened, which is exact; an output of 16 bits is the f32 one,
+// rounded.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <vector>
 
+#include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
 
 namespace heed::oracle {
@@ -113,17 +116,6 @@ void Merge(State& state, const State& later) {
   state.m = m;
 }
 
-template <typename View>
-auto Row(const View& view, int64_t b, int64_t s, int64_t h) {
-  using Byte = std::conditional_t<
-      std::is_const_v<std::remove_pointer_t<decltype(view.data)>>, const char,
-      char>;
-  using Float = std::conditional_t<std::is_const_v<Byte>, const float, float>;
-  return reinterpret_cast<Float*>(static_cast<Byte*>(view.data) +
-                                  b * view.stride[0] + s * view.stride[1] +
-                                  h * view.stride[2]);
-}
-
 // The keys offered to a row, cut into blocks: dense blocks lie at the absolute
 // positions from a multiple of 64; with key intervals they are the offered keys
 // counted in 64s, anew in each span.
@@ -170,10 +162,12 @@ void AttendRow(const AttentionParams& params, const AttentionArgs& args,
   const float in_scale = static_cast<float>(scale / cap);
   const float out_scale = static_cast<float>(cap * kLog2E);
 
-  const float* q = Row(args.query, b, row, h);
-  std::vector<float> query(q, q + dim);
+  std::vector<float> query(static_cast<size_t>(dim));
+  ReadRow(args.query, b, row, h, query.data());
   for (float& c : query) c *= query_scale;
 
+  std::vector<float> k(static_cast<size_t>(dim));
+  std::vector<float> v(static_cast<size_t>(dim_v));
   State none;
   none.acc.assign(static_cast<size_t>(dim_v), 0.0f);
   State total = none, group = none, state = none;
@@ -194,10 +188,10 @@ void AttendRow(const AttentionParams& params, const AttentionArgs& args,
     float max = state.m;
     for (const int64_t key : block) {
       if (!Visible(params, args, b, h, row, key)) continue;
-      const float* k = Row(args.key, b, key, kv_head);
+      ReadRow(args.key, b, key, kv_head, k.data());
       float score = 0.0f;
-      for (int64_t c = 0; c < dim; ++c) {
-        score = std::fma(k[c], query[static_cast<size_t>(c)], score);
+      for (size_t c = 0; c < k.size(); ++c) {
+        score = std::fma(k[c], query[c], score);
       }
       if (softcap) score = Tanh(score * in_scale) * out_scale;
       keys.push_back(key);
@@ -210,25 +204,24 @@ void AttendRow(const AttentionParams& params, const AttentionArgs& args,
     for (float& c : state.acc) c *= alpha;
     for (size_t i = 0; i < keys.size(); ++i) {
       const float weight = Exp2(scores[i] - max);
-      const float* v = Row(args.value, b, keys[i], kv_head);
+      ReadRow(args.value, b, keys[i], kv_head, v.data());
       state.l += weight;
-      for (int64_t c = 0; c < dim_v; ++c) {
-        float& acc = state.acc[static_cast<size_t>(c)];
-        acc = std::fma(v[c], weight, acc);
+      for (size_t c = 0; c < v.size(); ++c) {
+        state.acc[c] = std::fma(v[c], weight, state.acc[c]);
       }
     }
   }
   Merge(group, state);
   Merge(total, group);
 
-  float* out = Row(args.out, b, row, h);
   for (int64_t c = 0; c < dim_v; ++c) {
-    out[c] = total.l == 0.0f
-                 ? 0.0f
-                 : total.acc[static_cast<size_t>(c)] / total.l + 0.0f;
+    const float out = total.l == 0.0f
+                          ? 0.0f
+                          : total.acc[static_cast<size_t>(c)] / total.l + 0.0f;
+    StoreElement(args.out, b, row, h, c, out);
   }
   if (args.lse.data != nullptr) {
-    *Row(args.lse, b, row, h) = LogSum(total.m, total.l);
+    StoreElement(args.lse, b, row, h, 0, LogSum(total.m, total.l));
   }
 }
 

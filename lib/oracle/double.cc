@@ -6,17 +6,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
 
 namespace heed::oracle {
 namespace {
-
-double Element(const ConstTensorView& view, int64_t b, int64_t s, int64_t h,
-               int64_t c) {
-  const char* at = static_cast<const char*>(view.data) + b * view.stride[0] +
-                   s * view.stride[1] + h * view.stride[2] + c * 4;
-  return *reinterpret_cast<const float*>(at);
-}
 
 double Score(const AttentionParams& params, const AttentionArgs& args,
              int64_t b, int64_t h, int64_t row, int64_t key) {
@@ -24,8 +18,8 @@ double Score(const AttentionParams& params, const AttentionArgs& args,
   const int64_t kv_head = h / (args.query.heads() / args.key.heads());
   double score = 0.0;
   for (int64_t c = 0; c < dim; ++c) {
-    score += Element(args.query, b, row, h, c) *
-             Element(args.key, b, key, kv_head, c);
+    score += ElementAt(args.query, b, row, h, c) *
+             ElementAt(args.key, b, key, kv_head, c);
   }
   score *= params.softmax_scale != 0.0f
                ? static_cast<double>(params.softmax_scale)
@@ -60,8 +54,8 @@ double AttendRow(const AttentionParams& params, const AttentionArgs& args,
     const double weight = std::exp(scores[i] - max);
     sum += weight;
     for (size_t c = 0; c < out.size(); ++c) {
-      out[c] += weight * Element(args.value, b, keys[i], kv_head,
-                                 static_cast<int64_t>(c));
+      out[c] += weight * ElementAt(args.value, b, keys[i], kv_head,
+                                   static_cast<int64_t>(c));
     }
   }
   for (double& c : out) c /= sum;

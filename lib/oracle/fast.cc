@@ -2,13 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Attention in double by xsimd, for sizes where plain double takes too long.
-// Shares the mask with the other oracles and nothing else.
+// Shares the mask and the reading of elements with the other oracles and
+// nothing else.
 #include <cmath>
 #include <cstdint>
-#include <type_traits>
 #include <vector>
 #include <xsimd/xsimd.hpp>
 
+#include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
 
 namespace heed::oracle {
@@ -28,13 +29,7 @@ struct Matrix {
       : columns(RoundUp(static_cast<size_t>(view.head_dim()))),
         data(static_cast<size_t>(view.seqlen()) * columns) {
     for (int64_t s = 0; s < view.seqlen(); ++s) {
-      const float* row = reinterpret_cast<const float*>(
-          static_cast<const char*>(view.data) + b * view.stride[0] +
-          s * view.stride[1] + h * view.stride[2]);
-      for (int64_t c = 0; c < view.head_dim(); ++c) {
-        data[static_cast<size_t>(s) * columns + static_cast<size_t>(c)] =
-            row[c];
-      }
+      ReadRow(view, b, s, h, data.data() + static_cast<size_t>(s) * columns);
     }
   }
   const double* Row(size_t s) const { return data.data() + s * columns; }

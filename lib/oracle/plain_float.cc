@@ -7,16 +7,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
 
 namespace heed::oracle {
 namespace {
-
-const float* Row(const ConstTensorView& view, int64_t b, int64_t s, int64_t h) {
-  return reinterpret_cast<const float*>(
-      static_cast<const char*>(view.data) + b * view.stride[0] +
-      s * view.stride[1] + h * view.stride[2]);
-}
 
 // Replaces scores by their softmax; returns the natural log of its divisor. The
 // masked hold -inf.
@@ -46,15 +41,17 @@ void AttentionPlainFloat(const AttentionParams& params,
                           ? params.softmax_scale
                           : 1.0f / std::sqrt(static_cast<float>(dim));
   std::vector<float> scores(static_cast<size_t>(args.key.seqlen()));
+  std::vector<float> q(static_cast<size_t>(dim)), k(q);
+  std::vector<float> v(static_cast<size_t>(dim_v));
   for (int64_t b = 0; b < args.query.batch(); ++b) {
     for (int64_t row = 0; row < args.query.seqlen(); ++row) {
       for (int64_t h = 0; h < args.query.heads(); ++h) {
         const int64_t kv_head = h / (args.query.heads() / args.key.heads());
-        const float* q = Row(args.query, b, row, h);
+        ReadRow(args.query, b, row, h, q.data());
         for (int64_t key = 0; key < args.key.seqlen(); ++key) {
           float score = 0.0f;
-          const float* k = Row(args.key, b, key, kv_head);
-          for (int64_t c = 0; c < dim; ++c) score += q[c] * k[c];
+          ReadRow(args.key, b, key, kv_head, k.data());
+          for (size_t c = 0; c < k.size(); ++c) score += q[c] * k[c];
           score *= scale;
           if (params.softcap != 0.0f) {
             score = params.softcap * std::tanh(score / params.softcap);
@@ -68,8 +65,11 @@ void AttentionPlainFloat(const AttentionParams& params,
         for (int64_t c = 0; c < dim_v; ++c) out[c] = 0.0f;
         for (int64_t key = 0; key < args.key.seqlen(); ++key) {
           const float weight = scores[static_cast<size_t>(key)];
-          const float* v = Row(args.value, b, key, kv_head);
-          for (int64_t c = 0; c < dim_v; ++c) out[c] += weight * v[c];
+          ReadRow(args.value, b, key, kv_head, v.data());
+          for (size_t c = 0; c < v.size(); ++c) out[c] += weight * v[c];
+        }
+        for (int64_t c = 0; c < dim_v; ++c) {
+          out[c] = RoundTo(args.out.dtype, out[c]);
         }
         out += dim_v;
       }

@@ -13,15 +13,15 @@
 #include <string>
 #include <string_view>
 
-#include "lib/eval/input_error.h"
-#include "lib/eval/safetensors.h"
 #include "lib/eval/tensor_source.h"
+#include "lib/io/input_error.h"
+#include "lib/io/safetensors.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace heed::test {
 namespace {
 
-using eval::InputError;
+using io::InputError;
 
 // A file in memory that is opened by its path, as the reader does.
 class MemoryFile {
@@ -44,8 +44,8 @@ class MemoryFile {
 
 // Reads every tensor. What the header promised must hold.
 void ReadAll(const std::string& path, size_t file_bytes) {
-  const eval::SafetensorsFile file(path);
-  for (const eval::SafetensorsEntry& entry : file.header().entries) {
+  const io::SafetensorsFile file(path);
+  for (const io::SafetensorsEntry& entry : file.header().entries) {
     if (entry.begin > entry.end ||
         entry.end > file_bytes - file.header().data_offset) {
       std::abort();
@@ -90,7 +90,7 @@ void FuzzSafetensors(const uint8_t* data, size_t size) {
   // Few mutations keep the length in front right: the header alone, too.
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   for (const uint64_t data_bytes : {uint64_t{0}, uint64_t{64}}) {
-    Try([&] { eval::ParseSafetensorsHeader(text, data_bytes); });
+    Try([&] { io::ParseSafetensorsHeader(text, data_bytes); });
   }
 }
 

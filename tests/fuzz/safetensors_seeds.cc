@@ -4,7 +4,7 @@
 // Seeds by kind.
 #include "tests/fuzz/safetensors_seeds.h"
 
-#include "tests/tool/safetensors_maker.h"
+#include "tests/support/safetensors_maker.h"
 
 namespace heed::test {
 namespace {

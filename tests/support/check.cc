@@ -61,7 +61,7 @@ void Checker::Check(const RunConfig& config) const {
 }
 
 void Checker::Check(const RunConfig& config, const Executor& executor) const {
-  SCOPED_TRACE(config.Text() + ", " + eval::FormatProblem(tensors_.problem));
+  SCOPED_TRACE(config.Text() + ", " + io::FormatProblem(tensors_.problem));
   tensors_.ClearOutput();
   const Status status = RunOn(config, params_, Args(), executor);
   ASSERT_TRUE(status.ok()) << ToString(status);
@@ -94,7 +94,7 @@ void Checker::CheckWithoutLse(const RunConfig& config,
 
 void CheckProblem(const std::string& target, const std::string& problem,
                   const eval::WorkloadOptions& options) {
-  const eval::Problem parsed = ProblemOf(problem);
+  const io::Problem parsed = ProblemOf(problem);
   const eval::Tensors tensors = eval::MakeTensors(parsed, options);
   const Checker checker(target, parsed.params, tensors);
   const size_t hash = std::hash<std::string>()(problem);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
 
 namespace heed::test {
@@ -50,20 +51,10 @@ double LargestError(const std::vector<float>& got,
   return largest;
 }
 
-float ElementAt(const ConstTensorView& view, int64_t b, int64_t s, int64_t h,
-                int64_t c) {
-  float element;
-  std::memcpy(&element,
-              static_cast<const char*>(view.data) + b * view.stride[0] +
-                  s * view.stride[1] + h * view.stride[2] + c * 4,
-              sizeof(element));
-  return element;
-}
-
 double LargestElement(const ConstTensorView& view) {
   double largest = 0;
   ForEach(view, [&](int64_t b, int64_t s, int64_t h, int64_t c) {
-    const double element = ElementAt(view, b, s, h, c);
+    const double element = oracle::ElementAt(view, b, s, h, c);
     if (std::isfinite(element)) {
       largest = std::max(largest, std::fabs(element));
     }
@@ -86,8 +77,8 @@ double LargestScore(const AttentionParams& params, const AttentionArgs& args) {
           if (!oracle::Visible(params, args, b, h, row, key)) continue;
           double score = 0;
           for (int64_t c = 0; c < dim; ++c) {
-            score += static_cast<double>(ElementAt(args.query, b, row, h, c)) *
-                     ElementAt(args.key, b, key, kv_head, c);
+            score += oracle::ElementAt(args.query, b, row, h, c) *
+                     oracle::ElementAt(args.key, b, key, kv_head, c);
           }
           score = std::fabs(score * scale);
           if (std::isfinite(score)) largest = std::max(largest, score);

@@ -65,9 +65,9 @@ Status RunOn(const RunConfig& config, const AttentionParams& params,
   return RunOn(config, params, args, threads);
 }
 
-eval::Problem ProblemOf(const std::string& text) {
-  eval::Problem problem;
-  const std::string error = eval::ParseProblem(text, &problem);
+io::Problem ProblemOf(const std::string& text) {
+  io::Problem problem;
+  const std::string error = io::ParseProblem(text, &problem);
   if (!error.empty()) {
     ADD_FAILURE() << error;
     std::abort();

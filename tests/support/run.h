@@ -11,7 +11,7 @@
 
 #include "heed/attention.h"
 #include "heed/executor.h"
-#include "lib/eval/problem.h"
+#include "lib/io/problem.h"
 
 namespace heed::test {
 
@@ -45,7 +45,7 @@ Status RunOn(const RunConfig& config, const AttentionParams& params,
              const AttentionArgs& args);
 
 // Reads a problem string that is known to be sound.
-eval::Problem ProblemOf(const std::string& text);
+io::Problem ProblemOf(const std::string& text);
 
 }  // namespace heed::test
 

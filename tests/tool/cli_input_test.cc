@@ -8,8 +8,8 @@
 #include <filesystem>
 #include <string>
 
-#include "tests/tool/safetensors_maker.h"
-#include "tests/tool/temporary_file.h"
+#include "tests/support/safetensors_maker.h"
+#include "tests/support/temporary_file.h"
 #include "tests/tool/tool_run.h"
 
 namespace heed::test {

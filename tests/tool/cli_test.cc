@@ -7,8 +7,8 @@
 #include <map>
 #include <string>
 
-#include "lib/eval/json.h"
-#include "tests/tool/temporary_file.h"
+#include "lib/io/json.h"
+#include "tests/support/temporary_file.h"
 #include "tests/tool/tool_run.h"
 
 namespace heed::test {
@@ -18,9 +18,9 @@ constexpr char kSmall[] =
     "compare -q --repeats 2 --problem b1_h2_d16_q100_f32_causal ";
 
 // Collects every key of a JSON text, or fails the test where it is not JSON.
-class Keys : public eval::JsonHandler {
+class Keys : public io::JsonHandler {
  public:
-  explicit Keys(const std::string& text) { eval::ParseJson(text, this); }
+  explicit Keys(const std::string& text) { io::ParseJson(text, this); }
   int Count(const std::string& key) const {
     const auto it = keys_.find(key);
     return it == keys_.end() ? 0 : it->second;

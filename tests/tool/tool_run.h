@@ -7,7 +7,7 @@
 
 #include <string>
 
-#include "tests/tool/temporary_file.h"
+#include "tests/support/temporary_file.h"
 
 namespace heed::test {
 

@@ -77,7 +77,7 @@ TEST_P(VariantConformance, EstimatesCost) {
   for (const char* text :
        {"b1_h4_kv2_d16_q512_causal", "b2_h2_d64_dv32_q1_k1000",
         "b1_h1_d1_q1_k1", "b1_h2_d16_q300_causal_wl10_sink2"}) {
-    const eval::Problem problem = ProblemOf(text);
+    const io::Problem problem = ProblemOf(text);
     for (const Setting& setting : SettingsOf(variant())) {
       SCOPED_TRACE(std::string(text) + " with knobs at " + setting.name);
       const Cost cost =
@@ -98,7 +98,7 @@ TEST_P(VariantConformance, CountsTheWorkItDoes) {
   for (const char* text :
        {"b1_h4_kv2_d16_q200_k300_causal", "b2_h2_d32_dv48_q40_k500",
         "b1_h2_d16_q300_causal_wl10_sink2"}) {
-    const eval::Problem problem = ProblemOf(text);
+    const io::Problem problem = ProblemOf(text);
     const eval::Tensors tensors = eval::MakeTensors(problem, {});
     const AttentionShape& shape = problem.shape;
     for (const Setting& setting : SettingsOf(variant())) {
@@ -112,7 +112,7 @@ TEST_P(VariantConformance, CountsTheWorkItDoes) {
         ASSERT_EQ(selection.Finish(), "");
         density = selection.Density();
       }
-      const double pairs = eval::VisiblePairs(problem.params, shape);
+      const double pairs = eval::TotalVisiblePairs(shape, problem.params);
       const double least =
           2 * density * pairs *
           static_cast<double>(shape.head_dim + shape.head_dim_v);
@@ -135,8 +135,7 @@ TEST_P(VariantConformance, CountsTheWorkItDoes) {
 
 // These two compute just the pairs that they keep.
 TEST(VariantCost, IsThePairsKept) {
-  const eval::Problem problem =
-      ProblemOf("b2_h4_kv2_d16_dv24_q200_k300_causal");
+  const io::Problem problem = ProblemOf("b2_h4_kv2_d16_dv24_q200_k300_causal");
   const AttentionShape& shape = problem.shape;
   const eval::Tensors tensors = eval::MakeTensors(problem, {});
   int found = 0;
@@ -155,7 +154,7 @@ TEST(VariantCost, IsThePairsKept) {
         density = selection.Density();
       }
       const double flops =
-          2 * density * eval::VisiblePairs(problem.params, shape) *
+          2 * density * eval::TotalVisiblePairs(shape, problem.params) *
           static_cast<double>(shape.head_dim + shape.head_dim_v);
       EXPECT_NEAR(
           named.variant.cost(shape, problem.params, setting.knobs).flops, flops,
@@ -245,7 +244,7 @@ TEST_P(VariantConformance, SurvivesLackOfMemory) {
 }
 
 TEST_P(VariantConformance, LeavesInputsAlone) {
-  const eval::Problem problem = ProblemOf("b2_h2_d9_q40_causal");
+  const io::Problem problem = ProblemOf("b2_h2_d9_q40_causal");
   const eval::Tensors tensors = eval::MakeTensors(problem, {});
   const eval::Tensors copy = eval::MakeTensors(problem, {});
   ASSERT_TRUE(RunGuarded(variant(), ArgsOf(tensors, Defaults())).ok());

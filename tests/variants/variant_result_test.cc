@@ -183,7 +183,7 @@ TEST_P(VariantResult, HasTheSameBitsForAnyWorkers) {
 }
 
 TEST_P(VariantResult, DoesNotNeedLse) {
-  const eval::Problem problem = ProblemOf("b1_h2_d16_q50_causal");
+  const io::Problem problem = ProblemOf("b1_h2_d16_q50_causal");
   const eval::Tensors with = eval::MakeTensors(problem, {});
   const eval::Tensors without = eval::MakeTensors(problem, {});
   const Setting setting = SettingsOf(variant()).front();
@@ -198,7 +198,7 @@ TEST_P(VariantResult, DoesNotNeedLse) {
 // Keys and values from `first` on become NaN; rows that stand before it must
 // not notice.
 TEST_P(VariantResult, DoesNotSeeTheFuture) {
-  const eval::Problem problem = ProblemOf("b1_h2_kv1_d16_q90_k110_causal");
+  const io::Problem problem = ProblemOf("b1_h2_kv1_d16_q90_k110_causal");
   const int64_t offset = 20;
   for (const Setting& setting : SettingsOf(variant())) {
     for (const int64_t first : {int64_t{21}, int64_t{64}, int64_t{100}}) {

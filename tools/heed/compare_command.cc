@@ -12,9 +12,9 @@
 
 #include "heed/target.h"
 #include "lib/eval/compare.h"
-#include "lib/eval/input_error.h"
 #include "lib/eval/knob_sweep.h"
 #include "lib/eval/tensor_source.h"
+#include "lib/io/input_error.h"
 #include "tools/heed/commands.h"
 #include "tools/heed/output_file.h"
 #include "tools/heed/progress_line.h"
@@ -66,18 +66,18 @@ void CheckOutputs(const Options& options) {
     if (path.empty()) continue;
     for (const std::string& other : paths) {
       if (!SamePlace(path, other)) continue;
-      throw eval::InputError("'" + other + "' and '" + path +
-                             "' are one place for two outputs");
+      throw io::InputError("'" + other + "' and '" + path +
+                           "' are one place for two outputs");
     }
     if (!input.empty() && SamePlace(path, input)) {
-      throw eval::InputError("'" + path + "' is the input");
+      throw io::InputError("'" + path + "' is the input");
     }
     CheckWritable(path);
     paths.push_back(path);
   }
 }
 
-std::string PlanText(const eval::Problem& problem) {
+std::string PlanText(const io::Problem& problem) {
   Plan plan;
   if (!MakePlan(problem.params, problem.shape, {}, &plan).ok()) return "";
   std::string text(ExplainPlan(plan, nullptr, 0) + 1, '\0');

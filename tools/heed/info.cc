@@ -10,8 +10,8 @@
 
 #include "heed/target.h"
 #include "heed/variant.h"
-#include "lib/eval/json.h"
 #include "lib/eval/knob_sweep.h"
+#include "lib/io/json.h"
 #include "tools/heed/commands.h"
 #include "tools/heed/environment.h"
 #include "tools/heed/results.h"
@@ -19,7 +19,7 @@
 namespace heed::tool {
 namespace {
 
-using eval::JsonWriter;
+using io::JsonWriter;
 
 void Put(JsonWriter& writer, const char* key, const char* value) {
   writer.Key(key);

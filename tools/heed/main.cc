@@ -9,7 +9,7 @@
 #include <exception>
 #include <new>
 
-#include "lib/eval/input_error.h"
+#include "lib/io/input_error.h"
 #include "tools/heed/commands.h"
 #include "tools/heed/environment.h"
 #include "tools/heed/options.h"
@@ -54,7 +54,7 @@ int main(int argc, char** argv) {
       return Flushed(exit_code);
     }
     return Flushed(Dispatch(options, argc, argv));
-  } catch (const heed::eval::InputError& error) {
+  } catch (const heed::io::InputError& error) {
     std::fprintf(stderr, "heed: %s\n", error.what());
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "heed: there is not enough memory for this input\n");

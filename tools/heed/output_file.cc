@@ -15,12 +15,12 @@
 #include <filesystem>
 #include <system_error>
 
-#include "lib/eval/input_error.h"
+#include "lib/io/input_error.h"
 
 namespace heed::tool {
 namespace {
 
-using eval::InputError;
+using io::InputError;
 
 [[noreturn]] void Fail(const std::string& path, const char* why) {
   throw InputError("cannot write '" + path + "': " + why);

@@ -8,8 +8,8 @@
 #include <string>
 
 #include "lib/eval/compare.h"
-#include "lib/eval/json.h"
 #include "lib/eval/tensor_source.h"
+#include "lib/io/json.h"
 #include "tools/heed/environment.h"
 
 namespace heed::tool {
@@ -49,7 +49,7 @@ std::string ResultsHtml(const std::string& json);
 const char* GateText(eval::Gate gate);
 
 // Adds the environment as an object; the caller wrote the key.
-void WriteEnvironment(const Environment& environment, eval::JsonWriter* writer);
+void WriteEnvironment(const Environment& environment, io::JsonWriter* writer);
 
 // Returns "exact", "exact on selection" or "own reference".
 const char* SemanticsText(Semantics semantics);

@@ -11,8 +11,8 @@ namespace heed::tool {
 namespace {
 
 using eval::CompareResult;
-using eval::JsonWriter;
 using eval::Measurement;
+using io::JsonWriter;
 
 void Put(JsonWriter& writer, const char* key, const std::string& value) {
   writer.Key(key);

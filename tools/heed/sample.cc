@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <system_error>
 
-#include "lib/eval/input_error.h"
+#include "lib/io/input_error.h"
 
 namespace heed::tool {
 namespace {
@@ -28,10 +28,10 @@ std::string FindSample() {
   for (const fs::path& path : {installed, source}) {
     if (fs::exists(path, error)) return path.string();
   }
-  throw eval::InputError("the built-in sample is neither at '" +
-                         installed.string() + "' nor at '" + source.string() +
-                         "'; set HEED_SAMPLE to it, or use --input or "
-                         "--problem");
+  throw io::InputError("the built-in sample is neither at '" +
+                       installed.string() + "' nor at '" + source.string() +
+                       "'; set HEED_SAMPLE to it, or use --input or "
+                       "--problem");
 }
 
 }  // namespace heed::tool

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // No threads.
-#include "lib/eval/input_error.h"
+#include "lib/io/input_error.h"
 #include "tools/heed/threads.h"
 
 namespace heed::tool {
@@ -11,7 +11,7 @@ struct Threads::State {};
 
 Threads::Threads(int count) {
   if (count > 1) {
-    throw eval::InputError(
+    throw io::InputError(
         "this build has no threads; build with -DHEED_TBB=ON for --threads");
   }
 }

@@ -1,0 +1,169 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What the gate sees: faults in any row, far from those with a yardstick, and
+// in the log-sum-exp that the kept mass comes from.
+#include "lib/eval/gate.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "lib/eval/truth.h"
+#include "tests/eval/compare_run.h"
+
+namespace heed::test {
+namespace {
+
+using eval::Gate;
+
+// Longer than the rows that have a yardstick of their own.
+constexpr char kLong[] = "b1_h2_d8_q1024_f32_causal";
+
+// The row that a broken variant spoils; a run is a plain function.
+int64_t spoilt_row = 0;
+
+template <typename Spoil>
+Status RunAndSpoil(const char* name, const VariantArgs& run, Spoil spoil) {
+  const Status status = Real(name).variant.run(run);
+  if (status.ok()) spoil();
+  return status;
+}
+
+// Expects each of some rows to be missed when it is wrong.
+void ExpectEveryRowToCount(const char* name,
+                           Status (*run)(const VariantArgs&)) {
+  for (const int64_t row : {5, 70, 333, 520, 777, 1018, 1023}) {
+    SCOPED_TRACE("row " + std::to_string(row));
+    spoilt_row = row;
+    ExpectRed(Compare({Broken(name, run)}, kLong), Gate::kFailed, "exceeds");
+  }
+}
+
+TEST(Gate, FailsAnyRowOfExact) {
+  ExpectEveryRowToCount("exact", [](const VariantArgs& run) {
+    return RunAndSpoil("exact", run,
+                       [&] { Row(run.args.out, spoilt_row)[3] += 0.01f; });
+  });
+}
+
+TEST(Gate, FailsAnyRowOfASelection) {
+  ExpectEveryRowToCount("window_sink", [](const VariantArgs& run) {
+    return RunAndSpoil("window_sink", run,
+                       [&] { Row(run.args.out, spoilt_row)[3] += 0.01f; });
+  });
+}
+
+TEST(Gate, FailsAnyRowOfAnOwnReference) {
+  ExpectEveryRowToCount("linear_elu", [](const VariantArgs& run) {
+    return RunAndSpoil("linear_elu", run,
+                       [&] { Row(run.args.out, spoilt_row)[3] += 0.01f; });
+  });
+}
+
+// An output that is right where it is repeated from the start, and wrong where
+// it was timed.
+TEST(Gate, JudgesAnOwnReferenceOnTheRunItself) {
+  const auto run = [](const VariantArgs& args) {
+    return RunAndSpoil("linear_elu", args, [&] {
+      for (int64_t row = 600; row < args.args.out.seqlen(); ++row) {
+        Row(args.args.out, row)[0] = 42;
+      }
+    });
+  };
+  ExpectRed(Compare({Broken("linear_elu", run)}, "b1_h8_d64_q1024_f32_causal"),
+            Gate::kFailed, "own reference");
+}
+
+TEST(Gate, PassesAnOwnReferenceWhereverItsRowsStand) {
+  for (const char* problem :
+       {"b2_h4_kv2_d16_q300_k400_f32_causal",
+        "b1_h2_d8_q40_k17_f32_causal_off-3", "b1_h2_d8_q100_k30_f32"}) {
+    const eval::CompareResult result =
+        Compare({eval::DefaultSetting(Real("linear_elu"))}, problem);
+    EXPECT_EQ(result.rows[1].total.gate, Gate::kPassed)
+        << result.rows[1].total.reason;
+  }
+}
+
+TEST(Gate, FailsALogSumExpOfAnotherBase) {
+  const auto exact = [](const VariantArgs& run) {
+    return RunAndSpoil("exact", run, [&] {
+      for (int64_t row = 0; row < 1024; ++row) {
+        *Row(run.args.lse, row) *= 1.442695f;
+      }
+    });
+  };
+  ExpectRed(Compare({Broken("exact", exact)}, kLong), Gate::kFailed, "lse");
+  const auto selects = [](const VariantArgs& run) {
+    return RunAndSpoil("window_sink", run, [&] {
+      for (int64_t row = 0; row < 1024; ++row) {
+        *Row(run.args.lse, row) *= 1.442695f;
+      }
+    });
+  };
+  ExpectRed(Compare({Broken("window_sink", selects)}, kLong), Gate::kFailed,
+            "lse");
+}
+
+TEST(Gate, FailsOneWrongLogSumExp) {
+  spoilt_row = 520;
+  const auto wrong = [](const VariantArgs& run) {
+    return RunAndSpoil("window_sink", run,
+                       [&] { *Row(run.args.lse, spoilt_row) += 0.001f; });
+  };
+  ExpectRed(Compare({Broken("window_sink", wrong)}, kLong), Gate::kFailed,
+            "lse");
+  const auto nan = [](const VariantArgs& run) {
+    return RunAndSpoil("exact", run,
+                       [&] { *Row(run.args.lse, spoilt_row) = NAN; });
+  };
+  ExpectRed(Compare({Broken("exact", nan)}, kLong), Gate::kFailed, "lse");
+}
+
+// Peaked scores: the largest errors stand in few rows, most of them without a
+// yardstick of their own.
+TEST(Gate, PassesWhatFewRowsDecide) {
+  const eval::CompareResult result =
+      Compare({eval::DefaultSetting(Real("naive")),
+               eval::DefaultSetting(Real("window_sink"))},
+              "b1_h2_d64_q512_f32_scale100");
+  for (const eval::Summary& row : result.rows) {
+    EXPECT_EQ(row.total.gate, Gate::kPassed) << row.total.reason;
+  }
+}
+
+TEST(Gate, PassesRowsThatSeeNothing) {
+  const eval::CompareResult result =
+      Compare({eval::DefaultSetting(Real("window_sink"))},
+              "b1_h2_d8_q100_k60_f32_causal");
+  for (const eval::Summary& row : result.rows) {
+    EXPECT_EQ(row.total.gate, Gate::kPassed) << row.total.reason;
+  }
+}
+
+TEST(Truth, PicksRowsThatMeetEveryLane) {
+  // (seqlen_q - 4) is a multiple of 15: even steps would meet few lanes.
+  for (const int64_t seqlen : {64, 1024, 4084, 100000}) {
+    const std::vector<eval::RowRun> runs = eval::PickRows(seqlen, 64);
+    std::vector<int> met(16);
+    int64_t end = 0;
+    for (const eval::RowRun& run : runs) {
+      EXPECT_GE(run.first, end);
+      end = run.first + run.count;
+      ++met[static_cast<size_t>(run.first % 16)];
+    }
+    EXPECT_EQ(runs.front().first, 0);
+    EXPECT_EQ(end, seqlen);
+    EXPECT_EQ(eval::CountRows(runs), 64);
+    if (seqlen == 64) continue;  // all of them
+    int lanes = 0;
+    for (const int count : met) lanes += count > 0;
+    EXPECT_GE(lanes, 7) << seqlen;
+  }
+}
+
+}  // namespace
+}  // namespace heed::test
