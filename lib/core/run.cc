@@ -212,7 +212,7 @@ Status BeginRun(const Plan& plan, const AttentionArgs& args,
   if (workers < 1) {
     return Status(StatusCode::kInvalidArgument, "workers", "must be positive")
         .WithValue(workers)
-        .WithBound(1);
+        .WithBound(1, BoundKind::kSaid);
   }
   Status status = internal::CheckArgs(plan, args);
   if (!status.ok()) return status;
@@ -222,11 +222,9 @@ Status BeginRun(const Plan& plan, const AttentionArgs& args,
   AttentionRun made;
   made.plan = plan;
   made.args = args;
-  made.args.query = internal::UsedStrides(args.query);
-  made.args.key = internal::UsedStrides(args.key);
-  made.args.value = internal::UsedStrides(args.value);
-  made.args.out = internal::UsedStrides(args.out);
-  made.args.lse = internal::UsedStrides(args.lse);
+  internal::ForEachTensor(made.args, [](auto& view, const auto&, auto) {
+    view = internal::UsedStrides(view);
+  });
   made.workspace = workspace;
   made.workers = workers;
   made.barriers = options.barriers;

@@ -6,7 +6,6 @@
 #include <cstdint>
 
 #include "lib/core/schedule.h"
-#include "lib/core/score_rule.h"
 #include "lib/core/visible.h"
 
 namespace heed::internal {
@@ -95,7 +94,7 @@ void PrepareTile(const AttentionRun& run, int64_t tile, void* memory_base,
   q.num_rows = task.num_rows;
   q.head_dim = static_cast<int>(plan.shape.head_dim);
   q.head_dim_v = static_cast<int>(plan.shape.head_dim_v);
-  q.rule = MakeScoreRule(plan.params, plan.shape.head_dim);
+  q.rule = plan.score_rule;
   q.begin = memory.begin;
   q.end = memory.end;
   q.sink_end = memory.sink_end;

@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "heed/score_rule.h"
+
 namespace heed::internal {
 
 // Keys a block: a constant of the result (docs/numerics.md). A row's integer
@@ -26,18 +28,6 @@ inline constexpr int kMaxLaneGroups = 16;
 // The smallest m: what a row has seen no key with. A finite integer, so that no
 // step needs a special case for rows that are still empty.
 inline constexpr float kEmptyMax = -3.40282346638528859812e+38f;
-
-// What happens to a raw score (the FMA chain over head_dim) before the masks.
-struct ScoreRule {
-  // Multiplies the query when it is packed. Without softcap: scale * log2(e)
-  // rounded to f32. With softcap: 1.
-  float query_scale = 1.0f;
-  // With softcap: score' = out_scale * tanh(in_scale * score), in_scale =
-  // scale / softcap and out_scale = softcap * log2(e), each rounded to f32.
-  bool softcap = false;
-  float in_scale = 1.0f;
-  float out_scale = 1.0f;
-};
 
 // A tile of query rows with their state, in the layout of the table's entries.
 // Owned by core; all buffers 64-byte aligned, in the workspace.
