@@ -89,10 +89,9 @@ TEST_F(StatusSentences, OfACallsTensors) {
 TEST_F(StatusSentences, OfWhatACallIsGivenBeside) {
   const Workspace memory = workspace_->get();
   const std::string need = std::to_string(WorkspaceBytes(plan_, 1));
-  EXPECT_EQ(
-      ToString(heed::Run(plan_, tensors_.Args(), {memory.data, 100},
-                         SerialExecutor())),
-      "workspace: workspace: is too small (got 100 bytes, needs " + need + ")");
+  EXPECT_EQ(ToString(heed::Run(plan_, tensors_.Args(), {memory.data, 100},
+                               SerialExecutor())),
+            "workspace: is too small (got 100 bytes, needs " + need + ")");
   Executor executor = SerialExecutor();
   executor.max_workers = 0;
   EXPECT_EQ(ToString(heed::Run(plan_, tensors_.Args(), memory, executor)),

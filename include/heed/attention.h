@@ -58,13 +58,16 @@ struct AttentionParams {
 // num_kv_heads: query head h reads key head h / (num_heads / num_kv_heads). Key
 // and value may alias; out and lse may overlap nothing. Each tensor has the
 // plan's dtype for it; lse is f32.
+//
+// Fields are set by name in a value made empty; an optional one that is left as
+// it was made is absent and costs nothing.
 struct AttentionArgs {
   ConstTensorView query;  // [batch, seqlen_q, num_heads, head_dim]
   ConstTensorView key;    // [batch, seqlen_k, num_kv_heads, head_dim]
   ConstTensorView value;  // [batch, seqlen_k, num_kv_heads, head_dim_v]
   TensorView out;         // [batch, seqlen_q, num_heads, head_dim_v]
 
-  // Optional: what is left as it is made is absent and costs nothing.
+  // ---- Optional ----
 
   // Natural log of the sum of exp(score): [batch, seqlen_q, num_heads, 1].
   TensorView lse;

@@ -4,6 +4,8 @@
 // The sentence of a Status.
 #include "heed/status.h"
 
+#include <cstring>
+
 #include "lib/core/text.h"
 
 namespace heed {
@@ -58,9 +60,12 @@ const char* SeparatorOf(BoundKind kind) {
 
 size_t FormatStatus(const Status& status, char* text, size_t capacity) {
   internal::TextWriter out(text, capacity);
-  out.Text(NameOf(status.code()));
+  const char* const name = NameOf(status.code());
+  out.Text(name);
   if (status.ok()) return out.Finish();
-  if (status.argument()[0] != '\0') {
+  // kWorkspace is named like the only argument that it is about.
+  if (status.argument()[0] != '\0' &&
+      std::strcmp(status.argument(), name) != 0) {
     out.Text(": ").Text(status.argument());
     if (status.has_index()) {
       out.Text("[").Integer(status.index()).Text("]");
