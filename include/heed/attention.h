@@ -13,6 +13,7 @@
 #include "heed/executor.h"
 #include "heed/export.h"
 #include "heed/kv.h"
+#include "heed/score_rule.h"
 #include "heed/status.h"
 #include "heed/tensor.h"
 #include "heed/types.h"
@@ -52,24 +53,36 @@ struct AttentionParams {
   int64_t sink_size = 0;
 };
 
-// The tensors of one call. The caller owns all memory. num_heads must be a
-// multiple of num_kv_heads: query head h reads key head h / (num_heads /
-// num_kv_heads). Key and value may alias; out and lse may overlap nothing.
+// The data of one call: four tensors, and below them groups that are absent
+// until set. The caller owns all memory. num_heads must be a multiple of
+// num_kv_heads: query head h reads key head h / (num_heads / num_kv_heads). Key
+// and value may alias; out and lse may overlap nothing. Each tensor has the
+// plan's dtype for it; lse is f32.
+//
+// Fields are set by name in a value made empty; an optional one that is left as
+// it was made is absent and costs nothing.
 struct AttentionArgs {
-  ConstTensorView query;       // [batch, seqlen_q, num_heads, head_dim]
-  ConstTensorView key;         // [batch, seqlen_k, num_kv_heads, head_dim]
-  ConstTensorView value;       // [batch, seqlen_k, num_kv_heads, head_dim_v]
-  TensorView out;              // [batch, seqlen_q, num_heads, head_dim_v]
-  TensorView lse;              // [batch, seqlen_q, num_heads, 1], or absent;
-                               // natural log of the sum of exp(score)
-  KeyIntervals key_intervals;  // or absent
+  ConstTensorView query;  // [batch, seqlen_q, num_heads, head_dim]
+  ConstTensorView key;    // [batch, seqlen_k, num_kv_heads, head_dim]
+  ConstTensorView value;  // [batch, seqlen_k, num_kv_heads, head_dim_v]
+  TensorView out;         // [batch, seqlen_q, num_heads, head_dim_v]
+
+  // ---- Optional ----
+
+  // Natural log of the sum of exp(score): [batch, seqlen_q, num_heads, 1].
+  TensorView lse;
+  // Which keys each block of queries attends to; absent: every key.
+  KeyIntervals key_intervals;
 };
 
 // What a plan is made for. Extents are maximal: a call may be smaller in batch,
 // seqlen_q and seqlen_k, so that one plan serves a growing cache. The numbers
 // of heads and the head dimensions are exact.
 struct AttentionShape {
-  DType dtype = DType::kF32;  // of query, key, value and out
+  DType query_dtype = DType::kF32;
+  DType key_dtype = DType::kF32;
+  DType value_dtype = DType::kF32;
+  DType out_dtype = DType::kF32;
   int64_t batch = 0;
   int64_t seqlen_q = 0;
   int64_t seqlen_k = 0;
@@ -82,7 +95,10 @@ struct AttentionShape {
 // Returns the shape that fits exactly these tensors.
 inline AttentionShape ShapeOf(const AttentionArgs& args) {
   AttentionShape shape;
-  shape.dtype = args.query.dtype;
+  shape.query_dtype = args.query.dtype;
+  shape.key_dtype = args.key.dtype;
+  shape.value_dtype = args.value.dtype;
+  shape.out_dtype = args.out.dtype;
   shape.batch = args.query.batch();
   shape.seqlen_q = args.query.seqlen();
   shape.seqlen_k = args.key.seqlen();
@@ -118,6 +134,7 @@ enum class TileLimit : uint8_t { kDefault, kAsked, kRows, kMemory };
 struct Plan {
   AttentionParams params;
   AttentionShape shape;
+  internal::ScoreRule score_rule;
   const internal::AttentionTable* table = nullptr;  // null until made
   const char* target = nullptr;                     // the table's name
   bool target_named = false;                        // by PlanOptions
@@ -141,9 +158,9 @@ inline constexpr size_t kWorkspaceAlignment = 64;
 // Makes a plan. Errors: kInvalidArgument for negative extents, num_heads not a
 // multiple of num_kv_heads, head_dim below 1, NaN or infinite softmax_scale,
 // NaN, negative or infinite softcap, a window below -1, a negative sink_size;
-// kUnsupported for a dtype other than kF32, head_dim or head_dim_v above 1024,
-// and a target that is unknown or not usable here; kOverflow. Leaves *plan
-// untouched on error. Allocates nothing, costs well under a microsecond.
+// kUnsupported for any dtype other than kF32, head_dim or head_dim_v above
+// 1024, and a target that is unknown or not usable here; kOverflow. Leaves
+// *plan untouched on error. Allocates nothing, costs well under a microsecond.
 HEED_API Status MakePlan(const AttentionParams& params,
                          const AttentionShape& shape,
                          const PlanOptions& options, Plan* plan);

@@ -29,8 +29,9 @@ namespace heed {
 HEED_API Status CheckArgs(const AttentionParams& params,
                           const AttentionArgs& args);
 
-// Checks args and knobs (in range, whole where they must be), then runs the
-// variant: the way in for tests, benchmarks and tools.
+// Checks args, knobs (in range, whole where they must be), executor and scratch
+// (both must be set), then runs the variant: the way in for tests, benchmarks
+// and tools.
 HEED_API Status RunVariant(const Variant& variant, const VariantArgs& args);
 
 namespace ops {
@@ -213,7 +214,8 @@ void ParallelFor(const Executor& executor, int64_t num_tasks, F&& f) {
 
 // Runs this library's exact kernel with the scratch and the executor of a
 // variant's run: params and args may differ from the variant's own, as where a
-// selection becomes args.key_intervals.
+// selection becomes args.key_intervals. Makes every check of Run, and refuses
+// an executor or a scratch that is not set.
 HEED_API Status Attend(const AttentionParams& params, const AttentionArgs& args,
                        const VariantArgs& host);
 

@@ -23,6 +23,16 @@ enum class StatusCode : int32_t {
   kInternal = 6,         // an executor dropped or repeated tasks
 };
 
+// How a bound stands to the value that missed it: a word of the sentence.
+enum class BoundKind : int32_t {
+  kAtMost = 0,   // "got 1025, at most 1024"
+  kAtLeast = 1,  // "got -1, at least 0"
+  kNeeds = 2,    // "got 7, needs 8"
+  kOver = 3,     // "got 8 heads over 3": the one must divide by the other
+  kOf = 4,       // "got 5 tasks of 6"
+  kSaid = 5,     // not in the sentence: the message says it
+};
+
 // A code and what it is about. All text is static: a Status owns nothing, is
 // cheap to copy and never allocates. A refused call has written nothing.
 class Status {
@@ -42,15 +52,22 @@ class Status {
     return *this;
   }
   // The limit that the value missed.
-  constexpr Status& WithBound(int64_t bound) {
+  constexpr Status& WithBound(int64_t bound,
+                              BoundKind kind = BoundKind::kAtMost) {
     bound_ = bound;
+    bound_kind_ = kind;
     has_bound_ = true;
+    return *this;
+  }
+  // What value and bound count, such as "bytes".
+  constexpr Status& WithUnit(const char* unit) {
+    unit_ = unit;
     return *this;
   }
 
   constexpr bool ok() const { return code_ == StatusCode::kOk; }
   constexpr StatusCode code() const { return code_; }
-  // What is wrong, without the numbers; "ok" when nothing is.
+  // What is wrong with the argument, without the numbers; "ok" when nothing is.
   constexpr const char* message() const { return message_; }
   // The argument that is wrong, such as "key" or "window_left"; "" if none.
   constexpr const char* argument() const { return argument_; }
@@ -60,14 +77,18 @@ class Status {
   constexpr int64_t index() const { return index_; }
   constexpr int64_t value() const { return value_; }
   constexpr int64_t bound() const { return bound_; }
+  constexpr BoundKind bound_kind() const { return bound_kind_; }
+  constexpr const char* unit() const { return unit_; }  // "" if none
 
  private:
   StatusCode code_ = StatusCode::kOk;
   const char* argument_ = "";
   const char* message_ = "ok";
+  const char* unit_ = "";
   int64_t index_ = 0;
   int64_t value_ = 0;
   int64_t bound_ = 0;
+  BoundKind bound_kind_ = BoundKind::kAtMost;
   bool has_index_ = false;
   bool has_value_ = false;
   bool has_bound_ = false;
@@ -76,9 +97,9 @@ class Status {
 // Returns "invalid argument" and so on.
 HEED_API const char* NameOf(StatusCode code);
 
-// Writes one sentence, such as "invalid argument: window_left: must be -1 or
-// more (got -2, limit -1)", and a terminating zero, cut to `capacity` bytes.
-// Returns the length of the whole sentence without the zero.
+// Writes one sentence, such as "invalid argument: num_heads: must be a multiple
+// of num_kv_heads (got 8 heads over 3)", and a terminating zero, cut to
+// `capacity` bytes. Returns the length of the whole sentence without the zero.
 HEED_API size_t FormatStatus(const Status& status, char* text, size_t capacity);
 
 // The same as a string.

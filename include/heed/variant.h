@@ -90,7 +90,7 @@ struct VariantArgs {
   AttentionArgs args;            // lse may be absent
   double knobs[kMaxKnobs] = {};  // in the order of Variant::knobs, in range
   Executor executor = SerialExecutor();
-  Scratch scratch;
+  Scratch scratch;              // must be set
   SelectionRecorder selection;  // does nothing unless asked for
 };
 

@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cstdlib>
 
+#include "lib/core/check.h"
+
 namespace heed {
 namespace {
 
@@ -43,12 +45,10 @@ void RunPhaseTask(void* ctx, int64_t i, int worker) {
 
 Status Run(const Plan& plan, const AttentionArgs& args, Workspace workspace,
            const Executor& executor) {
-  if (executor.parallel_for == nullptr || executor.max_workers < 1) {
-    return Status(StatusCode::kInvalidArgument, "executor",
-                  "needs a parallel_for and at least one worker");
-  }
+  Status status = internal::CheckExecutor(executor);
+  if (!status.ok()) return status;
   AttentionRun run;
-  const Status status =
+  status =
       BeginRun(plan, args, workspace, executor.max_workers, RunOptions(), &run);
   if (!status.ok()) return status;
   for (int phase = 0; phase < NumPhases(run); ++phase) {
@@ -70,7 +70,8 @@ Status Run(const Plan& plan, const AttentionArgs& args, Workspace workspace,
                     "dropped or repeated tasks, or gave a worker that does "
                     "not exist")
           .WithValue(done)
-          .WithBound(tasks);
+          .WithBound(tasks, BoundKind::kOf)
+          .WithUnit("tasks");
     }
   }
   return Status();
@@ -91,7 +92,8 @@ Status Attention(const AttentionParams& params, const AttentionArgs& args,
   if (workspace.data == nullptr) {
     return Status(StatusCode::kOutOfMemory, "workspace",
                   "the system gave no memory for it")
-        .WithBound(static_cast<int64_t>(workspace.bytes));
+        .WithBound(static_cast<int64_t>(workspace.bytes), BoundKind::kNeeds)
+        .WithUnit("bytes");
   }
   const Status result = Run(plan, args, workspace, executor);
   std::free(workspace.data);

@@ -8,6 +8,7 @@
 #include "heed/attention.h"
 #include "lib/core/check.h"
 #include "lib/core/run_task.h"
+#include "lib/core/tensors.h"
 #include "lib/core/work.h"
 
 namespace heed {
@@ -24,7 +25,7 @@ Status BeginRun(const Plan& plan, const AttentionArgs& args,
   if (workers < 1) {
     return Status(StatusCode::kInvalidArgument, "workers", "must be positive")
         .WithValue(workers)
-        .WithBound(1);
+        .WithBound(1, BoundKind::kSaid);
   }
   Status status = internal::CheckArgs(plan, args);
   if (!status.ok()) return status;
@@ -34,11 +35,9 @@ Status BeginRun(const Plan& plan, const AttentionArgs& args,
   AttentionRun made;
   made.plan = plan;
   made.args = args;
-  made.args.query = internal::UsedStrides(args.query);
-  made.args.key = internal::UsedStrides(args.key);
-  made.args.value = internal::UsedStrides(args.value);
-  made.args.out = internal::UsedStrides(args.out);
-  made.args.lse = internal::UsedStrides(args.lse);
+  internal::ForEachTensor(made.args, [](auto& view, const auto&, auto) {
+    view = internal::UsedStrides(view);
+  });
   made.workspace = workspace;
   made.workers = workers;
   made.barriers = options.barriers;

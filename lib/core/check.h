@@ -1,49 +1,52 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Every check of what a caller hands in.
+// Every check of what a caller hands in: validation comes before any write.
 #ifndef HEED_LIB_CORE_CHECK_H_
 #define HEED_LIB_CORE_CHECK_H_
 
+#include <cstdint>
+
 #include "heed/attention.h"
+#include "heed/executor.h"
+#include "lib/core/tensors.h"
 
 namespace heed::internal {
 
-Status CheckShape(const AttentionShape& shape);
-
-// Needs a shape that was checked.
-Status CheckParams(const AttentionParams& params, const AttentionShape& shape);
-
-// Strides, alignment, null data, overflow of one tensor of f32.
-Status CheckView(const ConstTensorView& view, const char* name, bool is_output);
-
-// Returns the view with a stride of 0 wherever none is ever stepped: along
-// extents up to 1, and everywhere in a tensor without elements. Such strides
-// are not checked, and may be anything.
-template <typename View>
-View UsedStrides(View view) {
-  bool empty = false;
-  for (const int64_t extent : view.extent) empty |= extent == 0;
-  for (int i = 0; i < 4; ++i) {
-    if (empty || view.extent[i] <= 1) view.stride[i] = 0;
-  }
-  return view;
+inline Status Invalid(const char* argument, const char* message) {
+  return Status(StatusCode::kInvalidArgument, argument, message);
 }
 
-// Whether the memory from the first to the last element of the two meets.
-bool Overlap(const ConstTensorView& a, const ConstTensorView& b);
+// ---- Shapes and parameters: check_shape.cc ----------------------------------
 
-// A tensor under the name of its argument.
-struct NamedView {
-  ConstTensorView view;
-  const char* name;
-  const char* overlap;  // "overlaps <name>"
-};
+// Refuses the dtypes that a sound request may have and no kernel here serves.
+// The only place that does.
+Status CheckOffered(const AttentionShape& shape);
 
-// Refuses `output` where it overlaps one of the `count` others, which the
-// status names.
-Status CheckOverlap(const NamedView& output, const NamedView* others,
-                    int count);
+// Dtypes that attention is defined for, extents, and what overflows.
+Status CheckShape(const AttentionShape& shape);
+
+// `rule` is made of the parameters.
+Status CheckParams(const AttentionParams& params, const ScoreRule& rule);
+
+// ---- Single views: check_view.cc --------------------------------------------
+
+// Whether attention is defined for tensors of this type: f32, bf16, f16.
+bool IsFloat(DType dtype);
+
+// Dtype, strides, alignment, null data, overflow of one tensor.
+Status CheckView(const ConstTensorView& view, const TensorName& name,
+                 TensorRole role);
+
+Status CheckF32(const ConstTensorView& view, const TensorName& name);
+
+// Refuses `output` where the memory from its first to its last element meets
+// that of the other.
+Status CheckOverlap(const ConstTensorView& output,
+                    const TensorName& output_name, const ConstTensorView& other,
+                    const TensorName& other_name);
+
+// ---- A call: check_args.cc --------------------------------------------------
 
 // The tensors against each other, against the plan, and the key intervals.
 Status CheckArgs(const Plan& plan, const AttentionArgs& args);
@@ -52,6 +55,8 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args);
 // checked.
 Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,
                       Workspace workspace, int workers);
+
+Status CheckExecutor(const Executor& executor);
 
 }  // namespace heed::internal
 

@@ -14,7 +14,6 @@
 #include <cstdint>
 
 #include "heed/attention.h"
-#include "lib/core/score_rule.h"
 #include "lib/core/tuning.h"
 #include "lib/kernels/carver.h"
 #include "lib/kernels/kernel_table.h"
@@ -39,7 +38,11 @@ inline TileShape TileShapeOf(const Plan& plan, int64_t rows) {
   shape.rows = static_cast<int>(rows);
   shape.head_dim = static_cast<int>(plan.shape.head_dim);
   shape.head_dim_v = static_cast<int>(plan.shape.head_dim_v);
-  shape.rule = MakeScoreRule(plan.params, plan.shape.head_dim);
+  shape.query = plan.shape.query_dtype;
+  shape.key = plan.shape.key_dtype;
+  shape.value = plan.shape.value_dtype;
+  shape.out = plan.shape.out_dtype;
+  shape.rule = plan.score_rule;
   return shape;
 }
 

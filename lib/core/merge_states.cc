@@ -22,23 +22,31 @@ bool SameView(const ConstTensorView& a, const ConstTensorView& b) {
 Status MergeStates(const ConstTensorView& out_a, const ConstTensorView& lse_a,
                    const ConstTensorView& out_b, const ConstTensorView& lse_b,
                    const TensorView& out, const TensorView& lse) {
-  const internal::NamedView views[] = {
-      {out_a, "out_a", "overlaps out_a"}, {lse_a, "lse_a", "overlaps lse_a"},
-      {out_b, "out_b", "overlaps out_b"}, {lse_b, "lse_b", "overlaps lse_b"},
-      {out, "out", "overlaps out"},       {lse, "lse", "overlaps lse"}};
+  const struct {
+    ConstTensorView view;
+    internal::TensorName name;
+  } views[] = {{out_a, {"out_a", "overlaps out_a"}},
+               {lse_a, {"lse_a", "overlaps lse_a"}},
+               {out_b, {"out_b", "overlaps out_b"}},
+               {lse_b, {"lse_b", "overlaps lse_b"}},
+               {out, internal::kOutName},
+               {lse, internal::kLseName}};
   constexpr int kOutputs = 4;  // the first output
   for (int i = 0; i < 6; ++i) {
-    Status status =
-        internal::CheckView(views[i].view, views[i].name, i >= kOutputs);
+    Status status = internal::CheckF32(views[i].view, views[i].name);
+    if (!status.ok()) return status;
+    status = internal::CheckView(views[i].view, views[i].name,
+                                 i >= kOutputs ? internal::TensorRole::kOutput
+                                               : internal::TensorRole::kInput);
     if (!status.ok()) return status;
     for (int axis = 0; axis < 4; ++axis) {
       const int64_t want = i % 2 == 1 && axis == 3 ? 1 : out.extent[axis];
       if (views[i].view.extent[axis] == want) continue;
-      return Status(StatusCode::kInvalidArgument, views[i].name,
+      return Status(StatusCode::kInvalidArgument, views[i].name.argument,
                     "has another shape than out")
           .WithIndex(axis)
           .WithValue(views[i].view.extent[axis])
-          .WithBound(want);
+          .WithBound(want, BoundKind::kNeeds);
     }
   }
   for (int o = kOutputs; o < 6; ++o) {
@@ -46,7 +54,8 @@ Status MergeStates(const ConstTensorView& out_a, const ConstTensorView& lse_a,
       const bool in_place = i < kOutputs && i % 2 == o % 2 &&
                             SameView(views[o].view, views[i].view);
       if (in_place) continue;
-      const Status status = internal::CheckOverlap(views[o], &views[i], 1);
+      const Status status = internal::CheckOverlap(
+          views[o].view, views[o].name, views[i].view, views[i].name);
       if (!status.ok()) return status;
     }
   }

@@ -44,11 +44,16 @@ Cost SoftmaxCost(const AttentionShape& shape, double pairs) {
                          static_cast<double>(shape.num_heads);
   const double keys = batch * static_cast<double>(shape.seqlen_k) *
                       static_cast<double>(shape.num_kv_heads);
+  const auto row_bytes = [](DType dtype, int64_t dim) {
+    return static_cast<double>(SizeOf(dtype) * dim);
+  };
   const double dims = static_cast<double>(shape.head_dim + shape.head_dim_v);
   Cost cost;
   cost.flops = 2 * batch * static_cast<double>(shape.num_heads) * pairs * dims;
-  cost.bytes =
-      static_cast<double>(SizeOf(shape.dtype)) * (queries + keys) * dims;
+  cost.bytes = queries * (row_bytes(shape.query_dtype, shape.head_dim) +
+                          row_bytes(shape.out_dtype, shape.head_dim_v)) +
+               keys * (row_bytes(shape.key_dtype, shape.head_dim) +
+                       row_bytes(shape.value_dtype, shape.head_dim_v));
   return cost;
 }
 

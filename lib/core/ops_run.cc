@@ -10,6 +10,20 @@
 #include "lib/core/check.h"
 
 namespace heed {
+namespace {
+
+// What a variant's run is given beside tensors.
+Status CheckHost(const VariantArgs& host) {
+  const Status status = internal::CheckExecutor(host.executor);
+  if (!status.ok()) return status;
+  if (host.scratch.allocate == nullptr) {
+    return internal::Invalid("scratch", "has no allocate");
+  }
+  return Status();
+}
+
+}  // namespace
+
 Status CheckArgs(const AttentionParams& params, const AttentionArgs& args) {
   Plan plan;
   const Status status = MakePlan(params, ShapeOf(args), PlanOptions(), &plan);
@@ -17,7 +31,10 @@ Status CheckArgs(const AttentionParams& params, const AttentionArgs& args) {
 }
 
 Status RunVariant(const Variant& variant, const VariantArgs& args) {
-  const Status status = CheckArgs(args.params, args.args);
+  if (variant.run == nullptr) return internal::Invalid("variant", "has no run");
+  Status status = CheckHost(args);
+  if (!status.ok()) return status;
+  status = CheckArgs(args.params, args.args);
   if (!status.ok()) return status;
   for (int i = 0; i < variant.num_knobs; ++i) {
     const Knob& knob = variant.knobs[i];
@@ -25,7 +42,7 @@ Status RunVariant(const Variant& variant, const VariantArgs& args) {
     // Written so that NaN fails.
     if (!(value >= knob.min && value <= knob.max)) {
       return Status(StatusCode::kInvalidArgument, knob.name,
-                    "outside the knob's range");
+                    "is outside the knob's range");
     }
     if (knob.integer && value != std::floor(value)) {
       return Status(StatusCode::kInvalidArgument, knob.name,
@@ -39,8 +56,10 @@ namespace ops {
 
 Status Attend(const AttentionParams& params, const AttentionArgs& args,
               const VariantArgs& host) {
+  Status status = CheckHost(host);
+  if (!status.ok()) return status;
   Plan plan;
-  Status status = MakePlan(params, ShapeOf(args), PlanOptions(), &plan);
+  status = MakePlan(params, ShapeOf(args), PlanOptions(), &plan);
   if (!status.ok()) return status;
   Workspace workspace;
   workspace.bytes = WorkspaceBytes(plan, host.executor.max_workers);
@@ -48,7 +67,9 @@ Status Attend(const AttentionParams& params, const AttentionArgs& args,
       host.scratch.Array<char>(static_cast<int64_t>(workspace.bytes));
   if (workspace.data == nullptr) {
     return Status(StatusCode::kOutOfMemory, "scratch",
-                  "the workspace of the exact kernel could not be allocated");
+                  "the workspace of the exact kernel could not be allocated")
+        .WithBound(static_cast<int64_t>(workspace.bytes), BoundKind::kNeeds)
+        .WithUnit("bytes");
   }
   return Run(plan, args, workspace, host.executor);
 }

@@ -7,6 +7,7 @@
 #include "heed/attention.h"
 #include "lib/core/check.h"
 #include "lib/core/layout.h"
+#include "lib/core/score_rule.h"
 #include "lib/core/text.h"
 #include "lib/core/tuning.h"
 #include "lib/kernels/targets.h"
@@ -27,7 +28,7 @@ Status ChooseTarget(const char* name, Target* target) {
   if (!internal::FindTarget(name, target)) {
     message = "is unknown";
   } else if (!internal::Compiled(*target)) {
-    message = "this library has no kernels for it";
+    message = "has no kernels in this library";
   } else if (!internal::Usable(*target)) {
     message = internal::kNotOffered;
   } else {
@@ -89,22 +90,26 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   if (plan == nullptr) {
     return Status(StatusCode::kInvalidArgument, "plan", "is null");
   }
-  Status status = internal::CheckShape(shape);
+  Status status = internal::CheckOffered(shape);
   if (!status.ok()) return status;
-  status = internal::CheckParams(params, shape);
+  status = internal::CheckShape(shape);
+  if (!status.ok()) return status;
+  const internal::ScoreRule rule =
+      internal::MakeScoreRule(params, shape.head_dim);
+  status = internal::CheckParams(params, rule);
   if (!status.ok()) return status;
   if (options.lane_groups < 0 ||
       options.lane_groups > internal::kMaxLaneGroups) {
     return Status(StatusCode::kInvalidArgument, "lane_groups",
                   "must be 0 (the default) to 16")
         .WithValue(options.lane_groups)
-        .WithBound(internal::kMaxLaneGroups);
+        .WithBound(internal::kMaxLaneGroups, BoundKind::kSaid);
   }
   if (options.decode_rows < -1 || options.decode_rows > kMaxDecodeRows) {
     return Status(StatusCode::kInvalidArgument, "decode_rows",
                   "must be -1 (the default) to 64")
         .WithValue(options.decode_rows)
-        .WithBound(kMaxDecodeRows);
+        .WithBound(kMaxDecodeRows, BoundKind::kSaid);
   }
   Target target;
   status = ChooseTarget(options.target, &target);
@@ -113,6 +118,7 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   Plan made;
   made.params = params;
   made.shape = shape;
+  made.score_rule = rule;
   made.table = internal::TableOf(target);
   made.target = internal::NameOf(target);
   made.target_named = options.target != nullptr;

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The factors of a score, rounded once: docs/numerics.md, step 1.
+// Makes the factors of a score: docs/numerics.md, step 1.
 #ifndef HEED_LIB_CORE_SCORE_RULE_H_
 #define HEED_LIB_CORE_SCORE_RULE_H_
 
@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "heed/attention.h"
-#include "lib/kernels/kernel_table.h"
+#include "heed/score_rule.h"
 
 namespace heed::internal {
 

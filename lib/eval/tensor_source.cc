@@ -366,7 +366,7 @@ TensorSource MakeSynthetic(const std::string& problem,
   const std::string error = io::ParseProblem(problem, &parsed);
   if (!error.empty()) throw InputError(error);
   const AttentionShape& shape = parsed.shape;
-  if (shape.dtype != DType::kF32) {
+  if (shape.query_dtype != DType::kF32) {
     throw InputError("problem '" + problem +
                      "': only f32 is computed in this version");
   }

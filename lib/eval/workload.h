@@ -80,7 +80,7 @@ Tensor MakeTensor(int64_t batch, int64_t seqlen, int64_t heads,
                   int64_t head_dim, Layout layout, int misalign = 0);
 
 // Makes the tensors of a problem: inputs drawn, outputs all sentinel. The
-// numbers are f32 whatever problem.shape.dtype says.
+// numbers are f32 whatever dtypes problem.shape has.
 Tensors MakeTensors(const io::Problem& problem, const WorkloadOptions& options);
 
 // Draws an input again in place; `which` is 0 for query, 1 for key, 2 for

@@ -73,7 +73,8 @@ std::string ParseField(std::string_view token, Problem* problem,
   AttentionParams& params = problem->params;
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     if (token == NameOf(dtype)) {
-      shape.dtype = dtype;
+      shape.query_dtype = shape.key_dtype = dtype;
+      shape.value_dtype = shape.out_dtype = dtype;
       *field = "dtype";
       return "";
     }
@@ -167,7 +168,7 @@ std::string FormatProblem(const Problem& problem) {
   if (shape.head_dim_v != shape.head_dim) add("dv", shape.head_dim_v);
   add("q", shape.seqlen_q);
   add("k", shape.seqlen_k);
-  text += "_" + std::string(NameOf(shape.dtype));
+  text += "_" + std::string(NameOf(shape.query_dtype));
   if (params.causal) text += "_causal";
   if (params.causal_offset != kBottomRight) add("off", params.causal_offset);
   if (params.window_left >= 0) add("wl", params.window_left);
@@ -183,7 +184,9 @@ std::string FormatProblem(const Problem& problem) {
 bool operator==(const Problem& a, const Problem& b) {
   const AttentionShape &s = a.shape, &t = b.shape;
   const AttentionParams &p = a.params, &r = b.params;
-  return s.dtype == t.dtype && s.batch == t.batch && s.seqlen_q == t.seqlen_q &&
+  return s.query_dtype == t.query_dtype && s.key_dtype == t.key_dtype &&
+         s.value_dtype == t.value_dtype && s.out_dtype == t.out_dtype &&
+         s.batch == t.batch && s.seqlen_q == t.seqlen_q &&
          s.seqlen_k == t.seqlen_k && s.num_heads == t.num_heads &&
          s.num_kv_heads == t.num_kv_heads && s.head_dim == t.head_dim &&
          s.head_dim_v == t.head_dim_v && p.softmax_scale == r.softmax_scale &&

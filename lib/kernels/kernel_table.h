@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "heed/score_rule.h"
 #include "heed/types.h"
 
 namespace heed::internal {
@@ -32,18 +33,6 @@ inline constexpr int kMaxLaneGroups = 16;
 // The smallest m: what a row has seen no key with. A finite integer, so that no
 // step needs a special case for rows that are still empty.
 inline constexpr float kEmptyMax = -3.40282346638528859812e+38f;
-
-// What happens to a raw score (the FMA chain over head_dim) before the masks.
-struct ScoreRule {
-  // Multiplies the query when it is packed. Without softcap: scale * log2(e)
-  // rounded to f32. With softcap: 1.
-  float query_scale = 1.0f;
-  // With softcap: score' = out_scale * tanh(in_scale * score), in_scale =
-  // scale / softcap and out_scale = softcap * log2(e), each rounded to f32.
-  bool softcap = false;
-  float in_scale = 1.0f;
-  float out_scale = 1.0f;
-};
 
 // What the tiles of a run have in common.
 struct TileShape {

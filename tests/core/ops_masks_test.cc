@@ -77,6 +77,19 @@ TEST(OpsMasks, AreAsDefined) {
   }
 }
 
+TEST(OpsCost, CountsEachTensorInItsOwnBytes) {
+  AttentionShape shape = ProblemOf("b2_h4_kv2_d8_dv6_q5_k7").shape;
+  const double queries = 2 * 5 * 4, keys = 2 * 7 * 2;
+  const double dims = 8 + 6;
+  EXPECT_EQ(ops::SoftmaxCost(shape, 35).bytes, 4 * (queries + keys) * dims);
+  shape.query_dtype = DType::kF16;
+  shape.key_dtype = DType::kBF16;
+  shape.value_dtype = DType::kI8;
+  EXPECT_EQ(ops::SoftmaxCost(shape, 35).bytes,
+            queries * (2 * 8 + 4 * 6) + keys * (2 * 8 + 1 * 6));
+  EXPECT_EQ(ops::SoftmaxCost(shape, 35).flops, 2 * 2 * 4 * 35 * dims);
+}
+
 TEST(OpsMasks, MeetKeyIntervals) {
   const eval::Tensors tensors =
       eval::MakeTensors(ProblemOf("b1_h2_kv1_d1_q9_k13"), {});

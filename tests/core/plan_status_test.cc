@@ -116,10 +116,20 @@ TEST(PlanStatus, HeadDims) {
 }
 
 TEST(PlanStatus, Dtypes) {
-  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kI8,
-                            static_cast<DType>(4711), static_cast<DType>(-1)}) {
-    ExpectRefused([dtype](Request& r) { r.shape.dtype = dtype; },
-                  StatusCode::kUnsupported, "dtype");
+  const struct {
+    DType AttentionShape::*field;
+    const char* name;
+  } fields[] = {{&AttentionShape::query_dtype, "query_dtype"},
+                {&AttentionShape::key_dtype, "key_dtype"},
+                {&AttentionShape::value_dtype, "value_dtype"},
+                {&AttentionShape::out_dtype, "out_dtype"}};
+  for (const auto& field : fields) {
+    for (const DType dtype :
+         {DType::kBF16, DType::kF16, DType::kI8, static_cast<DType>(4711),
+          static_cast<DType>(-1)}) {
+      ExpectRefused([&](Request& r) { r.shape.*field.field = dtype; },
+                    StatusCode::kUnsupported, field.name);
+    }
   }
 }
 
@@ -216,16 +226,15 @@ TEST(PlanStatus, WorkspaceBytesCountsAtLeastOneWorker) {
   EXPECT_GT(WorkspaceBytes(plan, 2), WorkspaceBytes(plan, 1));
 }
 
-TEST(StatusText, IsOneSentenceWithTheNumbers) {
+TEST(StatusText, IsOneSentence) {
   Request request;
   request.params.window_left = -2;
   Plan plan;
   const Status status = MakePlan(request.params, request.shape, {}, &plan);
   const std::string text = ToString(status);
-  EXPECT_EQ(text.rfind("invalid argument: window_left: ", 0), 0u) << text;
-  EXPECT_NE(text.find("-2"), std::string::npos) << text;
-  EXPECT_NE(text.find("-1"), std::string::npos) << text;
-  EXPECT_EQ(text.find('\n'), std::string::npos) << text;
+  EXPECT_EQ(text,
+            "invalid argument: window_left: must be -1 (all) or more (got -2)");
+  EXPECT_EQ(status.bound(), -1);
   EXPECT_EQ(ToString(Status()), "ok");
 }
 

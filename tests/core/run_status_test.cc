@@ -182,7 +182,10 @@ TEST_F(RunStatus, OneShot) {
   ExpectStatus(heed::Attention({}, args), kInvalid, "head_dim");
   args = tensors_.Args();
   args.query.dtype = DType::kF16;
-  ExpectStatus(heed::Attention({}, args), kUnsupported, "dtype");
+  ExpectStatus(heed::Attention({}, args), kUnsupported, "query_dtype");
+  args = tensors_.Args();
+  args.out.dtype = DType::kBF16;
+  ExpectStatus(heed::Attention({}, args), kUnsupported, "out_dtype");
 }
 
 }  // namespace

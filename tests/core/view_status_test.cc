@@ -9,8 +9,10 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "heed/heed.h"
+#include "lib/core/tensors.h"
 #include "lib/eval/workload.h"
 #include "tests/support/compare.h"
 #include "tests/support/run.h"
@@ -24,13 +26,6 @@ constexpr StatusCode kUnsupported = StatusCode::kUnsupported;
 
 class ViewStatus : public RunStatusTest {};
 
-// The views of a call by name; const views as if they could be written.
-struct NamedView {
-  const char* name;
-  std::function<void(AttentionArgs&, const std::function<void(TensorView&)>&)>
-      apply;
-};
-
 template <typename View>
 void Apply(View& view, const std::function<void(TensorView&)>& change) {
   TensorView copy;
@@ -42,13 +37,42 @@ void Apply(View& view, const std::function<void(TensorView&)>& change) {
   view = copy;
 }
 
-const NamedView kViews[] = {
-    {"query", [](AttentionArgs& a, const auto& f) { Apply(a.query, f); }},
-    {"key", [](AttentionArgs& a, const auto& f) { Apply(a.key, f); }},
-    {"value", [](AttentionArgs& a, const auto& f) { Apply(a.value, f); }},
-    {"out", [](AttentionArgs& a, const auto& f) { Apply(a.out, f); }},
-    {"lse", [](AttentionArgs& a, const auto& f) { Apply(a.lse, f); }},
+// One tensor of a call, const ones as if they could be written.
+struct NamedView {
+  const char* name;
+  DType AttentionShape::*dtype;  // null for lse
+  bool is_output;
+
+  void apply(AttentionArgs& args,
+             const std::function<void(TensorView&)>& change) const {
+    internal::ForEachTensor(
+        args, [&](auto& view, const internal::TensorName& of, auto) {
+          if (of.argument == name) Apply(view, change);
+        });
+  }
 };
+
+std::vector<NamedView> MakeViews() {
+  std::vector<NamedView> views;
+  const AttentionArgs args;
+  internal::ForEachTensor(
+      args, [&](const auto&, const internal::TensorName& name,
+                internal::TensorRole role) {
+        views.push_back(
+            {name.argument, name.dtype, role == internal::TensorRole::kOutput});
+      });
+  return views;
+}
+
+const std::vector<NamedView> kViews = MakeViews();
+
+TEST(ViewList, NamesEveryTensorOnce) {
+  std::string names;
+  for (const NamedView& view : kViews) {
+    names += std::string(view.name) + (view.is_output ? "! " : " ");
+  }
+  EXPECT_EQ(names, "query key value out! lse! ");
+}
 
 TEST_F(ViewStatus, TheUnspoiledCallIsFine) {
   ASSERT_TRUE(
@@ -150,12 +174,12 @@ TEST_F(ViewStatus, LargerThanThePlan) {
 TEST_F(ViewStatus, Dtypes) {
   for (const NamedView& view : kViews) {
     for (const DType dtype :
-         {DType::kBF16, DType::kI8, static_cast<DType>(77)}) {
+         {DType::kBF16, DType::kF16, DType::kI8, static_cast<DType>(77)}) {
       ExpectRefused(
           [&](AttentionArgs& args) {
             view.apply(args, [dtype](TensorView& v) { v.dtype = dtype; });
           },
-          kUnsupported, view.name);
+          view.dtype == nullptr ? kUnsupported : kInvalid, view.name);
     }
   }
 }
@@ -188,20 +212,17 @@ TEST_F(ViewStatus, Strides) {
 }
 
 TEST_F(ViewStatus, OutputsWhoseElementsShareMemory) {
-  for (const char* output : {"out", "lse"}) {
-    for (const NamedView& view : kViews) {
-      if (std::string(view.name) != output) continue;
-      for (int axis = 0; axis < 3; ++axis) {
-        for (const int64_t stride : {int64_t{0}, int64_t{4}}) {
-          // lse has one element a row: its heads may well be 4 bytes apart.
-          if (stride == 4 && std::string(output) == "lse") continue;
-          ExpectRefused(
-              [&](AttentionArgs& args) {
-                view.apply(args,
-                           [=](TensorView& v) { v.stride[axis] = stride; });
-              },
-              kInvalid, output);
-        }
+  for (const NamedView& view : kViews) {
+    if (!view.is_output) continue;
+    for (int axis = 0; axis < 3; ++axis) {
+      for (const int64_t stride : {int64_t{0}, int64_t{4}}) {
+        // lse has one element a row: its heads may well be 4 bytes apart.
+        if (stride == 4 && std::string(view.name) == "lse") continue;
+        ExpectRefused(
+            [&](AttentionArgs& args) {
+              view.apply(args, [=](TensorView& v) { v.stride[axis] = stride; });
+            },
+            kInvalid, view.name);
       }
     }
   }

@@ -32,7 +32,10 @@ TEST(Problem, ReadsEveryField) {
   EXPECT_EQ(p.shape.head_dim_v, 64);
   EXPECT_EQ(p.shape.seqlen_q, 512);
   EXPECT_EQ(p.shape.seqlen_k, 4096);
-  EXPECT_EQ(p.shape.dtype, DType::kBF16);
+  EXPECT_EQ(p.shape.query_dtype, DType::kBF16);
+  EXPECT_EQ(p.shape.key_dtype, DType::kBF16);
+  EXPECT_EQ(p.shape.value_dtype, DType::kBF16);
+  EXPECT_EQ(p.shape.out_dtype, DType::kBF16);
   EXPECT_TRUE(p.params.causal);
   EXPECT_EQ(p.params.causal_offset, -3);
   EXPECT_EQ(p.params.window_left, 7);
@@ -48,7 +51,7 @@ TEST(Problem, HasDefaults) {
   EXPECT_EQ(p.shape.num_kv_heads, 4);
   EXPECT_EQ(p.shape.head_dim_v, 64);
   EXPECT_EQ(p.shape.seqlen_k, 100);
-  EXPECT_EQ(p.shape.dtype, DType::kF32);
+  EXPECT_EQ(p.shape.query_dtype, DType::kF32);
   EXPECT_EQ(p.params.causal_offset, kBottomRight);
   EXPECT_EQ(p.params.window_left, -1);
   EXPECT_EQ(FormatProblem(p), "b1_h4_d64_q100_k100_f32");

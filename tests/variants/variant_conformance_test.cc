@@ -188,7 +188,7 @@ TEST_P(VariantConformance, RefusesBadInput) {
       {"negative extent", "seqlen_k",
        [](auto* a) { a->args.key.extent[1] = -1; }},
       {"head_dim", "key", [](auto* a) { a->args.key.extent[3] = 7; }},
-      {"dtype", "dtype", [](auto* a) { a->args.query.dtype = DType::kBF16; }},
+      {"dtype", "key_dtype", [](auto* a) { a->args.key.dtype = DType::kBF16; }},
       {"out on query", "out",
        [](auto* a) {
          a->args.out.data = const_cast<void*>(a->args.query.data);
@@ -198,6 +198,9 @@ TEST_P(VariantConformance, RefusesBadInput) {
       {"softcap", "softcap", [](auto* a) { a->params.softcap = -1; }},
       {"window", "window_left", [](auto* a) { a->params.window_left = -2; }},
       {"sink", "sink_size", [](auto* a) { a->params.sink_size = -1; }},
+      {"no executor", "executor",
+       [](auto* a) { a->executor.parallel_for = nullptr; }},
+      {"no worker", "executor", [](auto* a) { a->executor.max_workers = 0; }},
   };
   for (const auto& bad : cases) {
     SCOPED_TRACE(bad.what);

@@ -1,0 +1,148 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// One view: its elements and the memory they lie in.
+#include <cstdint>
+
+#include "lib/core/check.h"
+
+namespace heed::internal {
+namespace {
+
+// Sets *bytes to the distance from the first element to the end of the last.
+// Returns false where it leaves 63 bits.
+bool ExtentBytes(const ConstTensorView& view, int64_t* bytes) {
+  int64_t total = SizeOf(view.dtype);
+  for (int i = 0; i < 4; ++i) {
+    int64_t step;
+    if (__builtin_mul_overflow(view.extent[i] - 1, view.stride[i], &step) ||
+        __builtin_add_overflow(total, step, &total)) {
+      return false;
+    }
+  }
+  *bytes = total;
+  return true;
+}
+
+bool HasElements(const ConstTensorView& view) {
+  for (const int64_t extent : view.extent) {
+    if (extent == 0) return false;
+  }
+  return true;
+}
+
+// Whether two elements of an output could be the same: each stride, from small
+// to large, must step over everything inside it.
+bool SelfOverlap(const ConstTensorView& view) {
+  int order[4] = {0, 1, 2, 3};
+  for (int i = 1; i < 4; ++i) {
+    for (int j = i; j > 0 && view.stride[order[j]] < view.stride[order[j - 1]];
+         --j) {
+      const int swap = order[j];
+      order[j] = order[j - 1];
+      order[j - 1] = swap;
+    }
+  }
+  int64_t inside = SizeOf(view.dtype);  // cannot overflow: checked before
+  for (const int i : order) {
+    if (view.extent[i] <= 1) continue;
+    if (view.stride[i] < inside) return true;
+    inside += (view.extent[i] - 1) * view.stride[i];
+  }
+  return false;
+}
+
+// Whether the memory from the first to the last element of the two meets.
+bool Overlap(const ConstTensorView& a, const ConstTensorView& b) {
+  if (!HasElements(a) || !HasElements(b)) return false;
+  int64_t bytes_a, bytes_b;
+  if (!ExtentBytes(UsedStrides(a), &bytes_a)) return true;
+  if (!ExtentBytes(UsedStrides(b), &bytes_b)) return true;
+  const uintptr_t first = reinterpret_cast<uintptr_t>(a.data);
+  const uintptr_t second = reinterpret_cast<uintptr_t>(b.data);
+  return first < second + static_cast<uintptr_t>(bytes_b) &&
+         second < first + static_cast<uintptr_t>(bytes_a);
+}
+
+}  // namespace
+
+bool IsFloat(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16;
+}
+
+Status CheckF32(const ConstTensorView& view, const TensorName& name) {
+  if (view.dtype == DType::kF32) return Status();
+  return Status(StatusCode::kUnsupported, name.argument, "must be f32");
+}
+
+Status CheckView(const ConstTensorView& view, const TensorName& name,
+                 TensorRole role) {
+  const char* const argument = name.argument;
+  if (!IsFloat(view.dtype)) {
+    return Status(StatusCode::kUnsupported, argument,
+                  "must be f32, bf16 or f16");
+  }
+  for (int i = 0; i < 4; ++i) {
+    if (view.extent[i] < 0) {
+      return Invalid(argument, "has a negative extent")
+          .WithIndex(i)
+          .WithValue(view.extent[i])
+          .WithBound(0, BoundKind::kSaid);
+    }
+  }
+  if (!HasElements(view)) return Status();
+  if (view.data == nullptr) return Invalid(argument, "is null");
+  const int64_t element = SizeOf(view.dtype);
+  for (int i = 0; i < 4; ++i) {
+    if (view.extent[i] <= 1) continue;
+    if (view.stride[i] < 0) {
+      return Status(StatusCode::kUnsupported, argument, "has a negative stride")
+          .WithIndex(i)
+          .WithValue(view.stride[i])
+          .WithBound(0, BoundKind::kSaid)
+          .WithUnit("bytes");
+    }
+    if (view.stride[i] % element != 0) {
+      return Invalid(argument,
+                     "has a stride that is no multiple of its element")
+          .WithIndex(i)
+          .WithValue(view.stride[i])
+          .WithBound(element, BoundKind::kOver)
+          .WithUnit("bytes");
+    }
+  }
+  if (view.extent[3] > 1 && view.stride[3] != element) {
+    return Status(StatusCode::kUnsupported, argument,
+                  "must have an innermost stride of one element")
+        .WithIndex(3)
+        .WithValue(view.stride[3])
+        .WithBound(element, BoundKind::kNeeds)
+        .WithUnit("bytes");
+  }
+  const uintptr_t address = reinterpret_cast<uintptr_t>(view.data);
+  if (address % static_cast<uintptr_t>(element) != 0) {
+    return Invalid(argument, "is not aligned to its element")
+        .WithBound(element, BoundKind::kNeeds)
+        .WithUnit("bytes");
+  }
+  const ConstTensorView used = UsedStrides(view);
+  int64_t bytes;
+  if (!ExtentBytes(used, &bytes) ||
+      static_cast<uint64_t>(bytes) > UINTPTR_MAX - address) {
+    return Status(StatusCode::kOverflow, argument,
+                  "leaves the address space by its extents times strides");
+  }
+  if (role == TensorRole::kOutput && SelfOverlap(used)) {
+    return Invalid(argument, "has two elements that share memory");
+  }
+  return Status();
+}
+
+Status CheckOverlap(const ConstTensorView& output,
+                    const TensorName& output_name, const ConstTensorView& other,
+                    const TensorName& other_name) {
+  if (!Overlap(output, other)) return Status();
+  return Invalid(output_name.argument, other_name.overlaps);
+}
+
+}  // namespace heed::internal

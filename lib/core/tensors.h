@@ -1,0 +1,63 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The tensors of a call, listed once.
+#ifndef HEED_LIB_CORE_TENSORS_H_
+#define HEED_LIB_CORE_TENSORS_H_
+
+#include <cstdint>
+
+#include "heed/attention.h"
+
+namespace heed::internal {
+
+enum class TensorRole { kInput, kOutput };
+
+// What a tensor is called, in static text.
+struct TensorName {
+  const char* argument;
+  const char* overlaps;  // "overlaps <argument>"
+  // The shape's field for its dtype, and that field's name; null for a tensor
+  // that is always f32.
+  DType AttentionShape::*dtype = nullptr;
+  const char* dtype_field = nullptr;
+};
+
+inline constexpr TensorName kQueryName = {
+    "query", "overlaps query", &AttentionShape::query_dtype, "query_dtype"};
+inline constexpr TensorName kKeyName = {
+    "key", "overlaps key", &AttentionShape::key_dtype, "key_dtype"};
+inline constexpr TensorName kValueName = {
+    "value", "overlaps value", &AttentionShape::value_dtype, "value_dtype"};
+inline constexpr TensorName kOutName = {
+    "out", "overlaps out", &AttentionShape::out_dtype, "out_dtype"};
+inline constexpr TensorName kLseName = {"lse", "overlaps lse"};
+
+// Calls f(view, name, role) for each tensor of `args`, inputs first, those that
+// are absent too. Args is AttentionArgs or const AttentionArgs; f takes the
+// view as `auto&`, as inputs and outputs differ in type.
+template <typename Args, typename F>
+void ForEachTensor(Args& args, F f) {
+  f(args.query, kQueryName, TensorRole::kInput);
+  f(args.key, kKeyName, TensorRole::kInput);
+  f(args.value, kValueName, TensorRole::kInput);
+  f(args.out, kOutName, TensorRole::kOutput);
+  f(args.lse, kLseName, TensorRole::kOutput);
+}
+
+// Returns the view with a stride of 0 wherever none is ever stepped: along
+// extents up to 1, and everywhere in a tensor without elements. Such strides
+// are not checked, and may be anything.
+template <typename View>
+View UsedStrides(View view) {
+  bool empty = false;
+  for (const int64_t extent : view.extent) empty |= extent == 0;
+  for (int i = 0; i < 4; ++i) {
+    if (empty || view.extent[i] <= 1) view.stride[i] = 0;
+  }
+  return view;
+}
+
+}  // namespace heed::internal
+
+#endif  // HEED_LIB_CORE_TENSORS_H_

@@ -1,0 +1,84 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What RunVariant and ops::Attend refuse about what a run is given beside its
+// tensors: the argument that is named, and that nothing was written.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+
+#include "heed/ops.h"
+#include "lib/eval/scratch_pool.h"
+#include "lib/eval/workload.h"
+#include "tests/support/compare.h"
+#include "tests/support/run.h"
+
+namespace heed::test {
+namespace {
+
+Status AttendAll(const VariantArgs& a) {
+  return ops::Attend(a.params, a.args, a);
+}
+
+class HostStatus : public ::testing::Test {
+ protected:
+  HostStatus()
+      : tensors_(eval::MakeTensors(ProblemOf("b1_h4_kv2_d8_q6_k9"), {})) {
+    variant_.run = &AttendAll;
+  }
+
+  VariantArgs Args() {
+    VariantArgs args;
+    args.args = tensors_.Args();
+    args.scratch = pool_.Begin();
+    return args;
+  }
+
+  void ExpectRefused(const Status& status, const char* argument) const {
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << ToString(status);
+    EXPECT_STREQ(status.argument(), argument) << ToString(status);
+    EXPECT_TRUE(Untouched(tensors_.out));
+    EXPECT_TRUE(Untouched(tensors_.lse));
+  }
+
+  // Refused by the way in and by the exact kernel within alike.
+  void ExpectBothRefuse(const std::function<void(VariantArgs&)>& spoil,
+                        const char* argument) {
+    VariantArgs args = Args();
+    spoil(args);
+    ExpectRefused(RunVariant(variant_, args), argument);
+    ExpectRefused(AttendAll(args), argument);
+  }
+
+  eval::Tensors tensors_;
+  eval::ScratchPool pool_;
+  Variant variant_;
+};
+
+TEST_F(HostStatus, TheUnspoiledRunIsFine) {
+  const Status status = RunVariant(variant_, Args());
+  EXPECT_TRUE(status.ok()) << ToString(status);
+  EXPECT_FALSE(Untouched(tensors_.out));
+}
+
+TEST_F(HostStatus, Executors) {
+  ExpectBothRefuse([](VariantArgs& a) { a.executor.parallel_for = nullptr; },
+                   "executor");
+  ExpectBothRefuse([](VariantArgs& a) { a.executor = Executor(); }, "executor");
+  for (const int workers : {0, -1}) {
+    ExpectBothRefuse([&](VariantArgs& a) { a.executor.max_workers = workers; },
+                     "executor");
+  }
+}
+
+TEST_F(HostStatus, ScratchThatWasNeverSet) {
+  ExpectBothRefuse([](VariantArgs& a) { a.scratch = Scratch(); }, "scratch");
+}
+
+TEST_F(HostStatus, VariantsThatCannotRun) {
+  ExpectRefused(RunVariant(Variant(), Args()), "variant");
+}
+
+}  // namespace
+}  // namespace heed::test
