@@ -22,8 +22,9 @@ namespace heed::test {
 class RunStatusTest : public ::testing::Test {
  protected:
   RunStatusTest()
-      : tensors_(MakeTensors(ProblemOf("b2_h4_kv2_d8_dv6_q5_k7"),
-                             {eval::Fill::kNormal, eval::Layout::kPadded})) {
+      : tensors_(
+            eval::MakeTensors(ProblemOf("b2_h4_kv2_d8_dv6_q5_k7"),
+                              {eval::Fill::kNormal, eval::Layout::kPadded})) {
     const Status status = MakePlan({}, tensors_.problem.shape, {}, &plan_);
     EXPECT_TRUE(status.ok()) << ToString(status);
     workspace_ = std::make_unique<WorkspaceBuffer>(WorkspaceBytes(plan_, 1));
