@@ -9,7 +9,7 @@
 #include "lib/core/layout.h"
 #include "lib/core/text.h"
 #include "lib/core/tuning.h"
-#include "lib/kernels/targets.h"
+#include "lib/kernels/kernels.h"
 
 namespace heed {
 namespace {
@@ -92,7 +92,7 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   Plan made;
   made.params = params;
   made.shape = shape;
-  made.table = internal::TableOf(target);
+  made.table = &internal::KernelsOf(target)->attention;
   made.target = internal::NameOf(target);
   made.target_named = options.target != nullptr;
   const int64_t lanes = made.table->lanes();

@@ -91,6 +91,7 @@ template <int MR, int NV, class D, class Scalars>
 HWY_INLINE void FmaTile(D d, const Scalars& scalars, size_t depth,
                         const float* HWY_RESTRICT vectors, size_t vectors_row,
                         const FmaTileEnds& ends) {
+  static_assert(MR <= 8 && NV <= 3);
   const size_t N = hn::Lanes(d);
   const size_t N1 = NV > 1 ? N : 0;
   const size_t N2 = NV > 2 ? 2 * N : 0;

@@ -23,14 +23,9 @@ namespace HWY_NAMESPACE {
 namespace {  // no symbol that a linker could take for another target
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Rows and vectors of the largest micro-kernel: MR * NV accumulators, NV
-// vectors and one broadcast fill the registers.
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_SSE4
-inline constexpr int kMaxRows = 4;  // 12 + 3 + 1 of 16
-#else
-inline constexpr int kMaxRows = 8;  // 24 + 3 + 1 of 32
-#endif
-inline constexpr int kMaxVectors = 3;
+// Rows and vectors of the largest micro-kernel.
+inline constexpr int kMaxRows = HEED_TARGET_FACTS.attend.rows;
+inline constexpr int kMaxVectors = HEED_TARGET_FACTS.attend.vectors;
 
 // score[r][lane] = sum over c of key[r][c] * query[c][lane], one FMA chain from
 // 0 in order of c. Rows of `query` and `score` are NV vectors. With kMax, also

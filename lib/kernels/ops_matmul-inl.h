@@ -29,14 +29,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 using MatMulTag = hn::CappedTag<float, 16>;
 constexpr size_t kMaxLanes = 16;
 
-// MR * NV accumulators, NV vectors and a broadcast fill the registers.
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_SSE4
-constexpr int kMatMulRows = 6;
-constexpr int kMatMulVectors = 2;
-#else
-constexpr int kMatMulRows = 8;
-constexpr int kMatMulVectors = 3;
-#endif
+constexpr int kMatMulRows = HEED_TARGET_FACTS.matmul.rows;
+constexpr int kMatMulVectors = HEED_TARGET_FACTS.matmul.vectors;
 
 // Rows of b whose panel (24 KiB at 48 columns) stays in L1 for all rows of a.
 constexpr size_t kPanelRows = 128;

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "lib/kernels/kernels.h"
 #include "lib/kernels/scalar_math.h"
-#include "lib/kernels/targets.h"
 
 namespace heed::internal {
 namespace {
@@ -139,7 +139,7 @@ void MergeRows(const FinishedRow& a, const FinishedRow& b, int64_t dim,
 }  // namespace
 
 const AttentionTable kPlainTable = {
-    /*kernel=*/"attend_f32_plain",
+    /*kernel=*/FactsOf(Target::kPlain).kernel,
     /*same_bits=*/true,
     /*lanes=*/&Lanes,
     /*max_group_vectors=*/kRows,
