@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <vector>
 
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SVE_256 | HWY_SVE2_128)
+#include "lib/kernels/target_list.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "bench/peak.cc"
 #include "hwy/foreach_target.h"
@@ -113,12 +113,12 @@ bool Copy(const T* (*get)(), Probe* probe) {
 bool Copy(std::nullptr_t, Probe*) { return false; }
 
 bool FindProbe(const std::string& target, Probe* probe) {
-  if (target == "avx512") return Copy(HWY_CHOOSE_AVX3(GetProbe), probe);
-  if (target == "avx2") return Copy(HWY_CHOOSE_AVX2(GetProbe), probe);
-  if (target == "sse4") return Copy(HWY_CHOOSE_SSE4(GetProbe), probe);
-  if (target == "neon") return Copy(HWY_CHOOSE_NEON(GetProbe), probe);
-  if (target == "sve") return Copy(HWY_CHOOSE_SVE(GetProbe), probe);
-  if (target == "sve2") return Copy(HWY_CHOOSE_SVE2(GetProbe), probe);
+#define HEED_FIND(name, text, suffix, ...) \
+  if (target == text) return Copy(HWY_CHOOSE_##suffix(GetProbe), probe);
+#define HEED_SKIP(...)
+  HEED_TARGETS(HEED_FIND, HEED_SKIP)
+#undef HEED_FIND
+#undef HEED_SKIP
   return Copy(&HWY_STATIC_DISPATCH(GetProbe), probe);  // plain
 }
 

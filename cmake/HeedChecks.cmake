@@ -2,13 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # CTest entries for what no test program can see from inside: which file
-# includes what, and what the archive asks of its host and of the CPU.
+# includes what, where a target is named, and what the archive asks of its host
+# and of the CPU.
 
 if(NOT CMAKE_CROSSCOMPILING AND NOT HEED_SANITIZE)
   add_test(NAME layers
     COMMAND bash ${PROJECT_SOURCE_DIR}/tools/check_layers.sh)
   set_tests_properties(layers PROPERTIES LABELS checks
     ENVIRONMENT "CXX=${CMAKE_CXX_COMPILER}")
+  add_test(NAME target_list
+    COMMAND bash ${PROJECT_SOURCE_DIR}/tests/target_list_test.sh
+            ${PROJECT_SOURCE_DIR})
+  set_tests_properties(target_list PROPERTIES LABELS checks)
 endif()
 if(NOT HEED_SANITIZE)
   add_test(NAME symbols

@@ -24,11 +24,11 @@ rule() {
     include/heed/*) echo std 'heed/[a-z_0-9]+\.h' ;;
     # Portable loops meet the kernels at their tables.
     lib/core/*) echo std system 'heed/.*' 'lib/core/.*' \
-      'lib/kernels/([a-z]+_table|targets|carver)\.h' ;;
+      'lib/kernels/([a-z]+_table|kernels|targets|carver)\.h' ;;
     lib/kernels/* | lib/arch/*) echo std system 'heed/.*' 'lib/(kernels|arch)/.*' \
       'hwy/.*' ;;
     lib/sparse/* | lib/linear/* | lib/layers/*) echo std 'heed/.*' \
-      'lib/(core|sparse|linear|layers)/.*' 'lib/kernels/([a-z]+_table|targets)\.h' ;;
+      'lib/(core|sparse|linear|layers)/.*' 'lib/kernels/([a-z]+_table|kernels|targets)\.h' ;;
     # The only files that include oneTBB.
     lib/threading/*) echo std 'heed/.*' 'tbb/.*' 'oneapi/tbb/.*' ;;
     # Truth shares no code with what it judges: view types only.
@@ -45,7 +45,7 @@ rule() {
     tools/*) echo std system 'heed/.*' 'lib/(eval|io|oracle)/.*' 'tools/.*' 'CLI/.*' \
       'nlohmann/.*' 'fmt/.*' ;;
     bench/*) echo std system 'heed/.*' 'lib/(eval|io|oracle)/.*' 'bench/.*' \
-      'benchmark/.*' 'nlohmann/.*' 'fmt/.*' 'hwy/.*' ;;
+      'benchmark/.*' 'nlohmann/.*' 'fmt/.*' 'hwy/.*' 'lib/kernels/target_list\.h' ;;
     examples/*) echo std 'heed/.*' ;;
     *) return 1 ;;
   esac

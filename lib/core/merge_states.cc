@@ -4,7 +4,7 @@
 // The merge of two finished partial results.
 #include "heed/attention.h"
 #include "lib/core/check.h"
-#include "lib/kernels/targets.h"
+#include "lib/kernels/kernels.h"
 
 namespace heed {
 namespace {
@@ -63,7 +63,7 @@ Status MergeStates(const ConstTensorView& out_a, const ConstTensorView& lse_a,
     return Status();  // at once, however large the other extents are
   }
   const internal::AttentionTable& table =
-      *internal::TableOf(internal::BestTarget());
+      internal::KernelsOf(internal::BestTarget())->attention;
   const ConstTensorView from[2] = {internal::UsedStrides(out_a),
                                    internal::UsedStrides(out_b)};
   const TensorView to = internal::UsedStrides(out);

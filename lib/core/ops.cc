@@ -8,26 +8,15 @@
 #include <cmath>
 #include <cstdint>
 
-#include "lib/kernels/ops_table.h"
-#include "lib/kernels/targets.h"
+#include "lib/kernels/kernels.h"
 
 namespace heed {
 namespace internal {
 
-const OpsTable* OpsTableOf(Target target) {
-  return target == Target::kPlain ? &kPlainOpsTable : HighwayOpsTable(target);
-}
-
-const OpsTable* FindOpsTable(const char* target) {
-  Target found;
-  if (!FindTarget(target, &found) || !Usable(found)) return nullptr;
-  return OpsTableOf(found);
-}
-
 namespace {
 
 const OpsTable& Table() {
-  static const OpsTable* const table = OpsTableOf(BestTarget());
+  static const OpsTable* const table = &KernelsOf(BestTarget())->ops;
   return *table;
 }
 

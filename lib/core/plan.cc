@@ -10,7 +10,7 @@
 #include "lib/core/score_rule.h"
 #include "lib/core/text.h"
 #include "lib/core/tuning.h"
-#include "lib/kernels/targets.h"
+#include "lib/kernels/kernels.h"
 
 namespace heed {
 namespace {
@@ -119,7 +119,7 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   made.params = params;
   made.shape = shape;
   made.score_rule = rule;
-  made.table = internal::TableOf(target);
+  made.table = &internal::KernelsOf(target)->attention;
   made.target = internal::NameOf(target);
   made.target_named = options.target != nullptr;
   const int64_t lanes = made.table->attend.lanes();

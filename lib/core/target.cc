@@ -4,7 +4,7 @@
 // The public list of kernel tables.
 #include "heed/target.h"
 
-#include "lib/kernels/targets.h"
+#include "lib/kernels/kernels.h"
 
 namespace heed {
 namespace {
@@ -37,13 +37,13 @@ TargetInfo GetTarget(int index) {
     const Target target = static_cast<Target>(i);
     if (!internal::Compiled(target)) continue;
     if (index-- != 0) continue;
-    const internal::AttentionTable* table = internal::TableOf(target);
+    const internal::Kernels* kernels = internal::KernelsOf(target);
     info.name = internal::NameOf(target);
-    info.needs = internal::RequirementsOf(target);
+    info.needs = internal::FactsOf(target).needs;
     info.usable = internal::Usable(target);
     info.reason = Reason(target);
-    info.vector_bytes = info.usable ? table->attend.lanes() * 4 : 0;
-    info.same_bits = table->attend.same_bits;
+    info.vector_bytes = info.usable ? kernels->attention.attend.lanes() * 4 : 0;
+    info.same_bits = internal::FactsOf(target).same_bits;
     return info;
   }
   return info;

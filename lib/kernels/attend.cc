@@ -7,8 +7,7 @@
 #include <cstdint>
 
 #include "lib/kernels/hwy_targets.h"
-#include "lib/kernels/kernel_table.h"
-#include "lib/kernels/targets.h"
+#include "lib/kernels/kernels.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "lib/kernels/attend.cc"
 #include "hwy/foreach_target.h"
@@ -96,22 +95,10 @@ void MergeRows(const internal::FinishedRow& a, const internal::FinishedRow& b,
   *lse = log;
 }
 
-// <op>_<type>_<rows>x<vectors>[x<lanes>]_<target> of the micro-kernel.
-constexpr const char* KernelName() {
-  return HWY_TARGET == HWY_AVX3   ? "attend_f32_8x3x16_avx512"
-         : HWY_TARGET == HWY_AVX2 ? "attend_f32_4x3x8_avx2"
-         : HWY_TARGET == HWY_SSE4 ? "attend_f32_4x3x4_sse4"
-         : HWY_TARGET == HWY_NEON ? "attend_f32_8x3x4_neon"
-         : HWY_TARGET == HWY_SVE  ? "attend_f32_8x3_sve"
-         : HWY_TARGET == HWY_SVE2 ? "attend_f32_8x3_sve2"
-                                  : nullptr;
-}
-static_assert(KernelName() != nullptr, "a new target needs a name");
-
 constexpr internal::AttentionTable kTable = {
     /*attend=*/{
-        /*name=*/KernelName(),
-        /*same_bits=*/HWY_TARGET != HWY_SSE4,
+        /*name=*/HEED_TARGET_FACTS.kernel,
+        /*same_bits=*/HEED_TARGET_FACTS.same_bits,
         /*lanes=*/&Lanes,
         /*max_group_vectors=*/kMaxVectors,
         /*tile_bytes=*/&TileBytes,
@@ -129,9 +116,6 @@ constexpr internal::AttentionTable kTable = {
 };
 
 }  // namespace
-
-const internal::AttentionTable* Table() { return &kTable; }
-
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE
 }  // namespace heed
@@ -141,8 +125,9 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace heed::internal {
 
-const AttentionTable* HighwayTable(Target target) {
-  return HEED_CHOOSE_TABLE(target, AttentionTable, Table);
+const AttentionTable* HighwayAttention(Target target) {
+  static constexpr const AttentionTable* kTables[] = {HEED_TABLES};
+  return kTables[static_cast<int>(target)];
 }
 
 }  // namespace heed::internal

@@ -1,51 +1,32 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The frame of a file that is compiled once per target: which of Highway's
-// targets get a table. Include before hwy/foreach_target.h.
+// The frame of a file that is compiled once per target. Include before
+// hwy/foreach_target.h.
 #ifndef HEED_LIB_KERNELS_HWY_TARGETS_H_
 #define HEED_LIB_KERNELS_HWY_TARGETS_H_
 
-// SSSE3 adds nothing to SSE4; the fixed-length SVE targets are right on one
-// vector length only. What Highway must compile as its static target (SCALAR,
-// EMU128 or SSE2) is skipped too: kPlainTable serves such machines.
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SVE_256 | HWY_SVE2_128)
+#include "lib/kernels/target_list.h"
+#include "lib/kernels/targets.h"
 
-#define HEED_COMPILE_TARGET                            \
-  (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2 || \
-   HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_NEON || \
-   HWY_TARGET == HWY_SVE || HWY_TARGET == HWY_SVE2)
+#define HEED_NOTHING(...)
 
-// Returns FUNCTION() of the namespace that `target` (a heed::internal::Target)
-// was compiled in, or null. For the HWY_ONCE part, where FUNCTION returns a
-// pointer to a table.
-#define HEED_CHOOSE_TABLE(target, TableType, FUNCTION)           \
-  [](::heed::internal::Target heed_target) -> const TableType* { \
-    using Choose = const TableType* (*)();                       \
-    Choose choose = nullptr;                                     \
-    switch (heed_target) {                                       \
-      case ::heed::internal::Target::kAvx512:                    \
-        choose = HWY_CHOOSE_AVX3(FUNCTION);                      \
-        break;                                                   \
-      case ::heed::internal::Target::kAvx2:                      \
-        choose = HWY_CHOOSE_AVX2(FUNCTION);                      \
-        break;                                                   \
-      case ::heed::internal::Target::kSse4:                      \
-        choose = HWY_CHOOSE_SSE4(FUNCTION);                      \
-        break;                                                   \
-      case ::heed::internal::Target::kSve2:                      \
-        choose = HWY_CHOOSE_SVE2(FUNCTION);                      \
-        break;                                                   \
-      case ::heed::internal::Target::kSve:                       \
-        choose = HWY_CHOOSE_SVE(FUNCTION);                       \
-        break;                                                   \
-      case ::heed::internal::Target::kNeon:                      \
-        choose = HWY_CHOOSE_NEON(FUNCTION);                      \
-        break;                                                   \
-      case ::heed::internal::Target::kPlain:                     \
-        break;                                                   \
-    }                                                            \
-    return choose == nullptr ? nullptr : choose();               \
-  }(target)
+// Whether HWY_TARGET has a row. What Highway must compile as its static target
+// (SCALAR, EMU128 or SSE2) may have none: the plain tables serve such machines.
+#define HEED_OR_IS_TARGET(name, text, suffix, ...) || HWY_TARGET == HWY_##suffix
+#define HEED_COMPILE_TARGET (0 HEED_TARGETS(HEED_OR_IS_TARGET, HEED_NOTHING))
+
+// The row of HWY_TARGET, a constant. Only with HEED_COMPILE_TARGET.
+#define HEED_IF_TARGET(name, text, suffix, ...) \
+  HWY_TARGET == HWY_##suffix ? ::heed::internal::Target::k##name:
+#define HEED_THIS_TARGET \
+  HEED_TARGETS(HEED_IF_TARGET, HEED_NOTHING)::heed::internal::Target::kPlain
+#define HEED_TARGET_FACTS ::heed::internal::FactsOf(HEED_THIS_TARGET)
+
+// For the HWY_ONCE part: the addresses of `kTable` in the namespace of each
+// target, in the order of Target; null where it was not compiled.
+#define HEED_TABLE_OF(name, text, suffix, ...) HWY_CHOOSE_##suffix(kTable),
+#define HEED_NO_TABLE(...) nullptr,
+#define HEED_TABLES HEED_TARGETS(HEED_TABLE_OF, HEED_NO_TABLE)
 
 #endif  // HEED_LIB_KERNELS_HWY_TARGETS_H_

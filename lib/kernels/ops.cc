@@ -7,8 +7,8 @@
 #include <cstdint>
 
 #include "lib/kernels/hwy_targets.h"
+#include "lib/kernels/kernels.h"
 #include "lib/kernels/ops_table.h"
-#include "lib/kernels/targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "lib/kernels/ops.cc"
 #include "hwy/foreach_target.h"
@@ -215,7 +215,7 @@ float Softmax(float* x, int64_t n) {
 }
 
 constexpr internal::OpsTable kTable = {
-    /*same_bits=*/HWY_TARGET != HWY_SSE4,
+    /*same_bits=*/HEED_TARGET_FACTS.same_bits,
     /*matmul=*/&MatMul,
     /*dot=*/&Dot,
     /*axpy=*/&Axpy,
@@ -225,9 +225,6 @@ constexpr internal::OpsTable kTable = {
 };
 
 }  // namespace
-
-const internal::OpsTable* Ops() { return &kTable; }
-
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE
 }  // namespace heed
@@ -237,8 +234,9 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace heed::internal {
 
-const OpsTable* HighwayOpsTable(Target target) {
-  return HEED_CHOOSE_TABLE(target, OpsTable, Ops);
+const OpsTable* HighwayOps(Target target) {
+  static constexpr const OpsTable* kTables[] = {HEED_TABLES};
+  return kTables[static_cast<int>(target)];
 }
 
 }  // namespace heed::internal

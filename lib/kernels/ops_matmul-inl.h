@@ -14,12 +14,9 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "lib/kernels/fma_tile-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/ops_table.h"
-
-#ifndef HEED_OPS_ROWS
-#define HEED_OPS_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
-#endif
 
 #if HEED_COMPILE_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -32,14 +29,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 using MatMulTag = hn::CappedTag<float, 16>;
 constexpr size_t kMaxLanes = 16;
 
-// MR * NV accumulators, NV vectors and a broadcast fill the registers.
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_SSE4
-constexpr int kMatMulRows = 6;
-constexpr int kMatMulVectors = 2;
-#else
-constexpr int kMatMulRows = 8;
-constexpr int kMatMulVectors = 3;
-#endif
+constexpr int kMatMulRows = HEED_TARGET_FACTS.matmul.rows;
+constexpr int kMatMulVectors = HEED_TARGET_FACTS.matmul.vectors;
 
 // Rows of b whose panel (24 KiB at 48 columns) stays in L1 for all rows of a.
 constexpr size_t kPanelRows = 128;
@@ -57,59 +48,12 @@ struct MatMulTile {
   bool add;  // start from c instead of 0
 };
 
-//                 NV vectors
-//               +-----------+
-//               | b[0 .. k) |
-//               +-----------+
-//   a[0][k] ->   s00  s01  s02
-//   a[1][k] ->   s10  s11  s12     c
 template <int MR, int NV>
-HWY_INLINE void MultiplyTile(const MatMulTile& t) {
-  const MatMulTag d;
-  const size_t N = hn::Lanes(d);
-#define HEED_ROW(r)                                                  \
-  const float* HWY_RESTRICT a##r = t.a + (r < MR ? r * t.a_row : 0); \
-  auto s##r##0 = hn::Zero(d);                                        \
-  auto s##r##1 = hn::Zero(d);                                        \
-  auto s##r##2 = hn::Zero(d);
-  HEED_OPS_ROWS(HEED_ROW)
-#undef HEED_ROW
-  if (t.add) {
-#define HEED_ROW(r)                                                          \
-  if constexpr (r < MR) {                                                    \
-    s##r##0 = hn::LoadU(d, t.c + r * t.c_row);                               \
-    if constexpr (NV > 1) s##r##1 = hn::LoadU(d, t.c + r * t.c_row + N);     \
-    if constexpr (NV > 2) s##r##2 = hn::LoadU(d, t.c + r * t.c_row + 2 * N); \
-  }
-    HEED_OPS_ROWS(HEED_ROW)
-#undef HEED_ROW
-  }
-  const float* HWY_RESTRICT b = t.b;
-  size_t at = 0;
-  for (size_t k = 0; k < t.depth; ++k) {
-    const auto b0 = hn::LoadU(d, b);
-    const auto b1 = hn::LoadU(d, b + (NV > 1 ? N : 0));
-    const auto b2 = hn::LoadU(d, b + (NV > 2 ? 2 * N : 0));
-    b += t.b_row;
-#define HEED_ROW(r)                                             \
-  if constexpr (r < MR) {                                       \
-    const auto x = hn::Set(d, a##r[at]);                        \
-    s##r##0 = hn::MulAdd(x, b0, s##r##0);                       \
-    if constexpr (NV > 1) s##r##1 = hn::MulAdd(x, b1, s##r##1); \
-    if constexpr (NV > 2) s##r##2 = hn::MulAdd(x, b2, s##r##2); \
-  }
-    HEED_OPS_ROWS(HEED_ROW)
-#undef HEED_ROW
-    at += t.a_col;
-  }
-#define HEED_ROW(r)                                                          \
-  if constexpr (r < MR) {                                                    \
-    hn::StoreU(s##r##0, d, t.c + r * t.c_row);                               \
-    if constexpr (NV > 1) hn::StoreU(s##r##1, d, t.c + r * t.c_row + N);     \
-    if constexpr (NV > 2) hn::StoreU(s##r##2, d, t.c + r * t.c_row + 2 * N); \
-  }
-  HEED_OPS_ROWS(HEED_ROW)
-#undef HEED_ROW
+HWY_NOINLINE void MultiplyTile(const MatMulTile& t) {
+  FmaTile<MR, NV>(MatMulTag(), StridedRows{t.a, t.a_row, t.a_col}, t.depth, t.b,
+                  t.b_row,
+                  {/*out=*/t.c, /*out_row=*/t.c_row, /*load=*/t.add,
+                   /*scale=*/nullptr, /*max=*/nullptr});
 }
 
 template <int MR>

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "lib/kernels/ops_table.h"
+#include "lib/kernels/kernels.h"
 
 namespace heed::internal {
 namespace {

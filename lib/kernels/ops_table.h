@@ -8,11 +8,9 @@
 
 #include <cstdint>
 
-#include "heed/export.h"
 #include "heed/ops.h"
 #include "lib/kernels/coefficients.h"
 #include "lib/kernels/scalar_math.h"
-#include "lib/kernels/targets.h"
 
 namespace heed::internal {
 
@@ -27,17 +25,6 @@ struct OpsTable {
   void (*exp)(const float* x, float* y, int64_t n);
   float (*softmax)(float* x, int64_t n);
 };
-
-// The table of a target, or null where it is not compiled.
-const OpsTable* OpsTableOf(Target target);
-
-// The same by name, for tests, which must reach every table; null also where
-// the CPU does not offer it.
-HEED_API const OpsTable* FindOpsTable(const char* target);
-
-// The parts of OpsTableOf: those compiled by Highway, and the plain one.
-const OpsTable* HighwayOpsTable(Target target);
-extern const OpsTable kPlainOpsTable;
 
 // Partial sums of a reduction: a constant of the result, so that the number of
 // lanes leaves no trace.

@@ -7,8 +7,8 @@
 #include <cstdint>
 
 #include "lib/kernels/carver.h"
+#include "lib/kernels/kernels.h"
 #include "lib/kernels/scalar_math.h"
-#include "lib/kernels/targets.h"
 
 namespace heed::internal {
 namespace {
@@ -186,7 +186,7 @@ void MergeRows(const FinishedRow& a, const FinishedRow& b, int64_t dim,
 
 const AttentionTable kPlainTable = {
     /*attend=*/{
-        /*name=*/"attend_f32_plain",
+        /*name=*/FactsOf(Target::kPlain).kernel,
         /*same_bits=*/true,
         /*lanes=*/&Lanes,
         /*max_group_vectors=*/kRows,

@@ -5,26 +5,63 @@
 #ifndef HEED_LIB_KERNELS_TARGETS_H_
 #define HEED_LIB_KERNELS_TARGETS_H_
 
-#include "heed/export.h"
-#include "lib/kernels/kernel_table.h"
+#include "lib/kernels/cpu_bits.h"
+#include "lib/kernels/target_list.h"
 
 namespace heed::internal {
 
 // Best first.
-enum class Target { kAvx512, kAvx2, kSse4, kSve2, kSve, kNeon, kPlain };
-inline constexpr int kNumTargets = 7;
+enum class Target {
+#define HEED_TARGET(name, ...) k##name,
+  HEED_TARGETS(HEED_TARGET, HEED_TARGET)
+#undef HEED_TARGET
+};
 
-// "avx512" and so on: the name in heed/target.h, plans and kernels.
-const char* NameOf(Target target);
+// Accumulators of a micro-kernel, in vectors.
+struct TileSize {
+  int rows, vectors;
+};
+
+// A row of the list.
+struct TargetFacts {
+  const char* name;
+  const char* needs;  // CPU features whose absence makes it unusable
+  CpuBits cpu;
+  bool same_bits;
+  TileSize attend;
+  TileSize matmul;
+  bool scalable;       // the length of a vector is the CPU's
+  const char* kernel;  // the micro-kernel's name
+};
+
+inline constexpr TargetFacts kTargetFacts[] = {
+#define HEED_HIGHWAY(name, text, suffix, same_bits, rows, vectors, lanes, \
+                     matmul_rows, matmul_vectors, cpu, needs, flags)      \
+  {text,                                                                  \
+   needs,                                                                 \
+   cpu,                                                                   \
+   same_bits,                                                             \
+   {rows, vectors},                                                       \
+   {matmul_rows, matmul_vectors},                                         \
+   sizeof(lanes) == sizeof(""),                                           \
+   "attend_f32_" #rows "x" #vectors lanes "_" text},
+#define HEED_PORTABLE(name, text, same_bits, needs) \
+  {text, needs, {}, same_bits, {1, 1}, {1, 1}, false, "attend_f32_" text},
+    HEED_TARGETS(HEED_HIGHWAY, HEED_PORTABLE)
+#undef HEED_HIGHWAY
+#undef HEED_PORTABLE
+};
+inline constexpr int kNumTargets =
+    static_cast<int>(sizeof(kTargetFacts) / sizeof(kTargetFacts[0]));
+
+constexpr const TargetFacts& FactsOf(Target target) {
+  return kTargetFacts[static_cast<int>(target)];
+}
+
+constexpr const char* NameOf(Target target) { return FactsOf(target).name; }
 
 // The target of that name. False where there is none.
 bool FindTarget(const char* name, Target* target);
-
-// The CPU features whose absence makes `target` unusable.
-const char* RequirementsOf(Target target);
-
-// Whether this library has kernels for `target`.
-bool Compiled(Target target);
 
 // What to say of a target that is not usable.
 inline constexpr char kNotOffered[] =
@@ -32,21 +69,6 @@ inline constexpr char kNotOffered[] =
 
 // Whether the CPU and the operating system offer it. Asked once per process.
 bool Usable(Target target);
-
-// The first target that is compiled and usable, but for SVE with vectors of 16
-// bytes, where NEON spends fewer instructions on the same lanes.
-Target BestTarget();
-
-// The attention table of a target, or null where it is not compiled.
-const AttentionTable* TableOf(Target target);
-
-// The same by name, for tests, which must reach every table; null also where
-// the CPU does not offer it.
-HEED_API const AttentionTable* FindAttentionTable(const char* target);
-
-// The parts of TableOf: those compiled by Highway, and the plain one.
-const AttentionTable* HighwayTable(Target target);
-extern const AttentionTable kPlainTable;
 
 }  // namespace heed::internal
 

@@ -11,7 +11,7 @@
 
 #include "heed/heed.h"
 #include "lib/eval/workload.h"
-#include "lib/kernels/targets.h"
+#include "lib/kernels/kernels.h"
 #include "tests/support/compare.h"
 #include "tests/support/intervals.h"
 #include "tests/support/run.h"
@@ -260,10 +260,11 @@ float Number(eval::Random& random) {
 class MergeRows : public OnEveryTarget {};
 
 TEST_P(MergeRows, GiveTheBitsOfThePlainTable) {
-  const internal::AttentionTable* table =
-      internal::FindAttentionTable(GetParam().c_str());
-  const internal::AttentionTable* plain = internal::FindAttentionTable("plain");
-  ASSERT_NE(table, nullptr);
+  const internal::Kernels* kernels = internal::FindKernels(GetParam().c_str());
+  ASSERT_NE(kernels, nullptr);
+  const internal::AttentionTable* table = &kernels->attention;
+  const internal::AttentionTable* plain =
+      &internal::FindKernels("plain")->attention;
   eval::Random random(77);
   for (int64_t dim = 0; dim <= 70; ++dim) {
     const size_t size = static_cast<size_t>(dim);

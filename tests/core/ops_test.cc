@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "lib/eval/workload.h"
-#include "lib/kernels/ops_table.h"
+#include "lib/kernels/kernels.h"
 #include "tests/support/compare.h"
 #include "tests/support/quick.h"
 #include "tests/support/targets.h"
@@ -59,7 +59,7 @@ void FillRandom(float* x, int64_t n, uint64_t seed) {
 class Ops : public OnEveryTarget {
  protected:
   const internal::OpsTable& table() const {
-    return *internal::FindOpsTable(GetParam().c_str());
+    return internal::FindKernels(GetParam().c_str())->ops;
   }
   float MulAdd(float a, float b, float c) const {
     return table().same_bits ? std::fma(a, b, c) : a * b + c;
@@ -252,11 +252,11 @@ TEST_P(OpsSameBits, ExpAndSoftmaxHaveTheBitsOfEveryTable) {
   for (float& v : x) v *= 40;
   std::vector<float> y(x.size()), want(x.size());
   table().exp(x.data(), y.data(), 5001);
-  internal::FindOpsTable("plain")->exp(x.data(), want.data(), 5001);
+  internal::FindKernels("plain")->ops.exp(x.data(), want.data(), 5001);
   EXPECT_EQ(y, want);
   y = want = x;
   EXPECT_EQ(table().softmax(y.data(), 5001),
-            internal::FindOpsTable("plain")->softmax(want.data(), 5001));
+            internal::FindKernels("plain")->ops.softmax(want.data(), 5001));
   EXPECT_EQ(y, want);
 }
 

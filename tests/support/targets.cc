@@ -5,34 +5,47 @@
 #include "tests/support/targets.h"
 
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "heed/target.h"
+#include "lib/kernels/target_list.h"
 
 #if defined(__aarch64__)
 #include <sys/auxv.h>
 #else
 #include <fstream>
-#include <sstream>
 #endif
 
 namespace heed::test {
 namespace {
 
+std::set<std::string> WordsOf(const std::string& line) {
+  std::istringstream text(line);
+  std::set<std::string> words;
+  for (std::string word; text >> word;) words.insert(word);
+  return words;
+}
+
+// What the operating system says the CPU has, in its own words.
 #if defined(__aarch64__)
 
-std::vector<std::string> VectorTargets() {
+// /proc/cpuinfo is the host's under an emulator.
+std::set<std::string> CpuFlags() {
   // Bits of AT_HWCAP and AT_HWCAP2 in Linux's asm/hwcap.h.
-  constexpr unsigned long kAsimd = 1ul << 1, kSve = 1ul << 22;
-  constexpr unsigned long kSve2WithAes = 1ul << 1 | 1ul << 2;
-  std::vector<std::string> targets;
-  if (getauxval(AT_HWCAP) & kAsimd) targets.push_back("neon");
-  if (getauxval(AT_HWCAP) & kSve) targets.push_back("sve");
-  if ((getauxval(AT_HWCAP2) & kSve2WithAes) == kSve2WithAes) {
-    targets.push_back("sve2");
+  const struct {
+    const char* name;
+    unsigned long word, bit;
+  } kFlags[] = {{"asimd", AT_HWCAP, 1},
+                {"sve", AT_HWCAP, 22},
+                {"sve2", AT_HWCAP2, 1},
+                {"sveaes", AT_HWCAP2, 2}};
+  std::set<std::string> flags;
+  for (const auto& flag : kFlags) {
+    if (getauxval(flag.word) >> flag.bit & 1) flags.insert(flag.name);
   }
-  return targets;
+  return flags;
 }
 
 #else
@@ -40,34 +53,9 @@ std::vector<std::string> VectorTargets() {
 std::set<std::string> CpuFlags() {
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);) {
-    if (line.rfind("flags", 0) != 0) continue;
-    std::istringstream words(line);
-    std::set<std::string> flags;
-    for (std::string word; words >> word;) flags.insert(word);
-    return flags;
+    if (line.rfind("flags", 0) == 0) return WordsOf(line);
   }
   return {};
-}
-
-std::vector<std::string> VectorTargets() {
-  const std::set<std::string> flags = CpuFlags();
-  const auto has = [&flags](std::initializer_list<const char*> names) {
-    for (const char* name : names) {
-      if (flags.count(name) == 0) return false;
-    }
-    return true;
-  };
-  std::vector<std::string> targets;
-  if (has({"ssse3", "sse4_1", "sse4_2", "pclmulqdq", "aes"})) {
-    targets.push_back("sse4");
-  }
-  if (has({"avx2", "fma", "bmi1", "bmi2", "f16c", "abm"})) {
-    targets.push_back("avx2");
-    if (has({"avx512f", "avx512vl", "avx512dq", "avx512bw", "avx512cd"})) {
-      targets.push_back("avx512");
-    }
-  }
-  return targets;
 }
 
 #endif
@@ -99,8 +87,21 @@ std::vector<std::string> SameBitsTargets() {
 }
 
 std::vector<std::string> ExpectedTargets() {
-  std::vector<std::string> targets = VectorTargets();
-  targets.push_back("plain");
+  const std::set<std::string> offered = CpuFlags();
+  std::vector<std::string> targets;
+  const auto add = [&](const char* target, const char* flags) {
+    for (const std::string& flag : WordsOf(flags)) {
+      if (offered.count(flag) == 0) return;
+    }
+    targets.push_back(target);
+  };
+#define HEED_HIGHWAY(name, text, suffix, same_bits, rows, vectors, lanes, \
+                     matmul_rows, matmul_vectors, cpu, needs, flags)      \
+  add(text, flags);
+#define HEED_PORTABLE(name, text, ...) add(text, "");
+  HEED_TARGETS(HEED_HIGHWAY, HEED_PORTABLE)
+#undef HEED_HIGHWAY
+#undef HEED_PORTABLE
   return targets;
 }
 
