@@ -116,8 +116,9 @@ TEST(PlanStatus, HeadDims) {
 }
 
 TEST(PlanStatus, Dtypes) {
-  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kI8,
-                            static_cast<DType>(4711), static_cast<DType>(-1)}) {
+  for (const DType dtype :
+       {DType::kBF16, DType::kF16, DType::kI8, DType::kF8E4M3, DType::kF8E5M2,
+        static_cast<DType>(4711), static_cast<DType>(-1)}) {
     ExpectRefused([dtype](Request& r) { r.shape.dtype = dtype; },
                   StatusCode::kUnsupported, "dtype");
   }
