@@ -14,6 +14,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
 #include "hwy/highway.h"
+#include "lib/kernels/convert-inl.h"
 #include "lib/kernels/ops_matmul-inl.h"
 
 #if HEED_COMPILE_TARGET
@@ -214,6 +215,18 @@ float Softmax(float* x, int64_t n) {
   return internal::LogOfSum(max, sum);
 }
 
+void Widen(DType type, const void* from, int64_t n, float* to) {
+  WidenRow(type, from, static_cast<size_t>(n), to);
+}
+
+void WidenScaled(const int8_t* from, int64_t n, float scale, float* to) {
+  WidenRow(from, static_cast<size_t>(n), scale, to);
+}
+
+void Narrow(DType type, const float* from, int64_t n, void* to) {
+  NarrowRow(type, from, static_cast<size_t>(n), to);
+}
+
 constexpr internal::OpsTable kTable = {
     /*same_bits=*/HEED_TARGET_FACTS.same_bits,
     /*matmul=*/&MatMul,
@@ -222,6 +235,9 @@ constexpr internal::OpsTable kTable = {
     /*scale=*/&Scale,
     /*exp=*/&Exp,
     /*softmax=*/&Softmax,
+    /*widen=*/&Widen,
+    /*widen_scaled=*/&WidenScaled,
+    /*narrow=*/&Narrow,
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "lib/kernels/kernels.h"
+#include "lib/kernels/scalar_convert.h"
 
 namespace heed::internal {
 namespace {
@@ -84,11 +85,60 @@ float Softmax(float* x, int64_t n) {
   return LogOfSum(max, sum);
 }
 
+template <class From>
+void WidenAll(const void* from, int64_t n, float* to) {
+  for (int64_t i = 0; i < n; ++i) {
+    to[i] = scalar::Widen(static_cast<const From*>(from)[i]);
+  }
+}
+
+void Widen(DType type, const void* from, int64_t n, float* to) {
+  switch (type) {
+    case DType::kF32:
+      return WidenAll<float>(from, n, to);
+    case DType::kBF16:
+      return WidenAll<bf16>(from, n, to);
+    case DType::kF16:
+      return WidenAll<f16>(from, n, to);
+    case DType::kI8:
+      return WidenAll<int8_t>(from, n, to);
+    case DType::kF8E4M3:
+      return WidenAll<f8_e4m3>(from, n, to);
+    case DType::kF8E5M2:
+      return WidenAll<f8_e5m2>(from, n, to);
+  }
+}
+
+void WidenScaled(const int8_t* from, int64_t n, float scale, float* to) {
+  for (int64_t i = 0; i < n; ++i) to[i] = scalar::Widen(from[i]) * scale;
+}
+
+template <class To>
+void NarrowAll(const float* from, int64_t n, void* to) {
+  for (int64_t i = 0; i < n; ++i) {
+    scalar::Narrow(from[i], static_cast<To*>(to) + i);
+  }
+}
+
+void Narrow(DType type, const float* from, int64_t n, void* to) {
+  if (type == DType::kF32) NarrowAll<float>(from, n, to);
+  if (type == DType::kBF16) NarrowAll<bf16>(from, n, to);
+  if (type == DType::kF16) NarrowAll<f16>(from, n, to);
+}
+
 }  // namespace
 
 const OpsTable kPlainOpsTable = {
-    /*same_bits=*/true, &MatMul, &Dot, &Axpy, &Scale, &Exp,
+    /*same_bits=*/true,
+    &MatMul,
+    &Dot,
+    &Axpy,
+    &Scale,
+    &Exp,
     &Softmax,
+    &Widen,
+    &WidenScaled,
+    &Narrow,
 };
 
 }  // namespace heed::internal

@@ -24,6 +24,13 @@ struct OpsTable {
   void (*scale)(float a, float* x, int64_t n);
   void (*exp)(const float* x, float* y, int64_t n);
   float (*softmax)(float* x, int64_t n);
+  // Not of heed/ops.h: rows of n elements, by the conversions of heed/types.h,
+  // bit for bit. They touch nothing beyond; a type that they do not take is not
+  // read and nothing is written. kI8 is whole numbers, or times a scale.
+  void (*widen)(DType type, const void* from, int64_t n, float* to);
+  void (*widen_scaled)(const int8_t* from, int64_t n, float scale, float* to);
+  // To kF32, kBF16 or kF16.
+  void (*narrow)(DType type, const float* from, int64_t n, void* to);
 };
 
 // Partial sums of a reduction: a constant of the result, so that the number of

@@ -7,9 +7,6 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #include <cmath>
 #include <limits>
@@ -19,30 +16,13 @@
 #include "heed/heed.h"
 #include "lib/eval/workload.h"
 #include "tests/support/check.h"
+#include "tests/support/float_control.h"
 #include "tests/support/targets.h"
 
 namespace heed::test {
 namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
-
-#if defined(__x86_64__)
-constexpr uint64_t kFlushDenormals = 0x8040;  // MXCSR: FTZ and DAZ
-uint64_t FloatingPointControl() { return _mm_getcsr(); }
-void SetFloatingPointControl(uint64_t value) {
-  _mm_setcsr(static_cast<unsigned>(value));
-}
-#elif defined(__aarch64__)
-constexpr uint64_t kFlushDenormals = uint64_t{1} << 24;  // FPCR: FZ
-uint64_t FloatingPointControl() {
-  uint64_t value;
-  asm volatile("mrs %0, fpcr" : "=r"(value));
-  return value;
-}
-void SetFloatingPointControl(uint64_t value) {
-  asm volatile("msr fpcr, %0" : : "r"(value));
-}
-#endif
 
 class Edge : public OnEveryTarget {
  protected:
