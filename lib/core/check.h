@@ -19,10 +19,6 @@ inline Status Invalid(const char* argument, const char* message) {
 
 // ---- Shapes and parameters: check_shape.cc ----------------------------------
 
-// Refuses the dtypes that a sound request may have and no kernel here serves.
-// The only place that does.
-Status CheckOffered(const AttentionShape& shape);
-
 // Dtypes that attention is defined for, extents, and what overflows.
 Status CheckShape(const AttentionShape& shape);
 

@@ -27,11 +27,6 @@ Status CheckDTypes(const AttentionShape& shape, const char* message, F serves) {
 
 }  // namespace
 
-Status CheckOffered(const AttentionShape& shape) {
-  return CheckDTypes(shape, "must be f32 in this version",
-                     [](DType dtype) { return dtype == DType::kF32; });
-}
-
 Status CheckShape(const AttentionShape& shape) {
   const Status dtypes =
       CheckDTypes(shape, "must be f32, bf16 or f16", &IsFloat);

@@ -90,9 +90,7 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   if (plan == nullptr) {
     return Status(StatusCode::kInvalidArgument, "plan", "is null");
   }
-  Status status = internal::CheckOffered(shape);
-  if (!status.ok()) return status;
-  status = internal::CheckShape(shape);
+  Status status = internal::CheckShape(shape);
   if (!status.ok()) return status;
   const internal::ScoreRule rule =
       internal::MakeScoreRule(params, shape.head_dim);

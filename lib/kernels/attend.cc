@@ -25,18 +25,50 @@ namespace {
 
 int Lanes() { return static_cast<int>(hn::Lanes(hn::ScalableTag<float>())); }
 
+// The rows of a block as f32: where they are stored so, or widened once for all
+// lane groups, as far as one of them sees the key.
+class FloatRows {
+ public:
+  const float* const* Of(DType type, const void* const* rows, size_t first,
+                         size_t last, size_t dim, float* wide) {
+    // Any pointer may be read as one to void.
+    if (type == DType::kF32) return reinterpret_cast<const float* const*>(rows);
+    for (size_t i = first; i < last; ++i) {
+      WidenRow(type, rows[i], dim, wide + i * dim);
+      row_[i] = wide + i * dim;
+    }
+    return row_;
+  }
+
+ private:
+  const float* row_[internal::kBlockKeys];
+};
+
 void Step(const internal::QueryTile& tile, const internal::KeyBlock& block) {
+  const internal::TileShape& shape = tile.shape;
   const size_t keys = static_cast<size_t>(block.num_keys);
   const size_t groups = static_cast<size_t>(tile.num_groups);
-  const auto floats = [](const void* const* rows) {
-    return reinterpret_cast<const float* const*>(rows);
-  };
+  size_t first = keys, last = 0;
+  for (size_t g = 0; g < groups; ++g) {
+    if (block.first[g] >= block.last[g]) continue;
+    first = HWY_MIN(first, size_t{block.first[g]});
+    last = HWY_MAX(last, size_t{block.last[g]});
+  }
+  FloatRows key_rows, value_rows;
+  const float* const* key =
+      key_rows.Of(shape.key, block.key, first, last,
+                  static_cast<size_t>(shape.head_dim), tile.key_f32);
+  const float* const* value =
+      value_rows.Of(shape.value, block.value, first, last,
+                    static_cast<size_t>(shape.head_dim_v), tile.value_f32);
   ForEachGroup(tile, [&](const GroupRows& group) {
     const size_t g = group.index;
     const GroupStep s = {&tile,
                          &block,
-                         floats(block.key),
-                         floats(block.value),
+                         key,
+                         value,
+                         static_cast<size_t>(SizeOf(shape.key)),
+                         static_cast<size_t>(SizeOf(shape.value)),
                          StateOf(tile),
                          group.row,
                          block.first[g],

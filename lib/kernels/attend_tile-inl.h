@@ -15,6 +15,7 @@
 
 #include "hwy/highway.h"
 #include "lib/kernels/carver.h"
+#include "lib/kernels/convert-inl.h"
 #include "lib/kernels/hwy_math-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
@@ -68,6 +69,17 @@ inline int64_t CarveTile(const internal::TileShape& shape, void* memory,
   tile->sink_end = carver.Take<int32_t>(rows);
   tile->query = carver.Take<float>(rows * shape.head_dim);
   tile->score = carver.Take<float>(internal::kBlockKeys * group_rows);
+  if (shape.key != DType::kF32) {
+    tile->key_f32 = carver.Take<float>(internal::kBlockKeys * shape.head_dim);
+  }
+  if (shape.value != DType::kF32) {
+    tile->value_f32 =
+        carver.Take<float>(internal::kBlockKeys * shape.head_dim_v);
+  }
+  if (shape.query != DType::kF32 || shape.out != DType::kF32) {
+    tile->row_f32 =
+        carver.Take<float>(4 * HWY_MAX(shape.head_dim, shape.head_dim_v));
+  }
   return carver.used();
 }
 
@@ -134,31 +146,41 @@ HWY_INLINE void Transpose4(const float* const from[4], float* const to[4],
   hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, e, f)), d, to[3]);
 }
 
-inline void Pack(const internal::QueryTile& tile, const void* const* rows_at) {
-  const float* const* query = reinterpret_cast<const float* const*>(rows_at);
+// Packs by fours: rows that exist are transposed, padding is zero.
+inline void Pack(const internal::QueryTile& tile, const void* const* query) {
   const size_t dim = static_cast<size_t>(tile.shape.head_dim);
   const size_t rows = static_cast<size_t>(tile.shape.rows);
+  const DType type = tile.shape.query;
   const float scale = tile.shape.rule.query_scale;
   ForEachGroup(tile, [&](const GroupRows& group) {
     const size_t row = group.row, lanes = group.lanes;
     float* HWY_RESTRICT packed = tile.query + row * dim;
     for (size_t r = 0; r < lanes; r += 4) {
+      const float* from[4];
+      const size_t first = row + r;
+      const size_t count = first < rows ? HWY_MIN(rows - first, size_t{4}) : 0;
+      for (size_t i = 0; i < count; ++i) {
+        from[i] = static_cast<const float*>(query[first + i]);
+        if (type == DType::kF32) continue;
+        float* wide = tile.row_f32 + i * dim;
+        WidenRow(type, query[first + i], dim, wide);
+        from[i] = wide;
+      }
       size_t c = 0;
-      if (row + r + 4 <= rows) {
+      if (count == 4) {
         for (; c + 4 <= dim; c += 4) {
-          const float* from[4];
+          const float* block[4];
           float* to[4];
           for (size_t i = 0; i < 4; ++i) {
-            from[i] = query[row + r + i] + c;
+            block[i] = from[i] + c;
             to[i] = packed + (c + i) * lanes + r;
           }
-          Transpose4(from, to, scale);
+          Transpose4(block, to, scale);
         }
       }
       for (; c < dim; ++c) {
         for (size_t i = 0; i < 4; ++i) {
-          packed[c * lanes + r + i] =
-              row + r + i < rows ? query[row + r + i][c] * scale : 0.0f;
+          packed[c * lanes + r + i] = i < count ? from[i][c] * scale : 0.0f;
         }
       }
     }
@@ -208,13 +230,13 @@ inline void Merge(const internal::QueryTile& tile, const void* later_state) {
   });
 }
 
-inline void Finish(const internal::QueryTile& tile, void* const* rows_at,
+inline void Finish(const internal::QueryTile& tile, void* const* out,
                    float* const* lse) {
-  float* const* out = reinterpret_cast<float* const*>(rows_at);
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
   const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
   const size_t rows = static_cast<size_t>(tile.shape.rows);
+  const DType type = tile.shape.out;
   const State state = StateOf(tile);
   ForEachGroup(tile, [&](const GroupRows& group) {
     const size_t row = group.row, lanes = group.lanes;
@@ -235,22 +257,30 @@ inline void Finish(const internal::QueryTile& tile, void* const* rows_at,
       hn::Store(LogSum(d, m, l), d, state.l + row + i);
     }
     for (size_t r = 0; r < lanes && row + r < rows; r += 4) {
+      const size_t count = HWY_MIN(rows - row - r, size_t{4});
+      float* to[4];
+      for (size_t i = 0; i < count; ++i) {
+        to[i] = type == DType::kF32 ? static_cast<float*>(out[row + r + i])
+                                    : tile.row_f32 + i * dim;
+      }
       size_t c = 0;
-      if (row + r + 4 <= rows) {
+      if (count == 4) {
         for (; c + 4 <= dim; c += 4) {
           const float* from[4];
-          float* to[4];
+          float* block[4];
           for (size_t i = 0; i < 4; ++i) {
             from[i] = acc + (c + i) * lanes + r;
-            to[i] = out[row + r + i] + c;
+            block[i] = to[i] + c;
           }
-          Transpose4(from, to, 1.0f);
+          Transpose4(from, block, 1.0f);
         }
       }
       for (; c < dim; ++c) {
-        for (size_t i = 0; i < 4 && row + r + i < rows; ++i) {
-          out[row + r + i][c] = acc[c * lanes + r + i];
-        }
+        for (size_t i = 0; i < count; ++i) to[i][c] = acc[c * lanes + r + i];
+      }
+      if (type == DType::kF32) continue;
+      for (size_t i = 0; i < count; ++i) {
+        NarrowRow(type, to[i], dim, out[row + r + i]);
       }
     }
   });

@@ -30,11 +30,11 @@ bool Offered(Target target) { return Compiled(target) && Usable(target); }
 
 // Whether a later target of fixed length has as many lanes.
 bool FixedHasAsManyLanes(Target target) {
-  const int lanes = KernelsOf(target)->attention.lanes();
+  const int lanes = KernelsOf(target)->attention.attend.lanes();
   for (int i = static_cast<int>(target) + 1; i < kNumTargets; ++i) {
     const Target other = static_cast<Target>(i);
     if (!FactsOf(other).scalable && Offered(other) &&
-        KernelsOf(other)->attention.lanes() >= lanes) {
+        KernelsOf(other)->attention.attend.lanes() >= lanes) {
       return true;
     }
   }

@@ -20,6 +20,31 @@ using scalar::Tanh;
 
 int Lanes() { return 1; }
 
+// The elements of a row as f32, one by one.
+class Elements {
+ public:
+  Elements(DType type, const void* row) : type_(type), row_(row) {}
+  float operator[](int i) const {
+    if (type_ == DType::kBF16) return ToFloat(static_cast<const bf16*>(row_)[i]);
+    if (type_ == DType::kF16) return ToFloat(static_cast<const f16*>(row_)[i]);
+    return static_cast<const float*>(row_)[i];
+  }
+
+ private:
+  DType type_;
+  const void* row_;
+};
+
+void Store(DType type, float x, void* row, int i) {
+  if (type == DType::kBF16) {
+    static_cast<bf16*>(row)[i] = ToBF16(x);
+  } else if (type == DType::kF16) {
+    static_cast<f16*>(row)[i] = ToF16(x);
+  } else {
+    static_cast<float*>(row)[i] = x;
+  }
+}
+
 // A row is a lane group of its own; groups of 8 rows keep the count low.
 constexpr int kRows = 8;
 
@@ -68,7 +93,7 @@ void Open(const TileShape& shape, void* memory, QueryTile* tile) {
 void Pack(const QueryTile& tile, const void* const* query) {
   const int dim = tile.shape.head_dim;
   for (int r = 0; r < tile.shape.rows; ++r) {
-    const float* row = static_cast<const float*>(query[r]);
+    const Elements row(tile.shape.query, query[r]);
     for (int c = 0; c < dim; ++c) {
       tile.query[r * dim + c] = row[c] * tile.shape.rule.query_scale;
     }
@@ -88,7 +113,7 @@ void Clear(const QueryTile& tile) {
 float Score(const QueryTile& tile, int row, const void* key_row) {
   const int dim = tile.shape.head_dim;
   const ScoreRule& rule = tile.shape.rule;
-  const float* key = static_cast<const float*>(key_row);
+  const Elements key(tile.shape.key, key_row);
   const float* query = tile.query + row * dim;
   float score = 0.0f;
   for (int c = 0; c < dim; ++c) score = std::fma(key[c], query[c], score);
@@ -117,7 +142,7 @@ void StepRow(const QueryTile& tile, const KeyBlock& block, int row, int first,
   for (int key = first; key < last; ++key) {
     if (!visible[key]) continue;
     const float weight = Exp2(tile.score[key] - max);
-    const float* value = static_cast<const float*>(block.value[key]);
+    const Elements value(tile.shape.value, block.value[key]);
     state.l[row] += weight;
     for (int c = 0; c < dim; ++c) acc[c] = std::fma(value[c], weight, acc[c]);
   }
@@ -153,9 +178,9 @@ void Finish(const QueryTile& tile, void* const* out, float* const* lse) {
   const int dim = tile.shape.head_dim_v;
   for (int r = 0; r < tile.shape.rows; ++r) {
     const float l = state.l[r];
-    float* row = static_cast<float*>(out[r]);
     for (int c = 0; c < dim; ++c) {
-      row[c] = l == 0.0f ? 0.0f : state.acc[r * dim + c] / l + 0.0f;
+      const float x = l == 0.0f ? 0.0f : state.acc[r * dim + c] / l + 0.0f;
+      Store(tile.shape.out, x, out[r], c);
     }
     if (lse != nullptr) *lse[r] = LogSum(state.m[r], l);
   }
