@@ -134,12 +134,6 @@ std::vector<double> BudgetValues(Setting setting, size_t knob_index,
 
 }  // namespace
 
-std::vector<NamedVariant> AllVariants() {
-  std::vector<NamedVariant> variants;
-  for (int i = 0; i < NumVariants(); ++i) variants.push_back(GetVariant(i));
-  return variants;
-}
-
 Setting DefaultSetting(const NamedVariant& variant) {
   Setting setting;
   setting.variant = variant;

@@ -25,8 +25,13 @@ struct Setting {
 // More settings than this from one text are refused: a slip of the keyboard.
 inline constexpr size_t kMaxSettings = 256;
 
-// Returns all variants of this build, by name.
-std::vector<NamedVariant> AllVariants();
+// Returns all variants of this build, by name. Inline, so that reading settings
+// needs no variant to be linked.
+inline std::vector<NamedVariant> AllVariants() {
+  std::vector<NamedVariant> variants;
+  for (int i = 0; i < NumVariants(); ++i) variants.push_back(GetVariant(i));
+  return variants;
+}
 
 // Returns the variant's default setting.
 Setting DefaultSetting(const NamedVariant& variant);

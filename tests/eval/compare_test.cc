@@ -57,7 +57,7 @@ TEST(Compare, PassesEveryVariantOfTheBuild) {
   options.repeats = 1;
   const CompareResult result = RunCompare(
       source,
-      DefaultSweep(eval::AllVariants(), source.layers[0].tensors.problem),
+      eval::DefaultSweep(eval::AllVariants(), source.layers[0].tensors.problem),
       options, nullptr);
   for (size_t i = 0; i < result.rows.size(); ++i) {
     EXPECT_EQ(result.rows[i].total.gate, Gate::kPassed)

@@ -96,12 +96,6 @@ Status RunGuarded(const Variant& variant, VariantArgs args) {
   return status;
 }
 
-std::vector<NamedVariant> AllVariants() {
-  std::vector<NamedVariant> variants;
-  for (int i = 0; i < NumVariants(); ++i) variants.push_back(GetVariant(i));
-  return variants;
-}
-
 }  // namespace heed::test
 
 namespace heed {

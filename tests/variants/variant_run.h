@@ -12,6 +12,7 @@
 
 #include "heed/ops.h"
 #include "heed/variant.h"
+#include "lib/eval/knob_sweep.h"
 #include "lib/eval/workload.h"
 
 namespace heed::test {
@@ -61,8 +62,8 @@ VariantArgs ArgsOf(const eval::Tensors& tensors, const Setting& setting);
 // Runs with a guarded scratch and checks the guards.
 Status RunGuarded(const Variant& variant, VariantArgs args);
 
-// Every variant, for a fixture's parameter.
-std::vector<NamedVariant> AllVariants();
+// For a fixture's parameter.
+using eval::AllVariants;
 
 }  // namespace heed::test
 
