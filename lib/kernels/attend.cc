@@ -142,7 +142,7 @@ constexpr internal::AttentionTable kTable = {
         /*merge=*/&Merge,
         /*finish=*/&Finish,
     },
-    /*decode=*/{},
+    /*decode=*/{},  // kernels.cc sets it
     /*decode_rows=*/0,
     /*merge_rows=*/&MergeRows,
 };

@@ -21,6 +21,10 @@ AllKernels Fill() {
     const OpsTable* ops = plain ? &kPlainOpsTable : HighwayOps(target);
     if (attention == nullptr || ops == nullptr) continue;
     all.of[i] = {*attention, *ops};
+    if (const AttendKernel* decode = plain ? nullptr : HighwayDecode(target)) {
+      all.of[i].attention.decode = *decode;
+      all.of[i].attention.decode_rows = FactsOf(target).decode_rows;
+    }
     all.compiled[i] = true;
   }
   return all;

@@ -38,6 +38,7 @@ Target BestTarget();
 // What KernelsOf is filled from: what Highway compiled, null elsewhere, and the
 // plain tables.
 const AttentionTable* HighwayAttention(Target target);
+const AttendKernel* HighwayDecode(Target target);
 const OpsTable* HighwayOps(Target target);
 extern const AttentionTable kPlainTable;
 extern const OpsTable kPlainOpsTable;

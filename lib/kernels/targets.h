@@ -31,12 +31,15 @@ struct TargetFacts {
   TileSize attend;
   TileSize matmul;
   bool scalable;       // the length of a vector is the CPU's
+  int decode_rows;     // rows up to which the decode kernel is faster
   const char* kernel;  // the micro-kernel's name
+  const char* decode_kernel;
 };
 
 inline constexpr TargetFacts kTargetFacts[] = {
 #define HEED_HIGHWAY(name, text, suffix, same_bits, rows, vectors, lanes, \
-                     matmul_rows, matmul_vectors, cpu, needs, flags)      \
+                     matmul_rows, matmul_vectors, decode_rows, cpu,       \
+                     needs, flags)                                        \
   {text,                                                                  \
    needs,                                                                 \
    cpu,                                                                   \
@@ -44,9 +47,12 @@ inline constexpr TargetFacts kTargetFacts[] = {
    {rows, vectors},                                                       \
    {matmul_rows, matmul_vectors},                                         \
    sizeof(lanes) == sizeof(""),                                           \
-   "attend_f32_" #rows "x" #vectors lanes "_" text},
+   decode_rows,                                                           \
+   "attend_f32_" #rows "x" #vectors lanes "_" text,                       \
+   "decode_f32" lanes "_" text},
 #define HEED_PORTABLE(name, text, same_bits, needs) \
-  {text, needs, {}, same_bits, {1, 1}, {1, 1}, false, "attend_f32_" text},
+  {text, needs, {}, same_bits, {1, 1}, {1, 1}, false, 0, "attend_f32_" text, \
+   nullptr},
     HEED_TARGETS(HEED_HIGHWAY, HEED_PORTABLE)
 #undef HEED_HIGHWAY
 #undef HEED_PORTABLE
