@@ -139,12 +139,12 @@ struct Plan {
   const char* target = nullptr;                     // the table's name
   bool target_named = false;                        // by PlanOptions
   TileLimit tile_limit = TileLimit::kDefault;
-  int32_t lane_groups = 0;   // lane groups of a query tile, at most
-  int32_t tile_rows = 0;     // query rows of a tile: (position, head) pairs
-  int32_t decode_rows = 0;   // as in PlanOptions, but for what never occurs
-  int64_t tile_bytes = 0;    // workspace of one worker's tile
-  int64_t slots_bytes = 0;   // what each of several workers adds for states
-  int64_t carries_bytes = 0; // and what they add together
+  int32_t lane_groups = 0;    // lane groups of a query tile, at most
+  int32_t tile_rows = 0;      // query rows of a tile: (position, head) pairs
+  int32_t decode_rows = 0;    // as in PlanOptions, but for what never occurs
+  int64_t tile_bytes = 0;     // workspace of one worker's tile
+  int64_t slots_bytes = 0;    // what each of several workers adds for states
+  int64_t carries_bytes = 0;  // and what they add together
 };
 
 // Memory that a run may use. Aligned to kWorkspaceAlignment; its contents are

@@ -44,10 +44,9 @@ Status BeginRun(const Plan& plan, const AttentionArgs& args,
   made.causal_offset = plan.params.causal_offset == kBottomRight
                            ? args.key.seqlen() - args.query.seqlen()
                            : plan.params.causal_offset;
-  const bool nothing =
-      args.query.batch() == 0 || args.query.seqlen() == 0 ||
-      args.query.heads() == 0 ||
-      (plan.shape.head_dim_v == 0 && args.lse.absent());
+  const bool nothing = args.query.batch() == 0 || args.query.seqlen() == 0 ||
+                       args.query.heads() == 0 ||
+                       (plan.shape.head_dim_v == 0 && args.lse.absent());
   if (!nothing) {
     internal::LayOutWork(&made);
     internal::PrepareWorkspace(made);

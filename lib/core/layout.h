@@ -50,8 +50,9 @@ inline TileMemory CarveTile(Carver& carver, const AttendKernel& kernel,
                             const TileShape& shape, int64_t seqlen_k) {
   TileMemory tile;
   tile.kernel = carver.Take<char>(kernel.tile_bytes(shape));
-  const int states =
-      seqlen_k <= kSpanKeys ? 1 : seqlen_k <= kSpanKeys * kGroupSpans ? 2 : 3;
+  const int states = seqlen_k <= kSpanKeys                 ? 1
+                     : seqlen_k <= kSpanKeys * kGroupSpans ? 2
+                                                           : 3;
   for (int i = 0; i < kTileStates; ++i) {
     tile.states[i] =
         i < states ? carver.Take<char>(kernel.state_bytes(shape)) : nullptr;

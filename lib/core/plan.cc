@@ -49,9 +49,9 @@ void SetBytes(Plan* plan, int64_t rows) {
                         plan->shape.seqlen_k);
     const int64_t slot =
         kernel.state_bytes(internal::TileShapeOf(*plan, slot_rows));
-    const int64_t slots = std::clamp(internal::kSlotsBytesPerWorker / slot,
-                                     internal::kMinSlotsPerWorker,
-                                     internal::kMaxSlotsPerWorker);
+    const int64_t slots =
+        std::clamp(internal::kSlotsBytesPerWorker / slot,
+                   internal::kMinSlotsPerWorker, internal::kMaxSlotsPerWorker);
     plan->tile_bytes = std::max(plan->tile_bytes, tile.used());
     plan->slots_bytes = std::max(plan->slots_bytes, slots * slot);
     plan->carries_bytes =
@@ -127,8 +127,8 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   const int64_t all_rows =
       internal::RoundUp(std::max<int64_t>(shape.seqlen_q * group, 1), lanes);
   made.decode_rows = static_cast<int32_t>(std::min<int64_t>(
-      shape.seqlen_q * group, options.decode_rows < 0 ? made.table->decode_rows
-                                                      : options.decode_rows));
+      shape.seqlen_q * group,
+      options.decode_rows < 0 ? made.table->decode_rows : options.decode_rows));
   if (made.table->decode.name == nullptr) made.decode_rows = 0;
   made.tile_limit =
       options.lane_groups == 0 ? TileLimit::kDefault : TileLimit::kAsked;

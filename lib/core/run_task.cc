@@ -46,8 +46,7 @@ void* TileBase(const AttentionRun& run, int worker) {
 // chain and `later` for each span but the first. Returns whether it saw any.
 bool AttendUnit(const AttentionRun& run, int64_t unit, void* state, void* later,
                 TileWork* work) {
-  const int64_t all =
-      (run.args.key.seqlen() + kSpanKeys - 1) / kSpanKeys;
+  const int64_t all = (run.args.key.seqlen() + kSpanKeys - 1) / kSpanKeys;
   const int64_t begin = unit * run.unit_spans;
   const int64_t end = std::min(begin + run.unit_spans, all);
   bool any = false;
@@ -216,10 +215,10 @@ void RunMerge(const AttentionRun& run, int64_t round, int64_t i, int worker) {
   const int64_t tile_first = tile * run.num_units;
   const int64_t begin = std::max(items.first, tile_first);
   const int64_t end = std::min(items.last, tile_first + run.num_units);
-  MergeUnits(run,
-             {tile, begin - tile_first, end - tile_first, begin - items.first,
-              round},
-             worker);
+  MergeUnits(
+      run,
+      {tile, begin - tile_first, end - tile_first, begin - items.first, round},
+      worker);
 }
 
 void RunUnitAndMerge(const AttentionRun& run, int64_t item, int worker) {

@@ -83,8 +83,8 @@ bool OpenTile(const AttentionRun& run, int64_t tile, void* base,
 void PackTile(const AttentionRun& run, TileWork* work) {
   const WorkItem& item = work->item;
   for (int row = 0; row < item.num_rows; ++row) {
-    work->memory.query_row[row] = BytesAt(run.args.query, item.batch,
-                                        item.PositionOf(row), item.HeadOf(row));
+    work->memory.query_row[row] = BytesAt(
+        run.args.query, item.batch, item.PositionOf(row), item.HeadOf(row));
   }
   run.kernel->pack(work->tile, work->memory.query_row);
 }
@@ -102,7 +102,8 @@ void FinishTile(const AttentionRun& run, TileWork* work) {
   for (int row = 0; row < item.num_rows; ++row) {
     const int64_t position = item.PositionOf(row);
     const int64_t head = item.HeadOf(row);
-    work->memory.out_row[row] = BytesAt(run.args.out, item.batch, position, head);
+    work->memory.out_row[row] =
+        BytesAt(run.args.out, item.batch, position, head);
     if (has_lse) {
       work->memory.lse_row[row] =
           RowAt(run.args.lse, item.batch, position, head);

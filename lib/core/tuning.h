@@ -34,8 +34,8 @@ inline constexpr int64_t kSlotsBytesPerWorker = 48 * 1024;
 
 // Where a list is a single tile, as in short sequences, tasks are runs of
 // consecutive tiles, this many a worker: neighbouring heads' rows of out may
-// share cache lines, which two workers would pass to and fro. Batch 8, 12 heads,
-// 16 tokens, strided: 1.4 times one thread by single tiles, 1.9 by runs.
+// share cache lines, which two workers would pass to and fro. Batch 8, 12
+// heads, 16 tokens, strided: 1.4 times one thread by single tiles, 1.9 by runs.
 inline constexpr int64_t kTasksPerWorker = 4;
 
 // Below this many tiles a worker, tiles go heaviest first over all lists, so

@@ -47,8 +47,8 @@ void LayOutTiles(int64_t rows, AttentionRun* run) {
   }
   run->tiles_per_list = tiles();
   // Evened out, so that the last tile is not a small one.
-  run->tile_rows = static_cast<int32_t>(
-      RoundUp(CeilDiv(rows, run->tiles_per_list), lanes));
+  run->tile_rows =
+      static_cast<int32_t>(RoundUp(CeilDiv(rows, run->tiles_per_list), lanes));
 }
 
 // Sets the units that some row sees, each of `spans` spans.
@@ -99,8 +99,8 @@ void LayOutWork(AttentionRun* run) {
   // Without barriers every state needs a slot: whole groups of spans need
   // fewer. An unsplit tile passes through groups too.
   LayOutUnits(kGroupSpans, run);
-  run->split = run->split && run->num_units > 1 &&
-               NumItems(*run) <= run->num_slots;
+  run->split =
+      run->split && run->num_units > 1 && NumItems(*run) <= run->num_slots;
   if (run->split) return;
   run->position_major = run->workers > 1 && run->tiles_per_list > 1 &&
                         tiles < kBalancedTilesPerWorker * run->workers;

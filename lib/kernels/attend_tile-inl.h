@@ -61,8 +61,7 @@ inline int64_t StateBytes(const internal::TileShape& shape) {
 inline int64_t CarveTile(const internal::TileShape& shape, void* memory,
                          internal::QueryTile* tile) {
   const int64_t rows = PadRows(shape.rows);
-  const int64_t group_rows =
-      HWY_MIN(rows, kMaxVectors * PadRows(1));
+  const int64_t group_rows = HWY_MIN(rows, kMaxVectors * PadRows(1));
   internal::Carver carver(memory);
   tile->begin = carver.Take<int32_t>(rows);
   tile->end = carver.Take<int32_t>(rows);

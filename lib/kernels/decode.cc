@@ -46,8 +46,8 @@ int64_t CarveDecodeTile(const internal::TileShape& shape, void* memory,
   tile->sink_end = carver.Take<int32_t>(rows);
   tile->query = carver.Take<float>(rows * shape.head_dim);
   tile->score = carver.Take<float>(rows * kBlockKeys + keys_at_once);
-  tile->key_f32 = carver.Take<float>(
-      keys_at_once * HWY_MIN(int64_t{shape.head_dim}, columns));
+  tile->key_f32 = carver.Take<float>(keys_at_once *
+                                     HWY_MIN(int64_t{shape.head_dim}, columns));
   if (shape.out != DType::kF32) {
     tile->row_f32 = carver.Take<float>(shape.head_dim_v);
   }
@@ -162,8 +162,7 @@ void MergeDecode(const QueryTile& tile, const void* later_state) {
     const auto b1 = hn::Set(one, hn::GetLane(b));
     state.m[r] = hn::GetLane(max);
     const auto la = hn::Mul(a1, hn::Set(one, state.l[r]));
-    state.l[r] =
-        hn::GetLane(hn::MulAdd(b1, hn::Set(one, later.l[r]), la));
+    state.l[r] = hn::GetLane(hn::MulAdd(b1, hn::Set(one, later.l[r]), la));
     float* acc = state.acc + static_cast<size_t>(r) * dim;
     const float* from = later.acc + static_cast<size_t>(r) * dim;
     size_t c = 0;
@@ -198,8 +197,7 @@ void FinishDecode(const QueryTile& tile, void* const* out, float* const* lse) {
     for (; c < dim; ++c) to[c] = l == 0.0f ? 0.0f : acc[c] / l + 0.0f;
     if (type != DType::kF32) NarrowRow(type, to, dim, out[r]);
     if (lse == nullptr) continue;
-    *lse[r] =
-        hn::GetLane(LogSum(d, hn::Set(d, state.m[r]), hn::Set(d, l)));
+    *lse[r] = hn::GetLane(LogSum(d, hn::Set(d, state.m[r]), hn::Set(d, l)));
   }
 }
 

@@ -62,54 +62,88 @@ struct DecodeStep {
   bool full;
 };
 
-// Brings a row of the next block near. As an integer: the address may lie past
-// the end, and is never read.
-HWY_INLINE void FetchRow(const void* row, int64_t ahead, size_t bytes) {
-  if (ahead == 0) return;
-  const uintptr_t from =
-      reinterpret_cast<uintptr_t>(row) + static_cast<uintptr_t>(ahead);
+// Fetches `bytes` from `from` on, as an address: it may lie past the end, and
+// is never read. Some lines here and there: in bursts they would take all fill
+// buffers, and what the block at hand misses would wait behind them.
+HWY_INLINE void FetchLines(uintptr_t from, size_t bytes) {
   for (size_t at = 0; at < bytes; at += 64) {
     __builtin_prefetch(reinterpret_cast<const void*>(from + at), /*rw=*/0,
                        /*locality=*/2);
   }
 }
 
-// Columns [c, c + count) of kKeysAtOnce rows, to[column][key].
+// Keys whose columns are transposed in one go: two to a vector of 256 bits, in
+// halves, which takes half the shuffles and stores of vectors of 128.
+#if HWY_HAVE_SCALABLE || HWY_TARGET == HWY_NEON || HWY_TARGET == HWY_SSE4
+using KeysTag = hn::CappedTag<float, 4>;
+template <class T>
+HWY_INLINE hn::Vec<KeysTag> LoadColumns(const T* low, const T* /*high*/) {
+  return LoadWiden(KeysTag(), low);
+}
+inline constexpr size_t kKeysTransposed = 4;
+#else
+using KeysTag = hn::CappedTag<float, 8>;
+template <class T>
+HWY_INLINE hn::Vec<KeysTag> LoadColumns(const T* low, const T* high) {
+  const hn::Half<KeysTag> dh;
+  return hn::Combine(KeysTag(), LoadWiden(dh, high), LoadWiden(dh, low));
+}
+inline constexpr size_t kKeysTransposed = 8;
+#endif
+
+// Columns [c, c + count) of kKeysAtOnce rows, to[column][key]. Fetches what
+// lies `ahead` bytes of them; 0 for nothing.
 template <class T>
 HWY_INLINE void TransposeKeys(const T* const* key, size_t c, size_t count,
-                              float* HWY_RESTRICT to) {
-  const hn::CappedTag<float, 4> d;
-  const hn::CappedTag<uint64_t, 2> dw;
-  for (size_t k = 0; k < kKeysAtOnce; k += 4) {
+                              int64_t ahead, float* HWY_RESTRICT to) {
+  const KeysTag d;
+  const hn::Repartition<uint64_t, KeysTag> dw;
+  constexpr size_t kHigh = kKeysTransposed - 4;
+  // A line, or half of one.
+  constexpr size_t kColumns = 16;
+  for (size_t k = 0; k < kKeysAtOnce; k += kKeysTransposed) {
     const T* k0 = key[k] + c;
     const T* k1 = key[k + 1] + c;
     const T* k2 = key[k + 2] + c;
     const T* k3 = key[k + 3] + c;
+    const T* h0 = key[k + kHigh] + c;
+    const T* h1 = key[k + kHigh + 1] + c;
+    const T* h2 = key[k + kHigh + 2] + c;
+    const T* h3 = key[k + kHigh + 3] + c;
     float* HWY_RESTRICT at = to + k;
     size_t i = 0;
-    for (; i + 4 <= count; i += 4) {
-      const auto r0 = LoadWiden(d, k0 + i);
-      const auto r1 = LoadWiden(d, k1 + i);
-      const auto r2 = LoadWiden(d, k2 + i);
-      const auto r3 = LoadWiden(d, k3 + i);
-      const auto a = hn::BitCast(dw, hn::InterleaveLower(d, r0, r1));
-      const auto b = hn::BitCast(dw, hn::InterleaveLower(d, r2, r3));
-      const auto e = hn::BitCast(dw, hn::InterleaveUpper(d, r0, r1));
-      const auto f = hn::BitCast(dw, hn::InterleaveUpper(d, r2, r3));
-      hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, a, b)), d, at);
-      hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, a, b)), d,
-                 at + kKeysAtOnce);
-      hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, e, f)), d,
-                 at + 2 * kKeysAtOnce);
-      hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, e, f)), d,
-                 at + 3 * kKeysAtOnce);
-      at += 4 * kKeysAtOnce;
+    while (i + 4 <= count) {
+      if (ahead != 0) {
+        for (size_t j = 0; j < kKeysTransposed; ++j) {
+          FetchLines(reinterpret_cast<uintptr_t>(key[k + j] + c + i) +
+                         static_cast<uintptr_t>(ahead),
+                     1);
+        }
+      }
+      const size_t end = HWY_MIN(i + kColumns, count / 4 * 4);
+      for (; i < end; i += 4) {
+        const auto r0 = LoadColumns(k0 + i, h0 + i);
+        const auto r1 = LoadColumns(k1 + i, h1 + i);
+        const auto r2 = LoadColumns(k2 + i, h2 + i);
+        const auto r3 = LoadColumns(k3 + i, h3 + i);
+        const auto a = hn::BitCast(dw, hn::InterleaveLower(d, r0, r1));
+        const auto b = hn::BitCast(dw, hn::InterleaveLower(d, r2, r3));
+        const auto e = hn::BitCast(dw, hn::InterleaveUpper(d, r0, r1));
+        const auto f = hn::BitCast(dw, hn::InterleaveUpper(d, r2, r3));
+        hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, a, b)), d, at);
+        hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, a, b)), d,
+                   at + kKeysAtOnce);
+        hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, e, f)), d,
+                   at + 2 * kKeysAtOnce);
+        hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, e, f)), d,
+                   at + 3 * kKeysAtOnce);
+        at += 4 * kKeysAtOnce;
+      }
     }
     for (; i < count; ++i) {
-      at[0] = internal::scalar::Widen(k0[i]);
-      at[1] = internal::scalar::Widen(k1[i]);
-      at[2] = internal::scalar::Widen(k2[i]);
-      at[3] = internal::scalar::Widen(k3[i]);
+      for (size_t j = 0; j < kKeysTransposed; ++j) {
+        at[j] = internal::scalar::Widen(key[k + j][c + i]);
+      }
       at += kKeysAtOnce;
     }
   }
@@ -133,10 +167,7 @@ template <class T>
 HWY_NOINLINE void AllDecodeScores(const DecodeStep& s) {
   const QueryTile& tile = *s.tile;
   const size_t dim = static_cast<size_t>(tile.shape.head_dim);
-  const size_t dim_v = static_cast<size_t>(tile.shape.head_dim_v);
   const size_t rows = static_cast<size_t>(tile.shape.rows);
-  const size_t value_bytes =
-      dim_v * static_cast<size_t>(SizeOf(tile.shape.value));
   for (size_t begin = s.first; begin < s.last; begin += kKeysAtOnce) {
     const size_t count = HWY_MIN(s.last - begin, kKeysAtOnce);
     const T* key[kKeysAtOnce];
@@ -146,7 +177,7 @@ HWY_NOINLINE void AllDecodeScores(const DecodeStep& s) {
     }
     for (size_t c = 0; c < dim; c += kColumnsAtOnce) {
       const size_t depth = HWY_MIN(dim - c, kColumnsAtOnce);
-      TransposeKeys(key, c, depth, tile.key_f32);
+      TransposeKeys(key, c, depth, s.block->next_key, tile.key_f32);
       const float* query = tile.query + c;
       // Places beyond a row's end are as many as there are before its first
       // key: those of the next row, which are not used. The last row has room.
@@ -165,10 +196,6 @@ HWY_NOINLINE void AllDecodeScores(const DecodeStep& s) {
           DecodeScores<1>(q, dim, depth, tile.key_f32, c > 0, to);
         }
       }
-    }
-    for (size_t k = 0; k < count; ++k) {
-      FetchRow(s.block->key[begin + k], s.block->next_key, dim * sizeof(T));
-      FetchRow(s.block->value[begin + k], s.block->next_value, value_bytes);
     }
   }
 }

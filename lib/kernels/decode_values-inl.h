@@ -3,8 +3,7 @@
 
 // The values of the step of few query rows: lanes are columns, keys come in
 // order, and each row of values is widened in registers.
-#if defined(HEED_LIB_KERNELS_DECODE_VALUES_INL_H_) == \
-    defined(HWY_TARGET_TOGGLE)
+#if defined(HEED_LIB_KERNELS_DECODE_VALUES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEED_LIB_KERNELS_DECODE_VALUES_INL_H_
 #undef HEED_LIB_KERNELS_DECODE_VALUES_INL_H_
 #else
@@ -39,6 +38,7 @@ struct DecodeValues {
   const float* alpha;     // [row]
   float* acc;             // [row][dim]
   size_t dim;
+  uintptr_t ahead;  // bytes to what is fetched meanwhile, 0 for nothing
 };
 
 // acc[r][c ..] = alpha[r] * acc, then fma(value[key], weight[r][key], acc), key
@@ -49,18 +49,22 @@ HWY_NOINLINE void WeighColumns(D d, const DecodeValues<T>& v, size_t c) {
   const size_t N1 = NV > 1 ? N : 0;
   const size_t N2 = NV > 2 ? 2 * N : 0;
   const size_t N3 = NV > 3 ? 3 * N : 0;
-#define HEED_ROW(r)                                          \
+#define HEED_ROW(r)                                             \
   const float* w##r = v.weight + (r < MR ? r : 0) * kBlockKeys; \
-  float* a##r = v.acc + (r < MR ? r : 0) * v.dim + c;        \
-  const auto f##r = hn::Set(d, v.alpha[r < MR ? r : 0]);     \
-  auto s##r##0 = hn::Mul(f##r, hn::LoadU(d, a##r));          \
-  auto s##r##1 = hn::Mul(f##r, hn::LoadU(d, a##r + N1));     \
-  auto s##r##2 = hn::Mul(f##r, hn::LoadU(d, a##r + N2));     \
+  float* a##r = v.acc + (r < MR ? r : 0) * v.dim + c;           \
+  const auto f##r = hn::Set(d, v.alpha[r < MR ? r : 0]);        \
+  auto s##r##0 = hn::Mul(f##r, hn::LoadU(d, a##r));             \
+  auto s##r##1 = hn::Mul(f##r, hn::LoadU(d, a##r + N1));        \
+  auto s##r##2 = hn::Mul(f##r, hn::LoadU(d, a##r + N2));        \
   auto s##r##3 = hn::Mul(f##r, hn::LoadU(d, a##r + N3));
   HEED_DECODE_ROWS(HEED_ROW)
 #undef HEED_ROW
   for (size_t key = v.first; key < v.last; ++key) {
     const T* row = v.value[key] + c;
+    if (NV > 1 && v.ahead != 0) {
+      FetchLines(reinterpret_cast<uintptr_t>(row) + v.ahead,
+                 NV * N * sizeof(T));
+    }
     const auto x0 = LoadWiden(d, row);
     const auto x1 = LoadWiden(d, row + N1);
     const auto x2 = LoadWiden(d, row + N2);
@@ -113,12 +117,12 @@ HWY_NOINLINE void WeighVisible(const QueryTile& tile, const int32_t* position,
     v.acc[c] *= v.alpha[0];
     for (size_t key = v.first; key < v.last; ++key) {
       const int32_t p = position[key];
-      const bool visible = (p >= tile.begin[row] && p < tile.end[row]) ||
-                           p < tile.sink_end[row];
+      const bool visible =
+          (p >= tile.begin[row] && p < tile.end[row]) || p < tile.sink_end[row];
       if (!visible) continue;
       const auto x = LoadWiden(d, v.value[key] + c);
-      const auto sum = hn::MulAdd(x, hn::Set(d, v.weight[key]),
-                                  hn::Set(d, v.acc[c]));
+      const auto sum =
+          hn::MulAdd(x, hn::Set(d, v.weight[key]), hn::Set(d, v.acc[c]));
       v.acc[c] = hn::GetLane(sum);
     }
   }
@@ -152,13 +156,16 @@ HWY_NOINLINE void AllDecodeValues(const DecodeStep& s, const int32_t* position,
   for (size_t k = s.first; k < s.last; ++k) {
     value[k] = static_cast<const T*>(s.block->value[k]);
   }
-  DecodeValues<T> v = {value, s.first, s.last, s.tile->score, alpha, acc, dim};
+  DecodeValues<T> v = {
+      value, s.first, s.last, s.tile->score,
+      alpha, acc,     dim,    static_cast<uintptr_t>(s.block->next_value)};
   const bool select = !s.full && HasNonFiniteValue(v);
   for (size_t r = 0; r < rows;) {
     const size_t left = rows - r;
     v.weight = s.tile->score + r * kBlockKeys;
     v.alpha = alpha + r;
     v.acc = acc + r * dim;
+    if (r > 0) v.ahead = 0;  // once for all rows
     if (select) {
       WeighVisible(*s.tile, position, r, v);
       r += 1;

@@ -25,7 +25,8 @@ class Elements {
  public:
   Elements(DType type, const void* row) : type_(type), row_(row) {}
   float operator[](int i) const {
-    if (type_ == DType::kBF16) return ToFloat(static_cast<const bf16*>(row_)[i]);
+    if (type_ == DType::kBF16)
+      return ToFloat(static_cast<const bf16*>(row_)[i]);
     if (type_ == DType::kF16) return ToFloat(static_cast<const f16*>(row_)[i]);
     return static_cast<const float*>(row_)[i];
   }

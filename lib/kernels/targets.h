@@ -37,22 +37,22 @@ struct TargetFacts {
 };
 
 inline constexpr TargetFacts kTargetFacts[] = {
-#define HEED_HIGHWAY(name, text, suffix, same_bits, rows, vectors, lanes, \
-                     matmul_rows, matmul_vectors, decode_rows, cpu,       \
-                     needs, flags)                                        \
-  {text,                                                                  \
-   needs,                                                                 \
-   cpu,                                                                   \
-   same_bits,                                                             \
-   {rows, vectors},                                                       \
-   {matmul_rows, matmul_vectors},                                         \
-   sizeof(lanes) == sizeof(""),                                           \
-   decode_rows,                                                           \
-   "attend_f32_" #rows "x" #vectors lanes "_" text,                       \
+#define HEED_HIGHWAY(name, text, suffix, same_bits, rows, vectors, lanes,  \
+                     matmul_rows, matmul_vectors, decode_rows, cpu, needs, \
+                     flags)                                                \
+  {text,                                                                   \
+   needs,                                                                  \
+   cpu,                                                                    \
+   same_bits,                                                              \
+   {rows, vectors},                                                        \
+   {matmul_rows, matmul_vectors},                                          \
+   sizeof(lanes) == sizeof(""),                                            \
+   decode_rows,                                                            \
+   "attend_f32_" #rows "x" #vectors lanes "_" text,                        \
    "decode_f32" lanes "_" text},
 #define HEED_PORTABLE(name, text, same_bits, needs) \
-  {text, needs, {}, same_bits, {1, 1}, {1, 1}, false, 0, "attend_f32_" text, \
-   nullptr},
+  {text,   needs, {}, same_bits,          {1, 1},   \
+   {1, 1}, false, 0,  "attend_f32_" text, nullptr},
     HEED_TARGETS(HEED_HIGHWAY, HEED_PORTABLE)
 #undef HEED_HIGHWAY
 #undef HEED_PORTABLE

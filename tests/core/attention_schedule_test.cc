@@ -30,10 +30,14 @@ class AttentionSchedule : public OnEveryTarget {
               "h2_d3_q5_k4100_causal_wl4000_sink3", "h1_d2_q1_k70000",
               "h1_d2_q2_k300000_causal_wl900_sink5"};
     }
-    return {"b2_h6_kv2_d16_q150_k150_causal", "h1_d4_q1_k12293",
-            "h4_kv1_d4_q2_k8195_causal", "h2_d4_q30_k4200_causal_wl4000_sink3",
-            "h1_d48_q400_k100", "h4_kv2_d4_q3_k70000_causal",
-            "h1_d2_q1_k300000", "h2_d4_q3_k200000_causal_wl70000_sink9000",
+    return {"b2_h6_kv2_d16_q150_k150_causal",
+            "h1_d4_q1_k12293",
+            "h4_kv1_d4_q2_k8195_causal",
+            "h2_d4_q30_k4200_causal_wl4000_sink3",
+            "h1_d48_q400_k100",
+            "h4_kv2_d4_q3_k70000_causal",
+            "h1_d2_q1_k300000",
+            "h2_d4_q3_k200000_causal_wl70000_sink9000",
             "h1_d4_q40_k65600_causal"};
   }
 };

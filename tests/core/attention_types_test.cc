@@ -29,10 +29,10 @@ class TypedTensor {
   TypedTensor(DType dtype, const ConstTensorView& like) : dtype_(dtype) {
     const int64_t size = SizeOf(dtype);
     const int64_t row = like.head_dim() + 2 * kPad;
-    bytes_.assign(static_cast<size_t>(like.batch() * like.seqlen() *
-                                          like.heads() * row * size +
-                                      64),
-                  0xa5);
+    bytes_.assign(
+        static_cast<size_t>(
+            like.batch() * like.seqlen() * like.heads() * row * size + 64),
+        0xa5);
     view.dtype = dtype;
     view.data = bytes_.data() + kPad * size;
     for (int i = 0; i < 4; ++i) view.extent[i] = like.extent[i];

@@ -26,8 +26,7 @@ class BeginRunTest : public OnEveryTarget {
   std::vector<std::string> Problems() const {
     if (Quick()) {
       return {"b2_h3_kv1_d5_q19_k70_causal", "h1_d2_q1_k12293",
-              "h2_d2_q3_k4100_causal", "h2_d2_q1_k20000",
-              "h1_d2_q1_k300000"};
+              "h2_d2_q3_k4100_causal", "h2_d2_q1_k20000", "h1_d2_q1_k300000"};
     }
     return {"b2_h6_kv2_d16_q150_k150_causal",
             "h1_d4_q1_k12293",

@@ -125,8 +125,7 @@ TEST(PlanStatus, Dtypes) {
                 {&AttentionShape::out_dtype, "out_dtype"}};
   for (const auto& field : fields) {
     for (const DType dtype :
-         {DType::kI8, DType::kF8E4M3,
-          DType::kF8E5M2, static_cast<DType>(4711),
+         {DType::kI8, DType::kF8E4M3, DType::kF8E5M2, static_cast<DType>(4711),
           static_cast<DType>(-1)}) {
       ExpectRefused([&](Request& r) { r.shape.*field.field = dtype; },
                     StatusCode::kUnsupported, field.name);
