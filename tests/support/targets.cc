@@ -95,8 +95,9 @@ std::vector<std::string> ExpectedTargets() {
     }
     targets.push_back(target);
   };
-#define HEED_HIGHWAY(name, text, suffix, same_bits, rows, vectors, lanes, \
-                     matmul_rows, matmul_vectors, decode_rows, cpu, needs, flags)      \
+#define HEED_HIGHWAY(name, text, suffix, same_bits, rows, vectors, lanes,  \
+                     matmul_rows, matmul_vectors, decode_rows, cpu, needs, \
+                     flags)                                                \
   add(text, flags);
 #define HEED_PORTABLE(name, text, ...) add(text, "");
   HEED_TARGETS(HEED_HIGHWAY, HEED_PORTABLE)
