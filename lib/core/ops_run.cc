@@ -8,6 +8,7 @@
 
 #include "heed/ops.h"
 #include "lib/core/check.h"
+#include "lib/core/tensors.h"
 
 namespace heed {
 namespace {
@@ -26,7 +27,14 @@ Status CheckHost(const VariantArgs& host) {
 
 Status CheckArgs(const AttentionParams& params, const AttentionArgs& args) {
   Plan plan;
-  const Status status = MakePlan(params, ShapeOf(args), PlanOptions(), &plan);
+  Status status = MakePlan(params, ShapeOf(args), PlanOptions(), &plan);
+  internal::ForEachTensor(args, [&](const auto& view, const auto& name, auto) {
+    if (!status.ok() || view.dtype == DType::kF32) return;
+    status =
+        Status(StatusCode::kUnsupported,
+               name.dtype_field == nullptr ? name.argument : name.dtype_field,
+               "must be f32 for a variant");
+  });
   return status.ok() ? internal::CheckArgs(plan, args) : status;
 }
 

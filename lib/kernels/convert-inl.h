@@ -29,30 +29,35 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 // ---- In registers -----------------------------------------------------------
 
+// The tables with FMA have instructions for f16 too.
+inline constexpr bool kConvertsF16 = HEED_TARGET_FACTS.same_bits;
+
 // The floats that equal the f16 whose bits are given. The instructions of AVX2
 // and Arm heed neither MXCSR nor FPCR where an f16 is subnormal.
 template <class D, class V16 = hn::Vec<hn::Rebind<uint16_t, D>>>
 HWY_INLINE hn::Vec<D> WidenF16(D d, V16 half) {
-#if HWY_TARGET == HWY_SSE4
-  const hn::Rebind<int32_t, D> di;
-  const auto bits = hn::PromoteTo(di, half);
-  const auto magnitude = hn::And(bits, hn::Set(di, 0x7fff));
-  const auto sign = hn::ShiftLeft<16>(hn::Xor(bits, magnitude));
-  const auto bias = hn::Set(di, 112 << 23);
-  auto wide = hn::Add(hn::ShiftLeft<13>(magnitude), bias);
-  wide = hn::Add(
-      wide, hn::IfThenElseZero(hn::Gt(magnitude, hn::Set(di, 0x7bff)), bias));
-  wide = hn::Or(wide, hn::IfThenElseZero(hn::Gt(magnitude, hn::Set(di, 0x7c00)),
-                                         hn::Set(di, 0x400000)));
-  // The product is zero or a normal float, so nothing is flushed.
-  const auto subnormal = hn::BitCast(
-      di, hn::Mul(hn::ConvertTo(d, magnitude), hn::Set(d, 0x1p-24f)));
-  wide = hn::IfThenElse(hn::Lt(magnitude, hn::Set(di, 0x400)), subnormal, wide);
-  return hn::BitCast(d, hn::Or(sign, wide));
-#else
-  const hn::Rebind<hwy::float16_t, D> dh;
-  return hn::PromoteTo(d, hn::BitCast(dh, half));
-#endif
+  if constexpr (kConvertsF16) {
+    const hn::Rebind<hwy::float16_t, D> dh;
+    return hn::PromoteTo(d, hn::BitCast(dh, half));
+  } else {
+    const hn::Rebind<int32_t, D> di;
+    const auto bits = hn::PromoteTo(di, half);
+    const auto magnitude = hn::And(bits, hn::Set(di, 0x7fff));
+    const auto sign = hn::ShiftLeft<16>(hn::Xor(bits, magnitude));
+    const auto bias = hn::Set(di, 112 << 23);
+    auto wide = hn::Add(hn::ShiftLeft<13>(magnitude), bias);
+    wide = hn::Add(
+        wide, hn::IfThenElseZero(hn::Gt(magnitude, hn::Set(di, 0x7bff)), bias));
+    wide =
+        hn::Or(wide, hn::IfThenElseZero(hn::Gt(magnitude, hn::Set(di, 0x7c00)),
+                                        hn::Set(di, 0x400000)));
+    // The product is zero or a normal float, so nothing is flushed.
+    const auto subnormal = hn::BitCast(
+        di, hn::Mul(hn::ConvertTo(d, magnitude), hn::Set(d, 0x1p-24f)));
+    wide =
+        hn::IfThenElse(hn::Lt(magnitude, hn::Set(di, 0x400)), subnormal, wide);
+    return hn::BitCast(d, hn::Or(sign, wide));
+  }
 }
 
 // LoadWiden(d, from): Lanes(d) elements as floats; from a pointer to any
@@ -163,13 +168,12 @@ HWY_INLINE void StoreNarrow(V v, D d, bf16* to) {
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE void StoreNarrow(V v, D d, f16* to) {
   const hn::Rebind<uint16_t, D> du16;
-#if HWY_TARGET == HWY_SSE4
-  hn::StoreU(hn::DemoteTo(du16, NearestF16(d, v)), du16, &to->bits);
-#else
-  (void)d;
-  const hn::Rebind<hwy::float16_t, D> dh;
-  hn::StoreU(hn::BitCast(du16, hn::DemoteTo(dh, v)), du16, &to->bits);
-#endif
+  if constexpr (kConvertsF16) {
+    const hn::Rebind<hwy::float16_t, D> dh;
+    hn::StoreU(hn::BitCast(du16, hn::DemoteTo(dh, v)), du16, &to->bits);
+  } else {
+    hn::StoreU(hn::DemoteTo(du16, NearestF16(d, v)), du16, &to->bits);
+  }
 }
 
 // ---- By the row -------------------------------------------------------------

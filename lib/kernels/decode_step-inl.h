@@ -74,7 +74,7 @@ HWY_INLINE void FetchLines(uintptr_t from, size_t bytes) {
 
 // Keys whose columns are transposed in one go: two to a vector of 256 bits, in
 // halves, which takes half the shuffles and stores of vectors of 128.
-#if HWY_HAVE_SCALABLE || HWY_TARGET == HWY_NEON || HWY_TARGET == HWY_SSE4
+#if HWY_HAVE_SCALABLE || HWY_MAX_BYTES < 32
 using KeysTag = hn::CappedTag<float, 4>;
 template <class T>
 HWY_INLINE hn::Vec<KeysTag> LoadColumns(const T* low, const T* /*high*/) {

@@ -181,10 +181,10 @@ TEST_F(RunStatus, OneShot) {
   args.query.extent[3] = args.key.extent[3] = 0;
   ExpectStatus(heed::Attention({}, args), kInvalid, "head_dim");
   args = tensors_.Args();
-  args.query.dtype = DType::kF16;
+  args.query.dtype = DType::kI8;
   ExpectStatus(heed::Attention({}, args), kUnsupported, "query_dtype");
   args = tensors_.Args();
-  args.out.dtype = DType::kBF16;
+  args.out.dtype = DType::kF8E4M3;
   ExpectStatus(heed::Attention({}, args), kUnsupported, "out_dtype");
 }
 

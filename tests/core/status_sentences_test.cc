@@ -43,8 +43,8 @@ TEST_F(StatusSentences, OfAPlan) {
   EXPECT_EQ(Plans([](AttentionShape& s) { s.seqlen_k = int64_t{1} << 31; }),
             "overflow: seqlen_k: is too large (got 2147483648 keys, at most "
             "2147483519)");
-  EXPECT_EQ(Plans([](AttentionShape& s) { s.key_dtype = DType::kBF16; }),
-            "unsupported: key_dtype: must be f32 in this version");
+  EXPECT_EQ(Plans([](AttentionShape& s) { s.key_dtype = DType::kI8; }),
+            "unsupported: key_dtype: must be f32, bf16 or f16");
   PlanOptions options;
   options.lane_groups = 17;
   EXPECT_EQ(Plans([](AttentionShape&) {}, options),

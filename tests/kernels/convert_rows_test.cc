@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "heed/types.h"
-#include "lib/kernels/ops_table.h"
+#include "lib/kernels/kernels.h"
 #include "tests/support/float_control.h"
 #include "tests/support/formats.h"
 #include "tests/support/guard.h"
@@ -25,7 +25,7 @@ namespace {
 class ConvertRows : public OnEveryTarget {
  protected:
   const internal::OpsTable& Table() const {
-    return *internal::FindOpsTable(GetParam().c_str());
+    return *&internal::FindKernels(GetParam().c_str())->ops;
   }
 };
 
