@@ -117,7 +117,8 @@ struct PlanOptions {
   int lane_groups = 0;
   // The most query rows a key head (positions times heads of a group) for which
   // the decode kernel is taken instead of the tile kernel: 0 to 64, or -1 for
-  // the measured default. Never changes the result's bits.
+  // the measured default; fewer where more would not fit a worker's memory.
+  // Never changes the result's bits.
   int decode_rows = -1;
 };
 

@@ -129,7 +129,15 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   made.decode_rows = static_cast<int32_t>(std::min<int64_t>(
       shape.seqlen_q * group,
       options.decode_rows < 0 ? made.table->decode_rows : options.decode_rows));
-  if (made.table->decode.name == nullptr) made.decode_rows = 0;
+  // The decode kernel takes whole vectors of a block's keys.
+  if (made.table->decode.name == nullptr || internal::kBlockKeys % lanes != 0) {
+    made.decode_rows = 0;
+  }
+  // Beside the smallest tile, so that asking for much leaves room for both.
+  for (SetBytes(&made, lanes); made.decode_rows > 0 && !Fits(made);) {
+    --made.decode_rows;
+    SetBytes(&made, lanes);
+  }
   made.tile_limit =
       options.lane_groups == 0 ? TileLimit::kDefault : TileLimit::kAsked;
   int groups =

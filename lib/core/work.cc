@@ -67,7 +67,8 @@ void LayOutUnits(int64_t spans, AttentionRun* run) {
   };
   const RowLimits first = limits(0);
   const RowLimits last = limits(seqlen_q - 1);
-  const int64_t end = std::max(last.end, first.begin);
+  // Sinks may reach beyond the window's right edge.
+  const int64_t end = std::max({last.end, last.sink_end, first.begin});
   run->first_unit = first.begin / keys;
   run->sink_units = std::min(CeilDiv(last.sink_end, keys), run->first_unit);
   run->num_units = run->sink_units + CeilDiv(end, keys) - run->first_unit;

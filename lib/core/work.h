@@ -55,7 +55,8 @@ inline int64_t NumItems(const AttentionRun& run) {
 }
 
 // The unit that a tile visits as its `index`-th: spans from
-// UnitAt() * unit_spans on.
+// UnitAt() * unit_spans on. Units rise: sinks that lie before the window, then
+// everything from the window on.
 inline int64_t UnitAt(const AttentionRun& run, int64_t index) {
   return index < run.sink_units ? index
                                 : run.first_unit + index - run.sink_units;

@@ -286,4 +286,4 @@ HWY_INLINE void NarrowRow(DType type, const float* from, size_t n, void* to) {
 HWY_AFTER_NAMESPACE();
 #endif  // HEED_COMPILE_TARGET
 
-#endif
+#endif  // HEED_LIB_KERNELS_CONVERT_INL_H_

@@ -20,7 +20,8 @@ namespace heed::internal {
 inline constexpr int kBlockKeys = 64;
 
 // Keys a span: also a constant of the result. A row's state is the merge, in
-// order of position, of the states of its spans, each starting from nothing.
+// order of position and in two levels, of the states of its spans, each
+// starting from nothing.
 inline constexpr int64_t kSpanKeys = 4096;
 
 // Spans of a group: the states of a group's spans merge in a chain, and those
@@ -75,8 +76,8 @@ struct QueryTile {
   // memory, 64-byte aligned. Core changes it between steps.
   void* state = nullptr;
 
-  // The kernel's own: packed queries, the weights of a block, and rows of keys,
-  // values and the like as f32, where they are stored in another type.
+  // The kernel's own: packed queries, the weights of a block, and keys, values
+  // and rows of other tensors as f32, where it does not read them in place.
   float* query = nullptr;
   float* score = nullptr;
   float* key_f32 = nullptr;

@@ -46,7 +46,7 @@ void Store(DType type, float x, void* row, int i) {
   }
 }
 
-// A row is a lane group of its own; groups of 8 rows keep the count low.
+// Rows of a lane group: they share which keys of a block are looked at.
 constexpr int kRows = 8;
 
 struct State {

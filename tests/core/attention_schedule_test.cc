@@ -28,7 +28,8 @@ class AttentionSchedule : public OnEveryTarget {
     if (Quick()) {
       return {"b2_h3_kv1_d5_q19_k70_causal", "h1_d2_q1_k8200",
               "h2_d3_q5_k4100_causal_wl4000_sink3", "h1_d2_q1_k70000",
-              "h1_d2_q2_k300000_causal_wl900_sink5"};
+              "h1_d2_q2_k300000_causal_wl900_sink5",
+              "h1_d2_q1_k9000_off7_wr600_sink8500"};
     }
     return {"b2_h6_kv2_d16_q150_k150_causal",
             "h1_d4_q1_k12293",
@@ -38,7 +39,9 @@ class AttentionSchedule : public OnEveryTarget {
             "h4_kv2_d4_q3_k70000_causal",
             "h1_d2_q1_k300000",
             "h2_d4_q3_k200000_causal_wl70000_sink9000",
-            "h1_d4_q40_k65600_causal"};
+            "h1_d4_q40_k65600_causal",
+            "h1_d2_q3_k12518_off785_wr6512_sink11142",
+            "h1_d2_q1_k140000_off0_wr0_sink140000"};
   }
 };
 
@@ -68,6 +71,25 @@ TEST_P(AttentionSchedule, LaneGroups) {
       checker.Check(RunConfig{GetParam(), lane_groups, 1});
     }
     checker.Check(RunConfig{GetParam(), 8, 3});
+  }
+}
+
+// The decode kernel for every number of rows, and for none.
+TEST_P(AttentionSchedule, DecodeRows) {
+  std::vector<std::string> problems = Problems();
+  for (const char* text :
+       {"h1_d64_q1_k200", "h5_kv1_d80_q1_k130_causal", "h6_kv2_d33_q2_k257",
+        "h7_kv1_d128_dv70_q1_k90", "h8_kv1_d16_q8_k70_causal_wl40_sink2",
+        "b2_h2_d7_dv5_q13_k65_cap8", "h3_d256_q9_k64_wl3"}) {
+    problems.push_back(text);
+  }
+  for (const std::string& text : problems) {
+    const eval::Tensors tensors = eval::MakeTensors(ProblemOf(text), {});
+    const Checker checker(GetParam(), tensors.problem.params, tensors);
+    for (const int decode_rows : {0, 64}) {
+      checker.Check(RunConfig{GetParam(), 0, 1, decode_rows});
+      checker.Check(RunConfig{GetParam(), 0, 3, decode_rows});
+    }
   }
 }
 

@@ -160,6 +160,13 @@ TEST(PlanStatus, Targets) {
   }
 }
 
+TEST(PlanStatus, DecodeRows) {
+  for (const int bad : {-2, 65, INT_MAX, INT_MIN}) {
+    ExpectRefused([bad](Request& r) { r.options.decode_rows = bad; }, kInvalid,
+                  "decode_rows");
+  }
+}
+
 TEST(PlanStatus, NullPlan) {
   const Request request;
   const Status status =

@@ -37,7 +37,8 @@ bool WorkspaceBuffer::TailIntact() const {
 
 std::string RunConfig::Text() const {
   return "target " + target + ", lane groups " + std::to_string(lane_groups) +
-         ", workers " + std::to_string(workers);
+         ", workers " + std::to_string(workers) + ", decode rows " +
+         std::to_string(decode_rows);
 }
 
 Status RunOn(const RunConfig& config, const AttentionParams& params,
@@ -45,6 +46,7 @@ Status RunOn(const RunConfig& config, const AttentionParams& params,
   PlanOptions options;
   options.target = config.target.c_str();
   options.lane_groups = config.lane_groups;
+  options.decode_rows = config.decode_rows;
   Plan plan;
   const Status planned = MakePlan(params, ShapeOf(args), options, &plan);
   if (!planned.ok()) return planned;

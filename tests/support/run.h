@@ -34,6 +34,7 @@ struct RunConfig {
   std::string target;
   int lane_groups = 0;
   int workers = 1;  // more: ThreadExecutor
+  int decode_rows = -1;
   std::string Text() const;
 };
 

@@ -106,7 +106,7 @@ def why_not(case):
 
 
 def problem(case):
-    """The problem string of a case: see lib/eval/problem.h.
+    """The problem string of a case: see lib/io/problem.h.
 
     Tensors of three dimensions are [batch, seqlen, heads * head_dim], of four
     [batch, heads, seqlen, head_dim].
