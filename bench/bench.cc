@@ -4,6 +4,7 @@
 // What the benchmarks share, and main.
 #include "bench/bench.h"
 
+#include <algorithm>
 #include <map>
 
 #include "lib/eval/processors.h"
@@ -55,11 +56,20 @@ double UsefulFlops(const io::Problem& problem) {
 
 double CompulsoryBytes(const io::Problem& problem) {
   const AttentionShape& s = problem.shape;
-  const double rows = static_cast<double>(s.seqlen_q * s.num_heads);
-  const double keys = static_cast<double>(s.seqlen_k * s.num_kv_heads);
-  return static_cast<double>(s.batch) *
-         static_cast<double>(s.head_dim + s.head_dim_v) * (rows + keys) *
-         sizeof(float);
+  const auto bytes = [&](int64_t dim, DType dtype) {
+    return static_cast<double>(dim * SizeOf(dtype));
+  };
+  const double lists = static_cast<double>(s.batch * s.num_heads);
+  const double rows = static_cast<double>(s.seqlen_q) * lists;
+  // The keys that the rows of a head see are no more than its pairs.
+  const double keys =
+      std::min(static_cast<double>(s.seqlen_k),
+               eval::TotalVisiblePairs(s, problem.params) / lists) *
+      static_cast<double>(s.batch * s.num_kv_heads);
+  return rows * (bytes(s.head_dim, s.query_dtype) +
+                 bytes(s.head_dim_v, s.out_dtype)) +
+         keys * (bytes(s.head_dim, s.key_dtype) +
+                 bytes(s.head_dim_v, s.value_dtype));
 }
 
 double ReadBandwidth(const std::string& target) {

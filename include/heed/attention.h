@@ -159,8 +159,8 @@ inline constexpr size_t kWorkspaceAlignment = 64;
 // Makes a plan. Errors: kInvalidArgument for negative extents, num_heads not a
 // multiple of num_kv_heads, head_dim below 1, NaN or infinite softmax_scale,
 // NaN, negative or infinite softcap, a window below -1, a negative sink_size;
-// kUnsupported for any dtype other than kF32, head_dim or head_dim_v above
-// 1024, and a target that is unknown or not usable here; kOverflow. Leaves
+// kUnsupported for a dtype other than kF32, kBF16 and kF16, head_dim or
+// head_dim_v above 1024, and a target that is unknown or not usable here; kOverflow. Leaves
 // *plan untouched on error. Allocates nothing, costs well under a microsecond.
 HEED_API Status MakePlan(const AttentionParams& params,
                          const AttentionShape& shape,

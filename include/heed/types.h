@@ -31,8 +31,8 @@ struct f8_e5m2 {
   uint8_t bits;
 };
 
-// The element type of a tensor. The attention kernels of this version take
-// kF32; the others describe files and are refused by MakePlan (kUnsupported).
+// The element type of a tensor. Attention takes kF32, kBF16 and kF16; MakePlan
+// refuses the others (kUnsupported), which describe files.
 enum class DType : int32_t {
   kF32 = 0,
   kBF16 = 1,

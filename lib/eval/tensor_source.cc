@@ -368,7 +368,7 @@ TensorSource MakeSynthetic(const std::string& problem,
   const AttentionShape& shape = parsed.shape;
   if (shape.query_dtype != DType::kF32) {
     throw InputError("problem '" + problem +
-                     "': only f32 is computed in this version");
+                     "': variants are compared in f32 only");
   }
   const double rows_q = static_cast<double>(shape.batch) *
                         static_cast<double>(shape.seqlen_q) *

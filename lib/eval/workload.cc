@@ -8,8 +8,9 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <utility>
 #include <vector>
+
+#include "lib/oracle/element.h"
 
 namespace heed::eval {
 namespace {
@@ -77,31 +78,43 @@ std::shared_ptr<std::vector<float>> MakeMemory(int64_t elements) {
   return memory;
 }
 
-constexpr int64_t kMargin = 32;  // sentinel elements in front and behind
+constexpr int64_t kMargin = 32;  // floats of sentinel in front and behind
+
+struct Placed {
+  std::shared_ptr<std::vector<float>> memory;
+  char* data;
+};
 
 // Memory for `elements` and where the first of them stands: `misalign` elements
 // past a 64-byte boundary, with a margin on both sides.
-std::pair<std::shared_ptr<std::vector<float>>, float*> Place(int64_t elements,
-                                                             int misalign) {
-  auto memory = MakeMemory(elements + 3 * kMargin);
+Placed Place(int64_t elements, DType dtype, int misalign) {
+  const int64_t bytes = elements * SizeOf(dtype);
+  auto memory = MakeMemory((bytes + 3) / 4 + 3 * kMargin);
   float* base = memory->data() + kMargin;
   while (reinterpret_cast<uintptr_t>(base) % 64 != 0) ++base;
-  return {memory, base + misalign};
+  return {memory, reinterpret_cast<char*>(base) + misalign * SizeOf(dtype)};
 }
 
 int64_t Span(const TensorView& view) {
   int64_t last = 0;
   for (int i = 0; i < 4; ++i) {
     if (view.extent[i] == 0) return 0;
-    last += (view.extent[i] - 1) * (view.stride[i] / 4);
+    last += (view.extent[i] - 1) * (view.stride[i] / SizeOf(view.dtype));
   }
   return last + 1;
 }
 
-Tensor PlaceView(TensorView view, int misalign) {
-  auto [memory, data] = Place(Span(view), misalign);
-  view.data = data;
-  return Tensor{memory, view};
+// Makes a view of floats one of as many elements of another type.
+void SetDType(DType dtype, TensorView* view) {
+  for (int64_t& stride : view->stride) stride = stride / 4 * SizeOf(dtype);
+  view->dtype = dtype;
+}
+
+Tensor PlaceView(TensorView view, int misalign, DType dtype) {
+  SetDType(dtype, &view);
+  const Placed placed = Place(Span(view), dtype, misalign);
+  view.data = placed.data;
+  return Tensor{placed.memory, view};
 }
 
 // Key and value, and the query too where it has as many positions, as slices of
@@ -112,21 +125,25 @@ void MakePacked(const AttentionShape& shape, int misalign, Tensors* tensors) {
   const int64_t key = shape.num_kv_heads * shape.head_dim;
   const int64_t row = query + key + shape.num_kv_heads * shape.head_dim_v;
   const int64_t batch_stride = shape.seqlen_k * row;
-  auto [memory, data] = Place(shape.batch * batch_stride, misalign);
-  const auto slice = [&, data = data](int64_t offset, int64_t heads,
-                                      int64_t dim) {
-    return Strided(data + offset, shape.batch, shape.seqlen_k, heads, dim,
-                   batch_stride, row, dim);
+  const DType dtype = shape.key_dtype;
+  const Placed placed = Place(shape.batch * batch_stride, dtype, misalign);
+  const auto slice = [&](int64_t offset, int64_t heads, int64_t dim) {
+    float* const none = nullptr;
+    TensorView view = Strided(none, shape.batch, shape.seqlen_k, heads, dim,
+                              batch_stride, row, dim);
+    SetDType(dtype, &view);
+    view.data = placed.data + offset * SizeOf(dtype);
+    return Tensor{placed.memory, view};
   };
   if (with_query) {
-    tensors->query = {memory, slice(0, shape.num_heads, shape.head_dim)};
+    tensors->query = slice(0, shape.num_heads, shape.head_dim);
   } else {
-    tensors->query = MakeTensor(shape.batch, shape.seqlen_q, shape.num_heads,
-                                shape.head_dim, Layout::kBshd, misalign);
+    tensors->query =
+        MakeTensor(shape.batch, shape.seqlen_q, shape.num_heads, shape.head_dim,
+                   Layout::kBshd, misalign, shape.query_dtype);
   }
-  tensors->key = {memory, slice(query, shape.num_kv_heads, shape.head_dim)};
-  tensors->value = {memory,
-                    slice(query + key, shape.num_kv_heads, shape.head_dim_v)};
+  tensors->key = slice(query, shape.num_kv_heads, shape.head_dim);
+  tensors->value = slice(query + key, shape.num_kv_heads, shape.head_dim_v);
 }
 
 }  // namespace
@@ -150,8 +167,15 @@ std::vector<float> Tensor::Dense() const {
     for (int64_t s = 0; s < view.seqlen(); ++s) {
       for (int64_t h = 0; h < view.heads(); ++h) {
         if (view.head_dim() == 0) continue;
-        const float* row = At(b, s, h);
-        dense.insert(dense.end(), row, row + view.head_dim());
+        if (view.dtype == DType::kF32) {
+          const float* row = At(b, s, h);
+          dense.insert(dense.end(), row, row + view.head_dim());
+          continue;
+        }
+        for (int64_t c = 0; c < view.head_dim(); ++c) {
+          dense.push_back(
+              static_cast<float>(oracle::ElementAt(view, b, s, h, c)));
+        }
       }
     }
   }
@@ -165,20 +189,22 @@ void Tensor::FillAll(uint32_t bits) const {
 }
 
 bool Tensor::PaddingIntact() const {
-  std::vector<bool> used(memory->size(), false);
+  const char* bytes = reinterpret_cast<const char*>(memory->data());
+  std::vector<bool> used(memory->size() * sizeof(float), false);
   for (int64_t b = 0; b < view.batch(); ++b) {
     for (int64_t s = 0; s < view.seqlen(); ++s) {
       for (int64_t h = 0; h < view.heads(); ++h) {
-        for (int64_t c = 0; c < view.head_dim(); ++c) {
-          used[static_cast<size_t>(At(b, s, h, c) - memory->data())] = true;
+        const int64_t row = oracle::AddressOf(view, b, s, h, 0) - bytes;
+        for (int64_t i = 0; i < view.head_dim() * SizeOf(view.dtype); ++i) {
+          used[static_cast<size_t>(row + i)] = true;
         }
       }
     }
   }
-  for (size_t i = 0; i < memory->size(); ++i) {
-    uint32_t bits;
-    std::memcpy(&bits, memory->data() + i, sizeof(bits));
-    if (!used[i] && bits != kSentinelBits) return false;
+  char sentinel[sizeof(kSentinelBits)];
+  std::memcpy(sentinel, &kSentinelBits, sizeof(sentinel));
+  for (size_t i = 0; i < used.size(); ++i) {
+    if (!used[i] && bytes[i] != sentinel[i % sizeof(sentinel)]) return false;
   }
   return true;
 }
@@ -199,42 +225,48 @@ void Tensors::ClearOutput() const {
 }
 
 Tensor MakeTensor(int64_t batch, int64_t seqlen, int64_t heads,
-                  int64_t head_dim, Layout layout, int misalign) {
+                  int64_t head_dim, Layout layout, int misalign, DType dtype) {
   float* const none = nullptr;
   switch (layout) {
     case Layout::kBhsd:
-      return PlaceView(Bhsd(none, batch, heads, seqlen, head_dim), misalign);
+      return PlaceView(Bhsd(none, batch, heads, seqlen, head_dim), misalign,
+                       dtype);
     case Layout::kPadded: {
       const int64_t head = head_dim + 3;
       const int64_t row = heads * head + 5;
       return PlaceView(Strided(none, batch, seqlen, heads, head_dim,
                                seqlen * row + 7, row, head),
-                       misalign);
+                       misalign, dtype);
     }
     case Layout::kBshd:
     case Layout::kPacked:
       break;
   }
-  return PlaceView(Bshd(none, batch, seqlen, heads, head_dim), misalign);
+  return PlaceView(Bshd(none, batch, seqlen, heads, head_dim), misalign, dtype);
 }
 
 Tensors MakeTensors(const io::Problem& problem,
                     const WorkloadOptions& options) {
   const AttentionShape& shape = problem.shape;
-  const auto make = [&](int64_t seqlen, int64_t heads, int64_t dim) {
+  const auto make = [&](int64_t seqlen, int64_t heads, int64_t dim,
+                        DType dtype) {
     return MakeTensor(shape.batch, seqlen, heads, dim, options.layout,
-                      options.misalign);
+                      options.misalign, dtype);
   };
   Tensors tensors;
   tensors.problem = problem;
   if (options.layout == Layout::kPacked) {
     MakePacked(shape, options.misalign, &tensors);
   } else {
-    tensors.query = make(shape.seqlen_q, shape.num_heads, shape.head_dim);
-    tensors.key = make(shape.seqlen_k, shape.num_kv_heads, shape.head_dim);
-    tensors.value = make(shape.seqlen_k, shape.num_kv_heads, shape.head_dim_v);
+    tensors.query = make(shape.seqlen_q, shape.num_heads, shape.head_dim,
+                         shape.query_dtype);
+    tensors.key = make(shape.seqlen_k, shape.num_kv_heads, shape.head_dim,
+                       shape.key_dtype);
+    tensors.value = make(shape.seqlen_k, shape.num_kv_heads, shape.head_dim_v,
+                         shape.value_dtype);
   }
-  tensors.out = make(shape.seqlen_q, shape.num_heads, shape.head_dim_v);
+  tensors.out =
+      make(shape.seqlen_q, shape.num_heads, shape.head_dim_v, shape.out_dtype);
   // lse as the library's users keep it, [batch][heads][seqlen], unless padded.
   tensors.lse = MakeTensor(
       shape.batch, shape.seqlen_q, shape.num_heads, 1,
@@ -258,8 +290,9 @@ void FillTensor(const Tensor& tensor, int which, Fill fill, uint64_t seed) {
         row = Combine(row, drawn);
         row = Combine(row, h);
         for (int64_t c = 0; c < view.head_dim(); ++c) {
-          *tensor.At(b, s, h, c) =
-              Draw(fill, which, s, c, view.head_dim(), Combine(row, c));
+          oracle::StoreElement(
+              view, b, s, h, c,
+              Draw(fill, which, s, c, view.head_dim(), Combine(row, c)));
         }
       }
     }

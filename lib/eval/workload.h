@@ -31,8 +31,8 @@ enum class Fill {
 enum class Layout {
   kBshd,    // dense [batch][seqlen][heads][head_dim]
   kBhsd,    // dense [batch][heads][seqlen][head_dim]
-  kPacked,  // query, key and value as slices of one row a position (key and
-            // value only, where seqlen_q and seqlen_k differ)
+  kPacked,  // query, key and value, of one dtype, as slices of one row a
+            // position (key and value only, where seqlen_q and seqlen_k differ)
   kPadded,  // bshd with unused elements behind every row, position and batch
 };
 
@@ -44,20 +44,23 @@ struct WorkloadOptions {
       0;  // elements past a 64-byte boundary where each tensor begins
 };
 
-// Unused elements of every buffer hold this NaN: reading one shows in the
-// result, writing one is found by PaddingIntact.
-inline constexpr uint32_t kSentinelBits = 0x7fc5a5a5u;
+// Unused elements of every buffer hold this NaN, or half of it, which is a NaN
+// in bf16 and in f16: reading one shows in the result, writing one is found by
+// PaddingIntact.
+inline constexpr uint32_t kSentinelBits = 0x7fc57fc5u;
 
-// A strided f32 tensor and (a share of) its memory. Copies share memory.
+// A strided tensor of f32, bf16 or f16 and (a share of) its memory. Copies
+// share memory.
 struct Tensor {
-  std::shared_ptr<std::vector<float>> memory;
+  std::shared_ptr<std::vector<float>>
+      memory;  // two elements of 16 bits a float
   TensorView view;
 
-  // Element (batch, position, head, channel).
+  // Element (batch, position, head, channel) of an f32 tensor.
   float* At(int64_t b, int64_t s, int64_t h, int64_t c = 0) const;
-  // The elements as one vector, [batch][seqlen][heads][head_dim].
+  // The elements as numbers, [batch][seqlen][heads][head_dim].
   std::vector<float> Dense() const;
-  // Sets every element that the view does not reach, or all of them.
+  // Sets all memory, within the view and without.
   void FillAll(uint32_t bits) const;
   // True where all memory outside the view still holds kSentinelBits. Not for
   // tensors that share memory.
@@ -75,12 +78,13 @@ struct Tensors {
   void ClearOutput() const;
 };
 
-// Makes an f32 tensor of these extents, all sentinel.
+// Makes a tensor of these extents, all sentinel; f32, bf16 or f16.
 Tensor MakeTensor(int64_t batch, int64_t seqlen, int64_t heads,
-                  int64_t head_dim, Layout layout, int misalign = 0);
+                  int64_t head_dim, Layout layout, int misalign = 0,
+                  DType dtype = DType::kF32);
 
-// Makes the tensors of a problem: inputs drawn, outputs all sentinel. The
-// numbers are f32 whatever dtypes problem.shape has.
+// Makes the tensors of a problem: inputs drawn, outputs all sentinel. A number
+// is drawn as f32 and rounded to the nearest, even one of the tensor's dtype.
 Tensors MakeTensors(const io::Problem& problem, const WorkloadOptions& options);
 
 // Draws an input again in place; `which` is 0 for query, 1 for key, 2 for

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lib/eval/workload.h"
+#include "lib/oracle/element.h"
 #include "tests/support/run.h"
 
 namespace heed::test {
@@ -167,6 +168,33 @@ TEST(Workload, PaddingIsWatched) {
   EXPECT_TRUE(tensors.out.PaddingIntact());
   *tensors.out.At(0, 0, 0, 5) = 1;
   EXPECT_FALSE(tensors.out.PaddingIntact());
+}
+
+TEST(Workload, SixteenBitsHoldTheRoundedNumbers) {
+  const eval::Tensors f32 = eval::MakeTensors(ProblemOf("b2_h3_d5_q7"), {});
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    const std::string text = std::string("b2_h3_d5_q7_") + NameOf(dtype);
+    std::vector<float> want = f32.key.Dense();
+    for (float& x : want) x = oracle::RoundTo(dtype, x);
+    for (const eval::Layout layout :
+         {eval::Layout::kBshd, eval::Layout::kBhsd, eval::Layout::kPacked,
+          eval::Layout::kPadded}) {
+      eval::WorkloadOptions options;
+      options.layout = layout;
+      options.misalign = 3;
+      const eval::Tensors tensors = eval::MakeTensors(ProblemOf(text), options);
+      EXPECT_EQ(tensors.key.view.dtype, dtype);
+      EXPECT_EQ(tensors.out.view.dtype, dtype);
+      EXPECT_EQ(tensors.lse.view.dtype, DType::kF32);
+      EXPECT_EQ(tensors.key.Dense(), want);
+      for (const float x : tensors.out.Dense()) EXPECT_TRUE(std::isnan(x));
+      EXPECT_TRUE(tensors.out.PaddingIntact());
+      oracle::StoreElement(tensors.out.view, 1, 6, 2, 4, 1.0f);
+      EXPECT_TRUE(tensors.out.PaddingIntact());
+      oracle::StoreElement(tensors.out.view, 1, 6, 2, 5, 1.0f);
+      EXPECT_FALSE(tensors.out.PaddingIntact());
+    }
+  }
 }
 
 }  // namespace

@@ -115,18 +115,20 @@ INSTANTIATE_TEST_SUITE_P(Target, BitsHash,
 
 // Writes the list again by the page that defines the bits.
 int Update() {
-  const std::vector<Line> lines = ReadList();
-  std::ofstream file(kList);
-  for (const Line& line : lines) {
+  std::ostringstream list;
+  for (const Line& line : ReadList()) {
     if (line.comment()) {
-      file << line.text << "\n";
+      list << line.text << "\n";
       continue;
     }
     char hash[17];
     std::snprintf(hash, sizeof(hash), "%016llx",
                   static_cast<unsigned long long>(HashByThePage(line)));
-    file << line.problem << " " << line.fill << " " << hash << "\n";
+    list << line.problem << " " << line.fill << " " << hash << "\n";
   }
+  std::ofstream file(kList);
+  file << list.str();
+  file.close();
   return file.good() ? 0 : 1;
 }
 

@@ -26,8 +26,9 @@ Checker::Checker(const std::string& target, const AttentionParams& params,
     return;
   }
   const TensorView& out = tensors.out.view;
-  want_out_ = eval::MakeTensor(out.batch(), out.seqlen(), out.heads(),
-                               out.head_dim(), eval::Layout::kBshd);
+  want_out_ =
+      eval::MakeTensor(out.batch(), out.seqlen(), out.heads(), out.head_dim(),
+                       eval::Layout::kBshd, 0, out.dtype);
   want_lse_ = eval::MakeTensor(out.batch(), out.seqlen(), out.heads(), 1,
                                eval::Layout::kBshd);
   AttentionArgs args = Args();

@@ -124,8 +124,11 @@ uint32_t CanonicalBits(float value) {
   int64_t different = 0;
   std::string first;
   ForEach(want.view, [&](int64_t b, int64_t s, int64_t h, int64_t c) {
-    const float value = *got.At(b, s, h, c);
-    const float expected = *want.At(b, s, h, c);
+    // Widening keeps different elements different.
+    const auto value =
+        static_cast<float>(oracle::ElementAt(got.view, b, s, h, c));
+    const auto expected =
+        static_cast<float>(oracle::ElementAt(want.view, b, s, h, c));
     if (CanonicalBits(value) == CanonicalBits(expected)) return;
     if (different++ == 0) {
       char text[160];
