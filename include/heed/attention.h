@@ -160,8 +160,9 @@ inline constexpr size_t kWorkspaceAlignment = 64;
 // multiple of num_kv_heads, head_dim below 1, NaN or infinite softmax_scale,
 // NaN, negative or infinite softcap, a window below -1, a negative sink_size;
 // kUnsupported for a dtype other than kF32, kBF16 and kF16, head_dim or
-// head_dim_v above 1024, and a target that is unknown or not usable here; kOverflow. Leaves
-// *plan untouched on error. Allocates nothing, costs well under a microsecond.
+// head_dim_v above 1024, and a target that is unknown or not usable here;
+// kOverflow. Leaves *plan untouched on error. Allocates nothing, costs well
+// under a microsecond.
 HEED_API Status MakePlan(const AttentionParams& params,
                          const AttentionShape& shape,
                          const PlanOptions& options, Plan* plan);

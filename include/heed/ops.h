@@ -25,8 +25,8 @@
 
 namespace heed {
 
-// Makes every check of Run, and that all tensors are f32, as variants take them;
-// computes nothing. For callers of a variant.
+// Makes every check of Run, and that all tensors are f32, as variants take
+// them; computes nothing. For callers of a variant.
 HEED_API Status CheckArgs(const AttentionParams& params,
                           const AttentionArgs& args);
 

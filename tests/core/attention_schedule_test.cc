@@ -26,8 +26,10 @@ class AttentionSchedule : public OnEveryTarget {
   // at their ends.
   std::vector<std::string> Problems() const {
     if (Quick()) {
-      return {"b2_h3_kv1_d5_q19_k70_causal", "h1_d2_q1_k8200",
-              "h2_d3_q5_k4100_causal_wl4000_sink3", "h1_d2_q1_k70000",
+      return {"b2_h3_kv1_d5_q19_k70_causal",
+              "h1_d2_q1_k8200",
+              "h2_d3_q5_k4100_causal_wl4000_sink3",
+              "h1_d2_q1_k70000",
               "h1_d2_q2_k300000_causal_wl900_sink5",
               "h1_d2_q1_k9000_off7_wr600_sink8500"};
     }
