@@ -90,7 +90,7 @@ void LayOutWork(AttentionRun* run) {
   const int64_t tiles = NumTiles(*run);
   LayOutUnits(1, run);
   run->split = run->workers > 1 && run->num_units > 1 &&
-               tiles < kTilesPerWorker * run->workers;
+               tiles < kSplitTilesPerWorker * run->workers;
   if (run->split && run->barriers) {
     run->num_phases =
         static_cast<int32_t>(2 * CeilDiv(NumItems(*run), run->num_slots));
