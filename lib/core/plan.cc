@@ -17,7 +17,7 @@ namespace {
 
 using internal::Target;
 
-constexpr int kMaxDecodeRows = 64;
+constexpr int kMaxDecodeRows = internal::kMostDecodeRows;
 
 Status ChooseTarget(const char* name, Target* target) {
   if (name == nullptr) {

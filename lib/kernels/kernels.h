@@ -35,6 +35,9 @@ inline bool Compiled(Target target) { return KernelsOf(target) != nullptr; }
 // fewer instructions on the same lanes.
 Target BestTarget();
 
+// The most query rows of a tile of a decode kernel.
+inline constexpr int kMostDecodeRows = 64;
+
 // What KernelsOf is filled from: what Highway compiled, null elsewhere, and the
 // plain tables.
 const AttentionTable* HighwayAttention(Target target);

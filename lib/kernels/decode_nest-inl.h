@@ -1,0 +1,308 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What decoding spends its time on: key rows turned into columns, and the nest
+// of FMAs whose vectors are keys (scores) or columns of values.
+#if defined(HEED_LIB_KERNELS_DECODE_NEST_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEED_LIB_KERNELS_DECODE_NEST_INL_H_
+#undef HEED_LIB_KERNELS_DECODE_NEST_INL_H_
+#else
+#define HEED_LIB_KERNELS_DECODE_NEST_INL_H_
+#endif
+
+#include <cstddef>
+#include <cstdint>
+
+#include "hwy/highway.h"
+#include "lib/kernels/convert-inl.h"
+#include "lib/kernels/hwy_targets.h"
+#include "lib/kernels/kernel_table.h"
+
+// SVE vectors may stand neither in arrays nor in structs, so the vectors of a
+// nest are named variables; those beyond C and R vanish.
+#ifndef HEED_COLUMNS
+#define HEED_COLUMNS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#endif
+
+#if HEED_COMPILE_TARGET
+HWY_BEFORE_NAMESPACE();
+namespace heed {
+namespace HWY_NAMESPACE {
+namespace {  // no symbol that a linker could take for another target
+namespace hn = hwy::HWY_NAMESPACE;
+using internal::kBlockKeys;
+
+// Rows that a nest takes at most, and the vectors that it takes of so many:
+// rows * vectors accumulators, the rows' broadcasts and one vector.
+inline constexpr size_t kNestRows = 4;
+template <int R>
+inline constexpr int kNestVectors = HEED_TARGET_FACTS.attend.rows == 8
+                                        ? (R <= 2 ? 8 : 4)
+                                        : (R == 1   ? 8
+                                           : R <= 3 ? 4
+                                                    : 2);
+
+// Columns of key rows that are turned at a time: 8 KiB as floats.
+inline constexpr size_t kTurnColumns = 32;
+
+// Floats from one column of turned keys to the next, and from one row of scores
+// to the next: room for whole vectors.
+#if HWY_HAVE_SCALABLE
+inline constexpr size_t kMostKeyLanes = 2 * kBlockKeys;
+#else
+inline constexpr size_t kMostKeyLanes = kBlockKeys;
+#endif
+HWY_INLINE size_t KeyStride() {
+  const size_t N = hn::Lanes(hn::ScalableTag<float>());
+  return (kBlockKeys + N - 1) / N * N;
+}
+
+// Brings the rows into the second-level cache that will stand in a block's
+// places in the next: row by row, in the order of memory, a share with each
+// share of the work at hand.
+template <class T>
+class FetchAhead {
+ public:
+  // `ahead` bytes from each of `rows` rows of `dim` elements; 0: nothing.
+  FetchAhead(const T* const* row, size_t rows, size_t dim, int64_t ahead)
+      : row_(row),
+        last_(ahead == 0 ? row : row + rows),
+        ahead_(static_cast<uintptr_t>(ahead)),
+        row_bytes_(dim * sizeof(T)) {}
+
+  // Takes the share of `elements`.
+  HWY_INLINE void Next(size_t elements) {
+    constexpr uintptr_t kLine = 64;
+    if (row_ == last_) return;
+    // As an integer: the address may lie past the end, and is never read.
+    const uintptr_t from = reinterpret_cast<uintptr_t>(*row_) + ahead_ + at_;
+    const size_t bytes = elements * sizeof(T);
+    for (uintptr_t line = 0; line < bytes; line += kLine) {
+      __builtin_prefetch(reinterpret_cast<const void*>(from + line), /*rw=*/0,
+                         /*locality=*/3);
+    }
+    at_ += bytes;
+    if (at_ >= row_bytes_) {
+      at_ = 0;
+      ++row_;
+    }
+  }
+
+ private:
+  const T* const* row_;
+  const T* const* last_;
+  uintptr_t ahead_;
+  size_t row_bytes_;
+  size_t at_ = 0;
+};
+
+// ---- Turning keys -----------------------------------------------------------
+
+#if HWY_HAVE_SCALABLE
+// Keys that TurnQuad takes.
+HWY_INLINE size_t TurnKeys() { return 4; }
+inline constexpr size_t kMostTurnKeys = 4;
+using TurnTag = hn::CappedTag<float, 4>;
+#else
+HWY_INLINE size_t TurnKeys() { return hn::Lanes(hn::ScalableTag<float>()); }
+inline constexpr size_t kMostTurnKeys = HWY_MAX_BYTES / sizeof(float);
+using TurnTag = hn::ScalableTag<float>;
+#endif
+
+// Four elements of each of key[0], key[4], ..., as floats in blocks of four.
+template <class D, class T>
+HWY_INLINE hn::Vec<D> LoadBlocks(D d, const T* const* key, size_t c) {
+#if !HWY_HAVE_SCALABLE
+  if constexpr (hn::MaxLanes(D()) > 4) {
+    const hn::Half<D> half;
+    return hn::Combine(d,
+                       LoadBlocks(half, key + hn::MaxLanes(hn::Half<D>()), c),
+                       LoadBlocks(half, key, c));
+  } else  // NOLINT(readability/braces)
+#endif
+  {
+    return LoadWiden(d, key[0] + c);
+  }
+}
+
+// to[i * stride + k] = key[k][c + i], i < 4 and k < TurnKeys().
+template <class T>
+HWY_INLINE void TurnQuad(const T* const* key, size_t c, float* HWY_RESTRICT to,
+                         size_t stride) {
+  const TurnTag d;
+  const hn::RepartitionToWide<hn::RebindToUnsigned<TurnTag>> dw;
+  const auto r0 = LoadBlocks(d, key, c);
+  const auto r1 = LoadBlocks(d, key + 1, c);
+  const auto r2 = LoadBlocks(d, key + 2, c);
+  const auto r3 = LoadBlocks(d, key + 3, c);
+  const auto a = hn::BitCast(dw, hn::InterleaveLower(d, r0, r1));
+  const auto b = hn::BitCast(dw, hn::InterleaveLower(d, r2, r3));
+  const auto e = hn::BitCast(dw, hn::InterleaveUpper(d, r0, r1));
+  const auto f = hn::BitCast(dw, hn::InterleaveUpper(d, r2, r3));
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, a, b)), d, to);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, a, b)), d, to + stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, e, f)), d, to + 2 * stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, e, f)), d, to + 3 * stride);
+}
+
+// turned[i * KeyStride() + k] = key[k][column + i] for i < columns and k <
+// keys, a multiple of TurnKeys().
+template <class T>
+HWY_NOINLINE void TurnKeyRows(const T* const* key, size_t keys, size_t column,
+                              size_t columns, FetchAhead<T>* fetch,
+                              float* HWY_RESTRICT turned) {
+  const size_t stride = KeyStride();
+  const size_t step = TurnKeys();
+  const size_t quads = columns / 4;
+  const T* at[kMostTurnKeys];
+  FetchAhead<T> ahead = *fetch;
+  for (size_t k = 0; k < keys; k += step) {
+    for (size_t i = 0; i < step; ++i) at[i] = key[k + i] + column;
+    for (size_t quad = 0; quad < quads; ++quad) {
+      TurnQuad(at, 4 * quad, turned + 4 * quad * stride + k, stride);
+      ahead.Next(4 * step);
+    }
+    for (size_t c = 4 * quads; c < columns; ++c) {
+      for (size_t i = k; i < k + step; ++i) {
+        turned[c * stride + i] = internal::scalar::Widen(key[i][column + c]);
+      }
+    }
+  }
+  *fetch = ahead;
+}
+
+// ---- The nest ---------------------------------------------------------------
+
+// Vectors k = 0, 1, ... of a nest: where they start, and what to fetch
+// meanwhile.
+struct FetchNothing {
+  HWY_INLINE void Next(size_t) const {}
+};
+
+struct PackedVectors {
+  const float* first;
+  size_t stride;
+  HWY_INLINE const float* At(size_t k) const { return first + k * stride; }
+  HWY_INLINE void Skip(size_t columns) { first += columns; }
+};
+
+template <class T>
+struct ListedVectors {
+  const T* const* row;
+  size_t column;
+  HWY_INLINE const T* At(size_t k) const { return row[k] + column; }
+  HWY_INLINE void Skip(size_t columns) { column += columns; }
+};
+
+// The scalars of a nest, and where its results go: row r of either is `..._row`
+// floats from row r - 1.
+struct NestRows {
+  const float* scalar;
+  size_t scalar_row;
+  float* out;
+  size_t out_row;
+  size_t depth;
+};
+
+// out[r][c] = fma(vector[k][c], scalar[r][k], it) for k = 0, 1, ... < depth,
+// in R rows of C vectors: one chain an element.
+template <int R, int C, class Vectors, class Fetch>
+HWY_NOINLINE void Nest(const NestRows& rows, const Vectors& vectors,
+                       Fetch* fetch) {
+  static_assert(R <= 4 && C <= 8);
+  const hn::ScalableTag<float> d;
+  const size_t N = hn::Lanes(d);
+  const float* HWY_RESTRICT x0 = rows.scalar;
+  const float* HWY_RESTRICT x1 = x0 + (R > 1 ? 1 * rows.scalar_row : 0);
+  const float* HWY_RESTRICT x2 = x0 + (R > 2 ? 2 * rows.scalar_row : 0);
+  const float* HWY_RESTRICT x3 = x0 + (R > 3 ? 3 * rows.scalar_row : 0);
+  float* out0 = rows.out;
+  float* out1 = out0 + (R > 1 ? 1 * rows.out_row : 0);
+  float* out2 = out0 + (R > 2 ? 2 * rows.out_row : 0);
+  float* out3 = out0 + (R > 3 ? 3 * rows.out_row : 0);
+#define HEED_COLUMN(c)                                       \
+  auto s0##c = hn::Zero(d);                                  \
+  auto s1##c = hn::Zero(d);                                  \
+  auto s2##c = hn::Zero(d);                                  \
+  auto s3##c = hn::Zero(d);                                  \
+  if constexpr (c < C) {                                     \
+    s0##c = hn::LoadU(d, out0 + c * N);                      \
+    if constexpr (R > 1) s1##c = hn::LoadU(d, out1 + c * N); \
+    if constexpr (R > 2) s2##c = hn::LoadU(d, out2 + c * N); \
+    if constexpr (R > 3) s3##c = hn::LoadU(d, out3 + c * N); \
+  }
+  HEED_COLUMNS(HEED_COLUMN)
+#undef HEED_COLUMN
+  const Vectors from = vectors;
+  Fetch ahead = *fetch;
+  const size_t depth = rows.depth;
+  for (size_t k = 0; k < depth; ++k) {
+    const auto* at = from.At(k);
+    ahead.Next(C * N);
+    const auto w0 = hn::Set(d, x0[k]);
+    const auto w1 = hn::Set(d, x1[k]);
+    const auto w2 = hn::Set(d, x2[k]);
+    const auto w3 = hn::Set(d, x3[k]);
+#define HEED_COLUMN(c)                                     \
+  if constexpr (c < C) {                                   \
+    const auto v = LoadWiden(d, at + c * N);               \
+    s0##c = hn::MulAdd(v, w0, s0##c);                      \
+    if constexpr (R > 1) s1##c = hn::MulAdd(v, w1, s1##c); \
+    if constexpr (R > 2) s2##c = hn::MulAdd(v, w2, s2##c); \
+    if constexpr (R > 3) s3##c = hn::MulAdd(v, w3, s3##c); \
+  }
+    HEED_COLUMNS(HEED_COLUMN)
+#undef HEED_COLUMN
+  }
+#define HEED_COLUMN(c)                                       \
+  if constexpr (c < C) {                                     \
+    hn::StoreU(s0##c, d, out0 + c * N);                      \
+    if constexpr (R > 1) hn::StoreU(s1##c, d, out1 + c * N); \
+    if constexpr (R > 2) hn::StoreU(s2##c, d, out2 + c * N); \
+    if constexpr (R > 3) hn::StoreU(s3##c, d, out3 + c * N); \
+  }
+  HEED_COLUMNS(HEED_COLUMN)
+#undef HEED_COLUMN
+  *fetch = ahead;
+}
+
+// R rows of any number of vectors.
+template <int R, int C, class Vectors, class Fetch>
+HWY_INLINE void NestColumns(NestRows rows, Vectors vectors, size_t count,
+                            Fetch* fetch) {
+  const size_t N = hn::Lanes(hn::ScalableTag<float>());
+  for (; count >= C; count -= C) {
+    Nest<R, C>(rows, vectors, fetch);
+    vectors.Skip(C * N);
+    rows.out += C * N;
+  }
+  if constexpr (C > 1) {
+    if (count != 0) NestColumns<R, C / 2>(rows, vectors, count, fetch);
+  }
+}
+
+// The same for any number of rows, cut into parts that differ by one at most.
+template <class Vectors, class Fetch>
+HWY_INLINE void NestAll(NestRows rows, size_t num_rows, const Vectors& vectors,
+                        size_t count, Fetch* fetch) {
+  for (size_t parts = (num_rows + kNestRows - 1) / kNestRows; parts != 0;
+       --parts) {
+    const size_t take = (num_rows + parts - 1) / parts;
+    if (take == 1) NestColumns<1, kNestVectors<1>>(rows, vectors, count, fetch);
+    if (take == 2) NestColumns<2, kNestVectors<2>>(rows, vectors, count, fetch);
+    if (take == 3) NestColumns<3, kNestVectors<3>>(rows, vectors, count, fetch);
+    if (take == 4) NestColumns<4, kNestVectors<4>>(rows, vectors, count, fetch);
+    rows.scalar += take * rows.scalar_row;
+    rows.out += take * rows.out_row;
+    num_rows -= take;
+  }
+}
+
+}  // namespace
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace heed
+HWY_AFTER_NAMESPACE();
+#endif  // HEED_COMPILE_TARGET
+
+#endif  // HEED_LIB_KERNELS_DECODE_NEST_INL_H_
