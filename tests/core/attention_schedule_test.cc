@@ -78,14 +78,11 @@ TEST_P(AttentionSchedule, LaneGroups) {
 
 // The decode kernel for every number of rows, and for none.
 TEST_P(AttentionSchedule, DecodeRows) {
-  std::vector<std::string> problems = Problems();
   for (const char* text :
        {"h1_d64_q1_k200", "h5_kv1_d80_q1_k130_causal", "h6_kv2_d33_q2_k257",
         "h7_kv1_d128_dv70_q1_k90", "h8_kv1_d16_q8_k70_causal_wl40_sink2",
-        "b2_h2_d7_dv5_q13_k65_cap8", "h3_d256_q9_k64_wl3"}) {
-    problems.push_back(text);
-  }
-  for (const std::string& text : problems) {
+        "b2_h2_d7_dv5_q13_k65_cap8", "h3_d256_q9_k64_wl3",
+        "h1_d2_q3_k12518_off785_wr6512_sink11142"}) {
     const eval::Tensors tensors = eval::MakeTensors(ProblemOf(text), {});
     const Checker checker(GetParam(), tensors.problem.params, tensors);
     for (const int decode_rows : {0, 64}) {
