@@ -40,7 +40,7 @@ class AttentionSchedule : public OnEveryTarget {
             "h1_d48_q400_k100",
             "h4_kv2_d4_q3_k70000_causal",
             "h1_d2_q1_k300000",
-            "h2_d4_q3_k200000_causal_wl70000_sink9000",
+            "h1_d2_q3_k90000_causal_wl70000_sink9000",
             "h1_d4_q40_k65600_causal",
             "h1_d2_q3_k12518_off785_wr6512_sink11142",
             "h1_d2_q1_k140000_off0_wr0_sink140000"};
