@@ -133,6 +133,7 @@ TEST_P(AttentionTypes, EveryMix) {
     for (const DType key : kTypes) {
       for (const DType value : kTypes) {
         for (const DType out : kTypes) {
+          if (Quick() && out != query) continue;
           Check("b2_h4_kv2_d9_dv7_q20_k75_causal", {query, key, value, out},
                 eval::Fill::kNormal, 1);
         }
