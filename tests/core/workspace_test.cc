@@ -51,6 +51,27 @@ TEST_P(WorkspaceTest, StaysBelowAMebibyteAWorker) {
   }
 }
 
+// However many rows the decode kernel is asked to take.
+TEST_P(WorkspaceTest, DecodeRowsLeaveItBelowAMebibyte) {
+  for (const char* dims : {"d1", "d128", "d512", "d1024"}) {
+    const io::Problem problem =
+        ProblemOf("h8_kv1_" + std::string(dims) + "_q5000_k100000");
+    for (const int decode_rows : {4, 32, 64}) {
+      PlanOptions options;
+      options.target = GetParam().c_str();
+      options.decode_rows = decode_rows;
+      Plan plan;
+      ASSERT_TRUE(MakePlan(problem.params, problem.shape, options, &plan).ok());
+      for (const int workers : {1, 2, 16}) {
+        EXPECT_LE(WorkspaceBytes(plan, workers),
+                  static_cast<size_t>(workers) * kMiB)
+            << dims << ", decode rows " << decode_rows << ", workers "
+            << workers;
+      }
+    }
+  }
+}
+
 // Keys beyond a span, and beyond a group of spans, need a further state of a
 // tile each; then nothing grows any more.
 TEST_P(WorkspaceTest, DoesNotGrowWithLengthOrBatch) {
