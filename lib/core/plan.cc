@@ -37,6 +37,15 @@ Status ChooseTarget(const char* name, Target* target) {
   return Status(StatusCode::kUnsupported, "target", message);
 }
 
+// The tile kernel widens keys of fewer bits once for all rows of a tile, which
+// a few rows do not repay: the decode kernel holds out to half as many rows
+// more.
+int64_t DefaultDecodeRows(const internal::AttentionTable& table,
+                          const AttentionShape& shape) {
+  const int64_t rows = table.decode_rows;
+  return SizeOf(shape.key_dtype) < SizeOf(DType::kF32) ? rows * 3 / 2 : rows;
+}
+
 // The bytes of a worker's tile and of its part of the slots and carries, for
 // tiles of `rows` rows.
 void SetBytes(Plan* plan, int64_t rows) {
@@ -127,8 +136,9 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   const int64_t all_rows =
       internal::RoundUp(std::max<int64_t>(shape.seqlen_q * group, 1), lanes);
   made.decode_rows = static_cast<int32_t>(std::min<int64_t>(
-      shape.seqlen_q * group,
-      options.decode_rows < 0 ? made.table->decode_rows : options.decode_rows));
+      shape.seqlen_q * group, options.decode_rows < 0
+                                  ? DefaultDecodeRows(*made.table, shape)
+                                  : options.decode_rows));
   // The decode kernel takes whole vectors of a block's keys.
   if (made.table->decode.name == nullptr || internal::kBlockKeys % lanes != 0) {
     made.decode_rows = 0;
