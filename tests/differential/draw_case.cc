@@ -123,8 +123,8 @@ void DrawNumbers(Random& random, FuzzCase* c) {
   c->fill = random.Below(6);
   if (OneIn(random, 4)) {
     c->specials = 1 + Skewed(random, 20);
-    c->kinds = OneIn(random, 2) ? int64_t{1} << random.Below(8)
-                                : random.Below(256);
+    c->kinds =
+        OneIn(random, 2) ? int64_t{1} << random.Below(8) : random.Below(256);
   }
   if (OneIn(random, 4)) c->poison = 1;
 }

@@ -22,9 +22,8 @@ int64_t WorkOf(const FuzzCase& c) {
 
 std::vector<int64_t*> FieldsOf(FuzzCase& c) {
   std::vector<int64_t*> fields;
-  ForEachField(c, [&](const auto&, int64_t& field) {
-    fields.push_back(&field);
-  });
+  ForEachField(c,
+               [&](const auto&, int64_t& field) { fields.push_back(&field); });
   return fields;
 }
 
@@ -37,7 +36,7 @@ DType DTypeAt(int64_t index) { return kDTypes[index]; }
 void MakeConsistent(FuzzCase* c) {
   // Keys last: long ones are drawn on purpose.
   while (WorkOf(*c) > kMostWork) {
-    int64_t* const extents[] = {&c->rows, &c->dim,      &c->dim_v,
+    int64_t* const extents[] = {&c->rows,  &c->dim,      &c->dim_v,
                                 &c->group, &c->kv_heads, &c->batch};
     int64_t* const largest = *std::max_element(
         std::begin(extents), std::end(extents),
@@ -126,9 +125,8 @@ FuzzCase Shrink(const FuzzCase& c, bool (*fails)(const FuzzCase&), int most) {
     for (size_t i = 0; i < defaults.size(); ++i) {
       const int64_t value = *FieldsOf(smallest)[i];
       const int64_t simple = *defaults[i];
-      for (const int64_t tried :
-           {simple, simple + (value - simple) / 2,
-            value - (value > simple ? 1 : -1)}) {
+      for (const int64_t tried : {simple, simple + (value - simple) / 2,
+                                  value - (value > simple ? 1 : -1)}) {
         if (tried == value) continue;
         FuzzCase simpler = smallest;
         *FieldsOf(simpler)[i] = tried;

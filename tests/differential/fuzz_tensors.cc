@@ -19,7 +19,7 @@ constexpr unsigned char kFiller = 0xff;
 constexpr size_t kMargin = 64;  // bytes on the side without a guard page
 
 // Numbers that take kernels off their usual ways.
-constexpr float kSpecials[] = {NAN,    INFINITY, -INFINITY, 1e-40f,
+constexpr float kSpecials[] = {NAN,   INFINITY, -INFINITY, 1e-40f,
                                3e38f, -0.0f,    1e-30f,    -65504.0f};
 
 // Batch, seqlen and heads from the innermost to the outermost.
@@ -94,8 +94,7 @@ bool FuzzTensor::PaddingIntact() const {
 std::vector<float> FuzzTensor::Numbers() const {
   std::vector<float> numbers;
   ForEachElement(view, [&](int64_t b, int64_t s, int64_t h, int64_t c) {
-    numbers.push_back(
-        static_cast<float>(oracle::ElementAt(view, b, s, h, c)));
+    numbers.push_back(static_cast<float>(oracle::ElementAt(view, b, s, h, c)));
   });
   return numbers;
 }
@@ -141,8 +140,8 @@ void FuzzTensors::Set(const FuzzCase& c) {
 void FuzzTensors::DrawLists(const FuzzCase& c) {
   if (c.list_rows == 0) return;
   eval::Random random(static_cast<uint64_t>(c.seed) + 1);
-  const IntervalLists lists = RandomLists(
-      ShapeOf(c), c.list_rows, c.list_most, c.list_longest, random);
+  const IntervalLists lists =
+      RandomLists(ShapeOf(c), c.list_rows, c.list_most, c.list_longest, random);
   args.key_intervals = lists.View();
   char* at;
   CopyTo(offsets_, lists.offsets.data(), lists.offsets.size() * sizeof(int64_t),

@@ -35,8 +35,9 @@ class ShuffledExecutor {
     std::iota(order.begin(), order.end(), int64_t{0});
     eval::Random random(static_cast<uint64_t>(seed_));
     for (size_t i = order.size(); seed_ != 0 && i > 1; --i) {
-      std::swap(order[i - 1], order[static_cast<size_t>(random.Below(
-                                  static_cast<int64_t>(i)))]);
+      std::swap(
+          order[i - 1],
+          order[static_cast<size_t>(random.Below(static_cast<int64_t>(i)))]);
     }
     for (const int64_t i : order) {
       task(i, static_cast<int>(random.Below(workers_)));
@@ -124,13 +125,12 @@ std::string CompareNear(const char* tensor, const std::vector<float>& got,
     const double unit = dtype == DType::kF32    ? 0x1p-24
                         : dtype == DType::kBF16 ? 0x1p-8
                                                 : 0x1p-11;
-    const bool near = std::isnan(w)   ? std::isnan(got[i])
-                      : std::isinf(w) ? got[i] == w
-                                      : std::fabs(got[i] - w) <=
-                                            bound + unit * std::fabs(w) +
-                                                (dtype == DType::kF16
-                                                     ? 0x1p-25
-                                                     : 0);
+    const bool near =
+        std::isnan(w) ? std::isnan(got[i])
+        : std::isinf(w)
+            ? got[i] == w
+            : std::fabs(got[i] - w) <= bound + unit * std::fabs(w) +
+                                           (dtype == DType::kF16 ? 0x1p-25 : 0);
     if (!near) return Different(tensor, i, got[i], w);
   }
   return "";
