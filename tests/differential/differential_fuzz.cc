@@ -5,6 +5,7 @@
 // table to the oracles:
 //
 //   differential_fuzz [--seed=N] [--first=N] [--runs=N] [--seconds=N]
+//                     [--no-shrink]
 //   differential_fuzz --case='rows=3 keys=70 ...'   one case, as printed
 //
 // Without --seed it takes one from the clock and prints it. A case that fails,
@@ -32,6 +33,7 @@ struct Options {
   uint64_t seed = 0, first = 0, runs = UINT64_MAX;
   double seconds = 1e18;
   std::string text;  // of a single case
+  bool shrink = true;
 };
 
 // Runs a case and says what is wrong.
@@ -107,7 +109,7 @@ int RunMany(const Options& options) {
   const FuzzCase c = DrawCase(options.seed, number);
   Report("failed", c);
   std::fflush(stdout);
-  Report("smaller", Shrink(c, &Fails, kMostShrinks));
+  if (options.shrink) Report("smaller", Shrink(c, &Fails, kMostShrinks));
   return 1;
 }
 
@@ -131,6 +133,8 @@ int Main(int argc, char** argv) {
     uint64_t seconds = 0;
     if (name == "--case") {
       options.text = value;
+    } else if (argument == "--no-shrink") {
+      options.shrink = false;
     } else if (name == "--seconds" && ReadNumber(value, &seconds)) {
       options.seconds = static_cast<double>(seconds);
     } else if (!((name == "--seed" && ReadNumber(value, &options.seed)) ||
@@ -138,7 +142,7 @@ int Main(int argc, char** argv) {
                  (name == "--runs" && ReadNumber(value, &options.runs)))) {
       std::fprintf(stderr,
                    "usage: differential_fuzz [--seed=N] [--first=N] [--runs=N] "
-                   "[--seconds=N] [--case='FIELD=N ...']\n");
+                   "[--seconds=N] [--no-shrink] [--case='FIELD=N ...']\n");
       return 2;
     }
   }

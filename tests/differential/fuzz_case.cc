@@ -127,7 +127,7 @@ FuzzCase Shrink(const FuzzCase& c, bool (*fails)(const FuzzCase&), int most) {
       const int64_t simple = *defaults[i];
       for (const int64_t tried : {simple, simple + (value - simple) / 2,
                                   value - (value > simple ? 1 : -1)}) {
-        if (tried == value) continue;
+        if (value == simple || tried == value) continue;
         FuzzCase simpler = smallest;
         *FieldsOf(simpler)[i] = tried;
         MakeConsistent(&simpler);
