@@ -13,6 +13,7 @@
 
 #include "lib/eval/truth.h"
 #include "tests/eval/compare_run.h"
+#include "tests/support/quick.h"
 
 namespace heed::test {
 namespace {
@@ -35,7 +36,10 @@ Status RunAndSpoil(const char* name, const VariantArgs& run, Spoil spoil) {
 // Expects each of some rows to be missed when it is wrong.
 void ExpectEveryRowToCount(const char* name,
                            Status (*run)(const VariantArgs&)) {
-  for (const int64_t row : {5, 70, 333, 520, 777, 1018, 1023}) {
+  const std::vector<int64_t> rows =
+      Quick() ? std::vector<int64_t>{70, 1018}
+              : std::vector<int64_t>{5, 70, 333, 520, 777, 1018, 1023};
+  for (const int64_t row : rows) {
     SCOPED_TRACE("row " + std::to_string(row));
     spoilt_row = row;
     ExpectRed(Compare({Broken(name, run)}, kLong), Gate::kFailed, "exceeds");

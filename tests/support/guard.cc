@@ -14,7 +14,7 @@
 namespace heed::test {
 namespace {
 
-char g_context[256];
+char g_context[1024];
 
 // Only calls that are allowed in a signal handler.
 void PrintContext(int signal_number) {

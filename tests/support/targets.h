@@ -13,6 +13,10 @@
 namespace heed::test {
 
 // The tables that this CPU offers, by heed/target.h.
+std::vector<std::string> OfferedTargets();
+
+// Those to be tested: all, or those that the environment variable HEED_TARGETS
+// names, as "sve sve2", where the CPU offers any of these.
 std::vector<std::string> UsableTargets();
 
 // Whether a table has FMA, so gives the bits of docs/numerics.md.
