@@ -218,6 +218,7 @@ struct AttentionRun {
   int32_t workers = 0;
   int32_t num_phases = 0;
   int32_t tile_rows = 0;
+  int32_t rest_rows = 0;  // at the end of a list, by the decode kernel
   bool barriers = true;
   bool split = false;           // the units of a tile are tasks of their own
   bool position_major = false;  // tiles of all lists, the heaviest first

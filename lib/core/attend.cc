@@ -16,7 +16,7 @@ namespace {
 class BlockFeeder {
  public:
   BlockFeeder(const AttentionRun& run, TileWork* work)
-      : work_(*work), kernel_(*run.kernel), rows_(run.args, work->item) {
+      : work_(*work), kernel_(*work->item.kernel), rows_(run.args, work->item) {
     block_.key = key_;
     block_.value = value_;
     block_.position = position_;
@@ -120,7 +120,7 @@ void AttendIntervals(const KeyIntervals& lists, int64_t list, int32_t begin,
 }  // namespace
 
 void AttendSpan(const AttentionRun& run, int64_t span, TileWork* work) {
-  run.kernel->clear(work->tile);
+  work->item.kernel->clear(work->tile);
   const int32_t begin = static_cast<int32_t>(span * kSpanKeys);
   const int32_t end = static_cast<int32_t>(
       std::min((span + 1) * kSpanKeys, run.args.key.seqlen()));

@@ -57,7 +57,7 @@ bool AttendUnit(const AttentionRun& run, int64_t unit, void* state, void* later,
     AttendSpan(run, span, work);
     if (any) {
       work->tile.state = state;
-      run.kernel->merge(work->tile, later);
+      work->item.kernel->merge(work->tile, later);
     }
     any = true;
   }
@@ -143,7 +143,7 @@ void MergeUnits(const AttentionRun& run, const UnitsDone& units, int worker) {
     return PartsOf(run).carries +
            (of_round % 2 * 2 + which) * (run.plan.carries_bytes / kCarries);
   };
-  GroupChain chain(*run.kernel, &work.tile);
+  GroupChain chain(*work.item.kernel, &work.tile);
   if (units.begin > 0) {
     const int64_t number = GroupOf(run, units.begin - 1);
     const bool several = number != GroupOf(run, 0);
@@ -187,12 +187,12 @@ void RunTile(const AttentionRun& run, int64_t tile, int worker) {
     if (!AttendUnit(run, UnitAt(run, i), group, later, &work)) continue;
     if (total != nullptr) {
       work.tile.state = total;
-      run.kernel->merge(work.tile, group);
+      work.item.kernel->merge(work.tile, group);
     }
     total = states[0];
   }
   work.tile.state = states[0];
-  if (total == nullptr) run.kernel->clear(work.tile);
+  if (total == nullptr) work.item.kernel->clear(work.tile);
   FinishTile(run, &work);
 }
 
@@ -205,7 +205,7 @@ void RunUnit(const AttentionRun& run, int64_t item, int64_t slot, int worker) {
   const int64_t unit = UnitAt(run, item % run.num_units);
   void* const state = SlotAt(run, slot);
   if (!AttendUnit(run, unit, state, work.memory.states[0], &work)) {
-    run.kernel->clear(work.tile);
+    work.item.kernel->clear(work.tile);
   }
 }
 

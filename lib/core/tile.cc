@@ -29,6 +29,85 @@ GroupLimits LimitsOfRow(const AttentionRun& run, int64_t i) {
   return one;
 }
 
+// Whether the limits of a row do not depend on where it is.
+bool SameForAllRows(const AttentionParams& params) {
+  return !params.causal && params.window_left < 0 && params.window_right < 0;
+}
+
+// The rows of an item in order, without a division each.
+class RowCursor {
+ public:
+  explicit RowCursor(const WorkItem& item)
+      : position_(item.PositionOf(0)),
+        head_(item.HeadOf(0)),
+        first_head_(item.head),
+        end_head_(item.head + item.group_size) {}
+
+  int64_t position() const { return position_; }
+  int64_t head() const { return head_; }
+  void Next() {
+    if (++head_ < end_head_) return;
+    head_ = first_head_;
+    ++position_;
+  }
+
+ private:
+  int64_t position_, head_;
+  int64_t first_head_, end_head_;
+};
+
+// Sets row[i] to where row i of the item stands in `view`.
+template <typename View, typename Pointer>
+void SetRows(const View& view, const WorkItem& item, Pointer* row) {
+  RowCursor at(item);
+  const auto base = BytesAt(view, item.batch, 0, 0);
+  for (int i = 0; i < item.num_rows; ++i, at.Next()) {
+    const auto bytes =
+        base + at.position() * view.stride[1] + at.head() * view.stride[2];
+    row[i] = reinterpret_cast<Pointer>(bytes);
+  }
+}
+
+// Sets what each row and each lane group may see.
+void SetLimits(const AttentionRun& run, TileWork* work) {
+  QueryTile& q = work->tile;
+  GroupLimits one = LimitsOfRow(run, work->item.PositionOf(0));
+  if (SameForAllRows(run.plan.params)) {
+    std::fill_n(q.begin, q.padded_rows, one.min_begin);
+    std::fill_n(q.end, q.padded_rows, one.min_end);
+    std::fill_n(q.sink_end, q.padded_rows, one.min_sink);
+    std::fill_n(work->groups, q.num_groups, one);
+    work->all = one;
+    return;
+  }
+  work->all = GroupLimits();
+  RowCursor cursor(work->item);
+  int64_t at = cursor.position();
+  int next = 0;  // the row of the cursor
+  for (int g = 0; g < q.num_groups; ++g) {
+    GroupLimits& group = work->groups[g];
+    group = GroupLimits();
+    const LaneGroup& rows = q.groups[g];
+    for (int row = rows.row; row < rows.row + rows.rows; ++row) {
+      // Padded rows repeat the last row's limits.
+      if (row < work->item.num_rows) {
+        for (; next < row; ++next) cursor.Next();
+      }
+      if (cursor.position() != at) {
+        at = cursor.position();
+        one = LimitsOfRow(run, at);
+        group.Widen(one);
+      } else if (row == rows.row) {
+        group.Widen(one);
+      }
+      q.begin[row] = one.min_begin;
+      q.end[row] = one.min_end;
+      q.sink_end[row] = one.min_sink;
+    }
+    work->all.Widen(group);
+  }
+}
+
 }  // namespace
 
 void GroupLimits::Widen(const GroupLimits& other) {
@@ -48,45 +127,18 @@ bool OpenTile(const AttentionRun& run, int64_t tile, void* base,
   if (item.num_rows == 0) return false;
   const TileShape shape = TileShapeOf(plan, item.num_rows);
   Carver carver(base);
-  work->memory = CarveTile(carver, *run.kernel, shape, plan.shape.seqlen_k);
+  work->memory = CarveTile(carver, *item.kernel, shape, plan.shape.seqlen_k);
   QueryTile& q = work->tile;
-  run.kernel->open(shape, work->memory.kernel, &q);
+  item.kernel->open(shape, work->memory.kernel, &q);
   q.state = work->memory.states[0];
 
-  work->all = GroupLimits();
-  GroupLimits one;
-  int64_t at = -1;
-  for (int g = 0; g < q.num_groups; ++g) {
-    GroupLimits& group = work->groups[g];
-    group = GroupLimits();
-    const LaneGroup& rows = q.groups[g];
-    for (int row = rows.row; row < rows.row + rows.rows; ++row) {
-      // Padded rows repeat the last row's limits.
-      const int64_t position =
-          item.PositionOf(std::min(row, item.num_rows - 1));
-      if (position != at) {
-        one = LimitsOfRow(run, position);
-        group.Widen(one);
-        at = position;
-      } else if (row == rows.row) {
-        group.Widen(one);
-      }
-      q.begin[row] = one.min_begin;
-      q.end[row] = one.min_end;
-      q.sink_end[row] = one.min_sink;
-    }
-    work->all.Widen(group);
-  }
+  SetLimits(run, work);
   return true;
 }
 
 void PackTile(const AttentionRun& run, TileWork* work) {
-  const WorkItem& item = work->item;
-  for (int row = 0; row < item.num_rows; ++row) {
-    work->memory.query_row[row] = BytesAt(
-        run.args.query, item.batch, item.PositionOf(row), item.HeadOf(row));
-  }
-  run.kernel->pack(work->tile, work->memory.query_row);
+  SetRows(run.args.query, work->item, work->memory.query_row);
+  work->item.kernel->pack(work->tile, work->memory.query_row);
 }
 
 bool SpanHasKeys(const TileWork& work, int64_t span) {
@@ -97,20 +149,11 @@ bool SpanHasKeys(const TileWork& work, int64_t span) {
 }
 
 void FinishTile(const AttentionRun& run, TileWork* work) {
-  const WorkItem& item = work->item;
   const bool has_lse = !run.args.lse.absent();
-  for (int row = 0; row < item.num_rows; ++row) {
-    const int64_t position = item.PositionOf(row);
-    const int64_t head = item.HeadOf(row);
-    work->memory.out_row[row] =
-        BytesAt(run.args.out, item.batch, position, head);
-    if (has_lse) {
-      work->memory.lse_row[row] =
-          RowAt(run.args.lse, item.batch, position, head);
-    }
-  }
-  run.kernel->finish(work->tile, work->memory.out_row,
-                     has_lse ? work->memory.lse_row : nullptr);
+  SetRows(run.args.out, work->item, work->memory.out_row);
+  if (has_lse) SetRows(run.args.lse, work->item, work->memory.lse_row);
+  work->item.kernel->finish(work->tile, work->memory.out_row,
+                            has_lse ? work->memory.lse_row : nullptr);
 }
 
 }  // namespace heed::internal

@@ -13,6 +13,11 @@ namespace {
 
 constexpr int64_t CeilDiv(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 
+// Tiles of a list but for its rest.
+int64_t WholeTiles(const AttentionRun& run) {
+  return run.tiles_per_list - (run.rest_rows != 0 ? 1 : 0);
+}
+
 // Sets the lists. Returns the rows of one.
 int64_t LayOutLists(AttentionRun* run) {
   const AttentionArgs& args = run->args;
@@ -27,6 +32,17 @@ int64_t LayOutLists(AttentionRun* run) {
   return std::min(block, args.query.seqlen());
 }
 
+// The rows of a list that are left to the decode kernel.
+int64_t RestRows(const AttentionRun& run, int64_t rows, int64_t lanes) {
+  // Query blocks differ in their rows, and the units of split tiles may not.
+  if (run.args.key_intervals.query_block_size != 0) return 0;
+  if (run.workers > 1 && run.args.key.seqlen() > kSpanKeys) return 0;
+  const int64_t rest = rows % lanes;
+  const int64_t most =
+      std::min<int64_t>(run.plan.decode_rows, MostRestRows(lanes));
+  return rest < rows && rest <= most ? rest : 0;
+}
+
 // Sets the kernel, the rows of a tile and the tiles of each list.
 void LayOutTiles(int64_t rows, AttentionRun* run) {
   const Plan& plan = run->plan;
@@ -38,6 +54,8 @@ void LayOutTiles(int64_t rows, AttentionRun* run) {
   }
   run->kernel = &plan.table->attend;
   const int64_t lanes = run->kernel->lanes();
+  run->rest_rows = static_cast<int32_t>(RestRows(*run, rows, lanes));
+  rows -= run->rest_rows;
   const int64_t group_rows = GroupRows(plan);
   const int64_t want = run->workers > 1 ? kTilesPerWorker * run->workers : 1;
   int64_t tile_rows = plan.tile_rows;
@@ -49,6 +67,7 @@ void LayOutTiles(int64_t rows, AttentionRun* run) {
   // Evened out, so that the last tile is not a small one.
   run->tile_rows =
       static_cast<int32_t>(RoundUp(CeilDiv(rows, run->tiles_per_list), lanes));
+  if (run->rest_rows != 0) ++run->tiles_per_list;
 }
 
 // Sets the units that some row sees, each of `spans` spans.
@@ -103,9 +122,10 @@ void LayOutWork(AttentionRun* run) {
   run->split =
       run->split && run->num_units > 1 && NumItems(*run) <= run->num_slots;
   if (run->split) return;
-  run->position_major = run->workers > 1 && run->tiles_per_list > 1 &&
+  const int64_t whole = WholeTiles(*run);
+  run->position_major = run->workers > 1 && whole > 1 &&
                         tiles < kBalancedTilesPerWorker * run->workers;
-  if (run->workers > 1 && run->tiles_per_list == 1) {
+  if (run->workers > 1 && whole == 1) {
     run->tiles_per_task =
         std::max<int64_t>(tiles / (kTasksPerWorker * run->workers), 1);
   }
@@ -124,8 +144,7 @@ WorkItem TileAt(const AttentionRun& run, int64_t tile) {
     item.list = tile / run.tiles_per_list;
     index = tile % run.tiles_per_list;
   }
-  // Late tiles first: under a causal mask they are the longest.
-  item.first_row = (run.tiles_per_list - 1 - index) * run.tile_rows;
+  const int64_t whole_tiles = WholeTiles(run);
   int64_t rows;
   const int64_t block = args.key_intervals.query_block_size;
   if (block == 0) {
@@ -146,6 +165,16 @@ WorkItem TileAt(const AttentionRun& run, int64_t tile) {
     item.group_size = 1;
     rows = std::min(block, args.query.seqlen() - item.first_position);
   }
+  rows -= run.rest_rows;
+  if (index == whole_tiles) {
+    item.kernel = &run.plan.table->decode;
+    item.first_row = rows;
+    item.num_rows = run.rest_rows;
+    return item;
+  }
+  item.kernel = run.kernel;
+  // Late tiles first: under a causal mask they are the longest.
+  item.first_row = (whole_tiles - 1 - index) * run.tile_rows;
   item.num_rows = static_cast<int32_t>(
       std::clamp<int64_t>(rows - item.first_row, 0, run.tile_rows));
   return item;

@@ -4,6 +4,10 @@
 // The work of a run, as a list that is computed rather than stored: which query
 // rows are a tile, which keys are worth visiting, and in which order.
 //
+// A list's rows become tiles of whole vectors. What is left over, where it is
+// little, is a tile of its own for the decode kernel (the list's rest): it
+// costs less there than a vector of mostly padding.
+//
 // Usually a task is a few whole tiles. Where there are too few tiles for the
 // workers and more than one span of keys, an item is a (tile, unit), numbered
 // tile by tile: its state goes to a slot, and the tile's units are merged in
@@ -23,6 +27,7 @@ namespace heed::internal {
 // is a (batch, kv head), whose rows are (position, head in group) pairs; or,
 // with key intervals, a (batch, head, query block), whose rows are positions.
 struct WorkItem {
+  const AttendKernel* kernel;
   int64_t batch;
   int64_t kv_head;
   int64_t list;
@@ -44,6 +49,7 @@ struct WorkItem {
 // arguments that were checked, and something to write.
 void LayOutWork(AttentionRun* run);
 
+// Tile number `tile`, late rows first; a list's rest, if any, is its last tile.
 WorkItem TileAt(const AttentionRun& run, int64_t tile);
 
 inline int64_t NumTiles(const AttentionRun& run) {

@@ -13,6 +13,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
 #include "hwy/highway.h"
+#include "lib/kernels/attend_finish-inl.h"
 #include "lib/kernels/attend_step-inl.h"
 #include "lib/kernels/attend_tile-inl.h"
 #include "lib/kernels/coefficients.h"
@@ -74,6 +75,7 @@ void Step(const internal::QueryTile& tile, const internal::KeyBlock& block) {
                          block.first[g],
                          block.last[g],
                          block.full[g],
+                         IsFresh(StateOf(tile), group.row),
                          keys * g / groups,
                          keys * (g + 1) / groups};
     if (s.first >= s.last) return;

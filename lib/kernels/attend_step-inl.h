@@ -30,13 +30,8 @@ using internal::kEmptyMax;
 using internal::KeyBlock;
 using internal::QueryTile;
 
-// Floats of the widest lane group. SVE goes up to 64 lanes.
-#if HWY_HAVE_SCALABLE
-inline constexpr size_t kMaxGroupRows = kMaxVectors * 64;
-#else
-inline constexpr size_t kMaxGroupRows =
-    kMaxVectors * HWY_MAX_BYTES / sizeof(float);
-#endif
+// Floats of the widest lane group.
+inline constexpr size_t kMaxGroupRows = kMaxVectors * kMostLanes;
 
 // One lane group of a tile against the keys [first, last) of a block.
 struct GroupStep {
@@ -49,6 +44,7 @@ struct GroupStep {
   size_t row;  // the group's first padded row
   size_t first, last;
   bool full;
+  bool fresh;  // the group's first step: acc holds nothing yet
   size_t fetch_first, fetch_last;  // the group's share of what to fetch ahead
 };
 
@@ -209,7 +205,7 @@ HWY_INLINE void Weights(const GroupStep& s, const float* HWY_RESTRICT m,
   if constexpr (NV > 2) hn::Store(l2, d, l + 2 * N);
 }
 
-template <int NV>
+template <int NV, bool kFresh>
 HWY_INLINE void AllValues(const GroupStep& s, const float* alpha) {
   const hn::ScalableTag<float> d;
   const size_t L = NV * hn::Lanes(d);
@@ -222,16 +218,18 @@ HWY_INLINE void AllValues(const GroupStep& s, const float* alpha) {
                    dim / kMaxRows);
   size_t c = 0;
   for (; c + kMaxRows <= dim; c += kMaxRows) {
-    WeighValues<kMaxRows, NV>(value, c, keys, weight, alpha, acc + c * L);
+    WeighValues<kMaxRows, NV, kFresh>(value, c, keys, weight, alpha,
+                                      acc + c * L);
     fetch.Next();
   }
   for (; c + 4 <= dim; c += 4) {
-    WeighValues<4, NV>(value, c, keys, weight, alpha, acc + c * L);
+    WeighValues<4, NV, kFresh>(value, c, keys, weight, alpha, acc + c * L);
   }
   for (; c + 2 <= dim; c += 2) {
-    WeighValues<2, NV>(value, c, keys, weight, alpha, acc + c * L);
+    WeighValues<2, NV, kFresh>(value, c, keys, weight, alpha, acc + c * L);
   }
-  if (c < dim) WeighValues<1, NV>(value, c, keys, weight, alpha, acc + c * L);
+  if (c < dim)
+    WeighValues<1, NV, kFresh>(value, c, keys, weight, alpha, acc + c * L);
 }
 
 // The same where a masked value is not finite: lanes that do not see a key keep
@@ -247,7 +245,7 @@ HWY_NOINLINE void SelectedValues(const GroupStep& s, const float* alpha) {
         alpha == nullptr ? hn::Set(d, 1.0f) : hn::Load(d, alpha + v * N);
     for (size_t c = 0; c < dim; ++c) {
       float* at = acc + (c * NV + v) * N;
-      hn::Store(hn::Mul(hn::Load(d, at), scale), d, at);
+      hn::Store(s.fresh ? hn::Zero(d) : hn::Mul(hn::Load(d, at), scale), d, at);
     }
     for (size_t key = s.first; key < s.last; ++key) {
       const auto visible =
@@ -274,7 +272,8 @@ HWY_INLINE bool MoveMaximum(const GroupStep& s, const float* max,
   float* HWY_RESTRICT l = s.state.l + s.row;
   bool still = true;
   for (size_t v = 0; v < NV; ++v) {
-    const auto before = hn::Load(d, m + v * N);
+    const auto before =
+        s.fresh ? hn::Set(d, kEmptyMax) : hn::Load(d, m + v * N);
     // An integer, so that rescaling is exact and leaves no trace of the blocks.
     const auto after = hn::Max(before, hn::Round(hn::Load(d, max + v * N)));
     still = still && hn::AllTrue(d, hn::Eq(before, after));
@@ -306,8 +305,10 @@ HWY_NOINLINE void StepGroup(const GroupStep& s) {
   const float* rescale = moved ? alpha : nullptr;
   if (!s.full && HasNonFinite(s)) {
     SelectedValues<NV>(s, rescale);
+  } else if (s.fresh) {
+    AllValues<NV, true>(s, nullptr);
   } else {
-    AllValues<NV>(s, rescale);
+    AllValues<NV, false>(s, rescale);
   }
 }
 

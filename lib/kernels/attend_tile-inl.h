@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What happens to a query tile before and after its steps: split into lane
-// groups, pack, clear, merge, finish.
+// groups, pack, clear, merge. What ends it is in attend_finish-inl.h.
 #if defined(HEED_LIB_KERNELS_ATTEND_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEED_LIB_KERNELS_ATTEND_TILE_INL_H_
 #undef HEED_LIB_KERNELS_ATTEND_TILE_INL_H_
@@ -20,6 +20,8 @@
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
 #include "lib/kernels/micro_kernel-inl.h"
+#include "lib/kernels/scalar_convert.h"
+#include "lib/kernels/transpose-inl.h"
 
 #if HEED_COMPILE_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -27,6 +29,13 @@ namespace heed {
 namespace HWY_NAMESPACE {
 namespace {  // no symbol that a linker could take for another target
 namespace hn = hwy::HWY_NAMESPACE;
+
+// Floats of the longest vector. SVE goes up to 64 lanes.
+#if HWY_HAVE_SCALABLE
+inline constexpr size_t kMostLanes = 64;
+#else
+inline constexpr size_t kMostLanes = HWY_MAX_BYTES / sizeof(float);
+#endif
 
 // The parts of a state: acc by lane group, in each [head_dim_v][lanes], then m
 // (integers in log2 units) and l by padded row.
@@ -75,10 +84,6 @@ inline int64_t CarveTile(const internal::TileShape& shape, void* memory,
     tile->value_f32 =
         carver.Take<float>(internal::kBlockKeys * shape.head_dim_v);
   }
-  if (shape.query != DType::kF32 || shape.out != DType::kF32) {
-    tile->row_f32 =
-        carver.Take<float>(4 * HWY_MAX(shape.head_dim, shape.head_dim_v));
-  }
   return carver.used();
 }
 
@@ -125,79 +130,102 @@ HWY_INLINE void ForEachGroup(const internal::QueryTile& tile,
   }
 }
 
-// Transposes a 4 x 4 block: from[i] is row i, to[j] column j.
-HWY_INLINE void Transpose4(const float* const from[4], float* const to[4],
-                           float scale) {
-  const hn::CappedTag<float, 4> d;
-  const hn::CappedTag<uint64_t, 2> dw;
+// Columns [c, dim) of the rows of one vector, as far as whole squares of `d`
+// go: packed[column * lanes + i] is of row i. Returns the first that is left.
+template <class D, class T>
+HWY_INLINE size_t PackSquares(D d, const T* const* query, size_t c, size_t dim,
+                              float scale, size_t lanes,
+                              float* HWY_RESTRICT packed) {
+  const size_t side = hn::Lanes(d);
+  const size_t rows = hn::Lanes(hn::ScalableTag<float>());
   const auto s = hn::Set(d, scale);
-  const auto r0 = hn::Mul(hn::LoadU(d, from[0]), s);
-  const auto r1 = hn::Mul(hn::LoadU(d, from[1]), s);
-  const auto r2 = hn::Mul(hn::LoadU(d, from[2]), s);
-  const auto r3 = hn::Mul(hn::LoadU(d, from[3]), s);
-  const auto a = hn::BitCast(dw, hn::InterleaveLower(d, r0, r1));
-  const auto b = hn::BitCast(dw, hn::InterleaveLower(d, r2, r3));
-  const auto e = hn::BitCast(dw, hn::InterleaveUpper(d, r0, r1));
-  const auto f = hn::BitCast(dw, hn::InterleaveUpper(d, r2, r3));
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, a, b)), d, to[0]);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, a, b)), d, to[1]);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dw, e, f)), d, to[2]);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dw, e, f)), d, to[3]);
+  for (; c + side <= dim; c += side) {
+    for (size_t r = 0; r < rows; r += side) {
+      const auto load = [&](size_t i) {
+        return LoadWiden(d, query[r + i] + c);
+      };
+      const auto store = [&](const hn::Vec<D>& v, size_t i) {
+        hn::StoreU(hn::Mul(v, s), d, packed + (c + i) * lanes + r);
+      };
+      TransposeSquare(d, load, store);
+    }
+  }
+  return c;
 }
 
-// Packs by fours: rows that exist are transposed, padding is zero.
-inline void Pack(const internal::QueryTile& tile, const void* const* query) {
+// Rows of one vector from `row` on; padding repeats the last row.
+template <class T>
+HWY_NOINLINE void PackRows(const internal::QueryTile& tile,
+                           const void* const* query, size_t row, size_t lanes,
+                           float* HWY_RESTRICT packed) {
+  const size_t N = hn::Lanes(hn::ScalableTag<float>());
   const size_t dim = static_cast<size_t>(tile.shape.head_dim);
-  const size_t rows = static_cast<size_t>(tile.shape.rows);
-  const DType type = tile.shape.query;
+  const size_t last = static_cast<size_t>(tile.shape.rows) - 1;
   const float scale = tile.shape.rule.query_scale;
+  const T* from[kMostLanes];
+  for (size_t i = 0; i < N; ++i) {
+    from[i] = static_cast<const T*>(query[HWY_MIN(row + i, last)]);
+  }
+  size_t c = PackSquares(SquareTag(), from, 0, dim, scale, lanes, packed);
+  c = PackSquares(SmallSquareTag(), from, c, dim, scale, lanes, packed);
+  for (; c < dim; ++c) {
+    for (size_t i = 0; i < N; ++i) {
+      packed[c * lanes + i] = internal::scalar::Widen(from[i][c]) * scale;
+    }
+  }
+}
+
+inline void Pack(const internal::QueryTile& tile, const void* const* query) {
+  const size_t N = hn::Lanes(hn::ScalableTag<float>());
+  const size_t dim = static_cast<size_t>(tile.shape.head_dim);
   ForEachGroup(tile, [&](const GroupRows& group) {
-    const size_t row = group.row, lanes = group.lanes;
-    float* HWY_RESTRICT packed = tile.query + row * dim;
-    for (size_t r = 0; r < lanes; r += 4) {
-      const float* from[4];
-      const size_t first = row + r;
-      const size_t count = first < rows ? HWY_MIN(rows - first, size_t{4}) : 0;
-      for (size_t i = 0; i < count; ++i) {
-        from[i] = static_cast<const float*>(query[first + i]);
-        if (type == DType::kF32) continue;
-        float* wide = tile.row_f32 + i * dim;
-        WidenRow(type, query[first + i], dim, wide);
-        from[i] = wide;
-      }
-      size_t c = 0;
-      if (count == 4) {
-        for (; c + 4 <= dim; c += 4) {
-          const float* block[4];
-          float* to[4];
-          for (size_t i = 0; i < 4; ++i) {
-            block[i] = from[i] + c;
-            to[i] = packed + (c + i) * lanes + r;
-          }
-          Transpose4(block, to, scale);
-        }
-      }
-      for (; c < dim; ++c) {
-        for (size_t i = 0; i < 4; ++i) {
-          packed[c * lanes + r + i] = i < count ? from[i][c] * scale : 0.0f;
-        }
+    for (size_t i = 0; i < group.lanes; i += N) {
+      const size_t row = group.row + i, lanes = group.lanes;
+      float* packed = tile.query + group.row * dim + i;
+      switch (tile.shape.query) {
+        case DType::kBF16:
+          PackRows<bf16>(tile, query, row, lanes, packed);
+          break;
+        case DType::kF16:
+          PackRows<f16>(tile, query, row, lanes, packed);
+          break;
+        default:
+          PackRows<float>(tile, query, row, lanes, packed);
       }
     }
   });
 }
 
+// A state starts with maxima that are no integers, which none is later, and
+// with sums that are not written: the first step of a lane group starts from
+// zero.
+inline constexpr float kFreshMax = 0.5f;
+
 inline void Clear(const internal::QueryTile& tile) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
   const size_t rows = static_cast<size_t>(tile.padded_rows);
-  const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
   const State state = StateOf(tile);
   for (size_t i = 0; i < rows; i += N) {
-    hn::Store(hn::Set(d, internal::kEmptyMax), d, state.m + i);
+    hn::Store(hn::Set(d, kFreshMax), d, state.m + i);
     hn::Store(hn::Zero(d), d, state.l + i);
   }
-  for (size_t i = 0; i < rows * dim; i += N) {
-    hn::Store(hn::Zero(d), d, state.acc + i);
+}
+
+// Whether the lane group whose first row is given has seen no step.
+HWY_INLINE bool IsFresh(const State& state, size_t row) {
+  return state.m[row] == kFreshMax;
+}
+
+// Makes a fresh lane group one that has seen a step without visible keys.
+inline void Begin(const State& state, const GroupRows& group, size_t dim) {
+  const hn::ScalableTag<float> d;
+  const size_t N = hn::Lanes(d);
+  for (size_t i = 0; i < group.lanes; i += N) {
+    hn::Store(hn::Set(d, internal::kEmptyMax), d, state.m + group.row + i);
+  }
+  for (size_t i = 0; i < group.lanes * dim; i += N) {
+    hn::Store(hn::Zero(d), d, state.acc + group.row * dim + i);
   }
 }
 
@@ -209,6 +237,8 @@ inline void Merge(const internal::QueryTile& tile, const void* later_state) {
   const State later = StateAt(tile, later_state);
   ForEachGroup(tile, [&](const GroupRows& group) {
     const size_t row = group.row, lanes = group.lanes;
+    if (IsFresh(later, row)) return;
+    if (IsFresh(state, row)) Begin(state, group, dim);
     for (size_t i = 0; i < lanes; i += N) {
       const auto ma = hn::Load(d, state.m + row + i);
       const auto mb = hn::Load(d, later.m + row + i);
@@ -227,64 +257,6 @@ inline void Merge(const internal::QueryTile& tile, const void* later_state) {
       }
     }
   });
-}
-
-inline void Finish(const internal::QueryTile& tile, void* const* out,
-                   float* const* lse) {
-  const hn::ScalableTag<float> d;
-  const size_t N = hn::Lanes(d);
-  const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
-  const size_t rows = static_cast<size_t>(tile.shape.rows);
-  const DType type = tile.shape.out;
-  const State state = StateOf(tile);
-  ForEachGroup(tile, [&](const GroupRows& group) {
-    const size_t row = group.row, lanes = group.lanes;
-    float* HWY_RESTRICT acc = state.acc + row * dim;
-    for (size_t i = 0; i < lanes; i += N) {
-      const auto l = hn::Load(d, state.l + row + i);
-      const auto none = hn::Eq(l, hn::Zero(d));
-      // Rows without keys are divided by 1: 0 / 0 would raise a flag.
-      const auto divisor = hn::IfThenElse(none, hn::Set(d, 1.0f), l);
-      for (size_t c = 0; c < dim; ++c) {
-        const auto x = hn::Div(hn::Load(d, acc + c * lanes + i), divisor);
-        // + 0 turns -0 into 0, as a masked key may or may not have done before.
-        hn::Store(hn::IfThenZeroElse(none, hn::Add(x, hn::Zero(d))), d,
-                  acc + c * lanes + i);
-      }
-      // l is not needed any more: it becomes the row's lse.
-      const auto m = hn::Load(d, state.m + row + i);
-      hn::Store(LogSum(d, m, l), d, state.l + row + i);
-    }
-    for (size_t r = 0; r < lanes && row + r < rows; r += 4) {
-      const size_t count = HWY_MIN(rows - row - r, size_t{4});
-      float* to[4];
-      for (size_t i = 0; i < count; ++i) {
-        to[i] = type == DType::kF32 ? static_cast<float*>(out[row + r + i])
-                                    : tile.row_f32 + i * dim;
-      }
-      size_t c = 0;
-      if (count == 4) {
-        for (; c + 4 <= dim; c += 4) {
-          const float* from[4];
-          float* block[4];
-          for (size_t i = 0; i < 4; ++i) {
-            from[i] = acc + (c + i) * lanes + r;
-            block[i] = to[i] + c;
-          }
-          Transpose4(from, block, 1.0f);
-        }
-      }
-      for (; c < dim; ++c) {
-        for (size_t i = 0; i < count; ++i) to[i][c] = acc[c * lanes + r + i];
-      }
-      if (type == DType::kF32) continue;
-      for (size_t i = 0; i < count; ++i) {
-        NarrowRow(type, to[i], dim, out[row + r + i]);
-      }
-    }
-  });
-  if (lse == nullptr) return;
-  for (size_t r = 0; r < rows; ++r) *lse[r] = state.l[r];
 }
 
 }  // namespace

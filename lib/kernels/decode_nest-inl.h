@@ -303,6 +303,10 @@ HWY_INLINE void NestColumns(NestRows rows, Vectors vectors, size_t count,
     vectors.Skip(C * N);
     rows.out += C * N;
   }
+  if constexpr (R == 1 && C == 4) {
+    // One row by 2 and by 1 vectors would wait for its chains twice.
+    if (count == 3) return Nest<1, 3>(rows, vectors, fetch);
+  }
   if constexpr (C > 1) {
     if (count != 0) NestColumns<R, C / 2>(rows, vectors, count, fetch);
   }

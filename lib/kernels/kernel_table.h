@@ -55,8 +55,8 @@ struct LaneGroup {
 
 // A tile of query rows. A row is a (position, head) pair; rows are
 // position-major, so that the heads of a group share every key they read. Rows
-// beyond shape.rows pad the last lane group: they repeat the last row's limits
-// and hold zeros as query; what they give is never stored.
+// beyond shape.rows pad the last lane group: they repeat the last row and its
+// limits; what they give is never stored.
 //
 // Made by a kernel's `open` in memory that core gives; only the kernel knows
 // what stands where in it.
@@ -76,13 +76,12 @@ struct QueryTile {
   // memory, 64-byte aligned. Core changes it between steps.
   void* state = nullptr;
 
-  // The kernel's own: packed queries, the weights of a block, and keys, values
-  // and rows of other tensors as f32, where it does not read them in place.
+  // The kernel's own: packed queries, the weights of a block, and keys and
+  // values as f32, where it does not read them in place.
   float* query = nullptr;
   float* score = nullptr;
   float* key_f32 = nullptr;
   float* value_f32 = nullptr;
-  float* row_f32 = nullptr;
 };
 
 // Up to kBlockKeys key rows for a query tile.

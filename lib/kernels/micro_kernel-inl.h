@@ -43,8 +43,10 @@ HWY_NOINLINE void Scores(const float* const* HWY_RESTRICT key,
 
 // acc[r][lane] = alpha[lane] * acc[r][lane], then fma(value[key][c + r],
 // weight[key][lane], acc), key by key. `alpha` is null where no lane's maximum
-// moved: it would be 1, so the bits are the same.
-template <int MR, int NV>
+// moved: it would be 1, so the bits are the same. With kFresh the chain starts
+// from 0 instead of acc: not a parameter, as GCC would spill a vector of the
+// inner loop.
+template <int MR, int NV, bool kFresh>
 HWY_NOINLINE void WeighValues(const float* const* HWY_RESTRICT value, size_t c,
                               size_t num_keys, const float* HWY_RESTRICT weight,
                               const float* HWY_RESTRICT alpha,
@@ -52,7 +54,7 @@ HWY_NOINLINE void WeighValues(const float* const* HWY_RESTRICT value, size_t c,
   const hn::ScalableTag<float> d;
   const size_t L = NV * hn::Lanes(d);
   FmaTile<MR, NV>(d, ListedTurns{value, c}, num_keys, weight, L,
-                  {/*out=*/acc, /*out_row=*/L, /*load=*/true,
+                  {/*out=*/acc, /*out_row=*/L, /*load=*/!kFresh,
                    /*scale=*/alpha, /*max=*/nullptr});
 }
 

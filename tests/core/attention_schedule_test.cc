@@ -92,6 +92,30 @@ TEST_P(AttentionSchedule, DecodeRows) {
   }
 }
 
+// Rows beyond whole vectors, which go to the decode kernel where they are few.
+TEST_P(AttentionSchedule, RestRows) {
+  std::vector<std::string> texts = {"h2_d16_q33_k33",
+                                    "h1_d64_q17_k130_causal",
+                                    "b2_h3_kv1_d5_q23_k70_off3_wl9_wr2_sink4",
+                                    "h2_kv1_d33_dv7_q26_k65_causal_cap5",
+                                    "h1_d2_q197_k197_causal_wl20",
+                                    "h1_d4_q17_k4100_off4000_wl40_wr40_sink3",
+                                    "h1_d4_q19_k40_off-30_causal"};
+  if (!Quick()) {
+    texts.insert(texts.end(), {"h3_d64_q65_k65_causal", "h2_kv1_d16_q98_k150",
+                               "h1_d4_q193_k8200_causal_wl5000_sink9",
+                               "h1_d4_q771_k771_causal"});
+  }
+  for (const std::string& text : texts) {
+    const eval::Tensors tensors = eval::MakeTensors(ProblemOf(text), {});
+    const Checker checker(GetParam(), tensors.problem.params, tensors);
+    for (const int decode_rows : {-1, 0, 3, 64}) {
+      checker.Check(RunConfig{GetParam(), 0, 1, decode_rows});
+      checker.Check(RunConfig{GetParam(), 1, 3, decode_rows});
+    }
+  }
+}
+
 TEST_P(AttentionSchedule, LastTaskFirst) {
   for (const std::string& text : Problems()) {
     const eval::Tensors tensors = eval::MakeTensors(ProblemOf(text), {});

@@ -61,7 +61,7 @@ TEST_P(AttentionShapes, Groups) {
 // Tiles hold 16, 48, 96, 192 ... rows on one table or another.
 TEST_P(AttentionShapes, QueryCountsAroundTiles) {
   for (const int edge : {4, 8, 16, 24, 32, 48, 64, 96, 192}) {
-    for (const int q : {edge - 1, edge, edge + 1}) {
+    for (const int q : {edge - 1, edge, edge + 1, edge + 5}) {
       if (Quick() && edge > 64) continue;
       Check("h1_d20_q" + Number(q) + "_k65");
     }

@@ -154,21 +154,45 @@ TEST_P(AttentionValues, NanInAQueryStaysInItsRow) {
   const eval::Tensors clean = eval::MakeTensors(problem, {});
   const RunConfig config{GetParam()};
   ASSERT_TRUE(RunOn(config, problem.params, clean.Args()).ok());
-  const eval::Tensors poisoned = eval::MakeTensors(problem, {});
-  *poisoned.query.At(0, 17, 1, 5) = kNan;
-  Checker(GetParam(), problem.params, poisoned).Check();
-  ASSERT_TRUE(RunOn(config, problem.params, poisoned.Args()).ok());
-  for (int64_t s = 0; s < 50; ++s) {
-    for (int64_t h = 0; h < 3; ++h) {
-      if (s == 17 && h == 1) {
-        EXPECT_TRUE(RowIsNan(poisoned.out, s, h));
-        EXPECT_TRUE(RowIsNan(poisoned.lse, s, h));
-        continue;
+  // Rows at the start of a lane group, within one, and the last, which padding
+  // repeats.
+  for (const int64_t row : {0, 4, 12, 24, 48, 52, 64, 96, 144, 149}) {
+    const int64_t at = row / 3, head = row % 3;
+    SCOPED_TRACE("row " + std::to_string(row));
+    const eval::Tensors poisoned = eval::MakeTensors(problem, {});
+    *poisoned.query.At(0, at, head, 5) = kNan;
+    Checker(GetParam(), problem.params, poisoned).Check();
+    ASSERT_TRUE(RunOn(config, problem.params, poisoned.Args()).ok());
+    for (int64_t s = 0; s < 50; ++s) {
+      for (int64_t h = 0; h < 3; ++h) {
+        if (s == at && h == head) {
+          EXPECT_TRUE(RowIsNan(poisoned.out, s, h));
+          EXPECT_TRUE(RowIsNan(poisoned.lse, s, h));
+          continue;
+        }
+        EXPECT_EQ(*poisoned.out.At(0, s, h, 3), *clean.out.At(0, s, h, 3));
+        EXPECT_EQ(*poisoned.lse.At(0, s, h), *clean.lse.At(0, s, h));
       }
-      EXPECT_EQ(*poisoned.out.At(0, s, h, 3), *clean.out.At(0, s, h, 3));
-      EXPECT_EQ(*poisoned.lse.At(0, s, h), *clean.lse.At(0, s, h));
     }
   }
+}
+
+// A first block that leaves no maximum is still a first block: what a value of
+// Inf made of the sums stays.
+TEST_P(AttentionValues, AHiddenFirstBlockIsNotForgotten) {
+  eval::Tensors tensors = eval::MakeTensors(ProblemOf("h2_d16_q40_k130"), {});
+  for (int64_t k = 0; k < 64; ++k) {
+    SetRow(tensors.key, 0, k, 0, 0.0f);
+    *tensors.key.At(0, k, 0, 0) = -kInf;
+  }
+  for (int64_t s = 0; s < 40; ++s) *tensors.query.At(0, s, 0, 0) = 1.0f;
+  *tensors.value.At(0, 9, 0, 3) = kInf;
+  Checker(GetParam(), tensors.problem.params, tensors).Check();
+  ASSERT_TRUE(
+      RunOn(RunConfig{GetParam()}, tensors.problem.params, tensors.Args())
+          .ok());
+  EXPECT_TRUE(std::isnan(*tensors.out.At(0, 7, 0, 3)));
+  EXPECT_FALSE(std::isnan(*tensors.out.At(0, 7, 0, 4)));
 }
 
 // Two channels: the key's first makes the score what the test wants.
