@@ -36,7 +36,7 @@ void LayOutTiles(int64_t rows, AttentionRun* run) {
     run->tiles_per_list = 1;
     return;
   }
-  run->kernel = &plan.table->attend;
+  run->kernel = plan.attend;
   const int64_t lanes = run->kernel->lanes();
   const int64_t group_rows = GroupRows(plan);
   const int64_t want = run->workers > 1 ? kTilesPerWorker * run->workers : 1;
