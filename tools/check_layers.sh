@@ -24,7 +24,7 @@ rule() {
     include/heed/*) echo std 'heed/[a-z_0-9]+\.h' ;;
     # Portable loops meet the kernels at their tables.
     lib/core/*) echo std system 'heed/.*' 'lib/core/.*' \
-      'lib/kernels/([a-z]+_table|kernels|targets|carver)\.h' ;;
+      'lib/kernels/([a-z]+_table|kernels|targets|units|carver)\.h' ;;
     lib/kernels/* | lib/arch/*) echo std system 'heed/.*' 'lib/(kernels|arch)/.*' \
       'hwy/.*' ;;
     lib/sparse/* | lib/linear/* | lib/layers/*) echo std 'heed/.*' \

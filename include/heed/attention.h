@@ -109,6 +109,24 @@ inline AttentionShape ShapeOf(const AttentionArgs& args) {
   return shape;
 }
 
+// What the bits of a result are held to.
+enum class Numerics : uint8_t {
+  // The bits of docs/numerics.md on every target with FMA: those of f32 for the
+  // widened inputs.
+  kSame,
+  // May use units that multiply narrow types themselves, where they are faster
+  // on this CPU. Results then depend on the CPU, within the bound for kFast in
+  // docs/numerics.md, but still neither on threads, batch, layout, lane_groups
+  // nor on how keys are spread over workers.
+  //
+  // Today there is one: avx512_bf16, for query, key and value of bf16 (and any
+  // out). Everything else gives the bits of kSame under kFast too; tensors that
+  // are all f32 always will. So does a call whose rows a key head are few
+  // enough for the decode kernel (decode_rows): under kFast the same row may
+  // have other bits there than in a longer prompt.
+  kFast,
+};
+
 struct PlanOptions {
   // A name from heed/target.h, or null for the best that this CPU offers.
   const char* target = nullptr;
@@ -118,8 +136,13 @@ struct PlanOptions {
   // The most query rows a key head (positions times heads of a group) for which
   // the decode kernel is taken instead of the tile kernel: 0 to 64, or -1 for
   // the measured default; fewer where more would not fit a worker's memory.
-  // Never changes the result's bits.
+  // Never changes the result's bits, but where a unit serves the tile kernel.
   int decode_rows = -1;
+  Numerics numerics = Numerics::kFast;
+  // A name from heed/target.h to take that unit though it is not faster on this
+  // CPU, or null for the measured choice. Refused where it is not offered or
+  // does not serve the shape's types, and with kSame.
+  const char* unit = nullptr;
 };
 
 namespace internal {
@@ -137,8 +160,11 @@ struct Plan {
   AttentionShape shape;
   internal::ScoreRule score_rule;
   const internal::AttentionTable* table = nullptr;  // null until made
-  const char* target = nullptr;                     // the table's name
-  bool target_named = false;                        // by PlanOptions
+  const internal::AttendKernel* attend = nullptr;   // the table's for tiles
+  Numerics numerics = Numerics::kSame;              // as asked
+  const char* unit_reason = nullptr;  // of a unit for these types, or null
+  const char* target = nullptr;       // the table's name
+  bool target_named = false;          // by PlanOptions
   TileLimit tile_limit = TileLimit::kDefault;
   int32_t lane_groups = 0;    // lane groups of a query tile, at most
   int32_t tile_rows = 0;      // query rows of a tile: (position, head) pairs
@@ -158,9 +184,11 @@ inline constexpr size_t kWorkspaceAlignment = 64;
 
 // Makes a plan. Errors: kInvalidArgument for negative extents, num_heads not a
 // multiple of num_kv_heads, head_dim below 1, NaN or infinite softmax_scale,
-// NaN, negative or infinite softcap, a window below -1, a negative sink_size;
+// NaN, negative or infinite softcap, a window below -1, a negative sink_size,
+// numerics that do not exist;
 // kUnsupported for a dtype other than kF32, kBF16 and kF16, head_dim or
-// head_dim_v above 1024, and a target that is unknown or not usable here;
+// head_dim_v above 1024, and a target or a unit that is unknown or not usable
+// here;
 // kOverflow. Leaves *plan untouched on error. Allocates nothing, costs well
 // under a microsecond.
 HEED_API Status MakePlan(const AttentionParams& params,

@@ -19,11 +19,27 @@ struct TargetInfo {
   bool same_bits;      // has FMA, so gives the bits of every other such table
 };
 
+// A unit: special instructions that replace a table's kernels for some types,
+// where a plan's numerics are kFast.
+struct UnitInfo {
+  const char* name;    // "avx512_bf16"
+  const char* target;  // the table that it adds to
+  const char* serves;  // the types that it multiplies
+  const char* needs;   // the CPU features it needs
+  bool usable;         // compiled, and this CPU and operating system offer them
+  bool used;           // plans take it by default
+  const char* reason;  // why it is used or not
+};
+
 // Returns the number of kernel tables compiled into this library, best first.
 HEED_API int NumTargets();
 
 // Returns table `index` in [0, NumTargets()); the name is null outside.
 HEED_API TargetInfo GetTarget(int index);
+
+// The same for units, in no order.
+HEED_API int NumUnits();
+HEED_API UnitInfo GetUnit(int index);
 
 // Returns the name of the table that a plan takes when its options name none:
 // the first usable one, but for SVE with vectors of 16 bytes, where NEON is as

@@ -65,7 +65,7 @@ inline TileMemory CarveTile(Carver& carver, const AttendKernel& kernel,
 
 // Rows of a full lane group of the tile kernel.
 inline int64_t GroupRows(const Plan& plan) {
-  const AttendKernel& kernel = plan.table->attend;
+  const AttendKernel& kernel = *plan.attend;
   return int64_t{kernel.lanes()} * kernel.max_group_vectors;
 }
 

@@ -66,7 +66,7 @@ void SetBytes(Plan* plan, int64_t rows) {
     plan->carries_bytes =
         std::max(plan->carries_bytes, internal::kCarries * slot);
   };
-  use(plan->table->attend, rows, internal::SlotRows(*plan));
+  use(*plan->attend, rows, internal::SlotRows(*plan));
   if (plan->decode_rows > 0) {
     use(plan->table->decode, plan->decode_rows, plan->decode_rows);
   }
@@ -76,6 +76,47 @@ void SetBytes(Plan* plan, int64_t rows) {
 bool Fits(const Plan& plan) {
   return plan.tile_bytes + internal::SharedBytes(plan, 2) / 2 <=
          internal::kMaxWorkerBytes;
+}
+
+// Sets which of the table's kernels serves tiles, and why.
+Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
+  constexpr internal::Unit kUnit = internal::Unit::kAvx512Bf16;
+  const internal::AttendKernel& kernel = plan->table->attend_bf16;
+  const AttentionShape& shape = plan->shape;
+  const bool serves = shape.query_dtype == DType::kBF16 &&
+                      shape.key_dtype == DType::kBF16 &&
+                      shape.value_dtype == DType::kBF16;
+  const bool there = kernel.name != nullptr && internal::Usable(kUnit);
+  plan->attend = &plan->table->attend;
+  plan->numerics = options.numerics;
+  if (options.unit != nullptr) {
+    internal::Unit unit;
+    const char* message = nullptr;
+    if (!internal::FindUnit(options.unit, &unit)) {
+      message = "is unknown";
+    } else if (target != internal::FactsOf(unit).target) {
+      message = "belongs to another target";
+    } else if (kernel.name == nullptr) {
+      message = "has no kernels in this library";
+    } else if (!there) {
+      message = internal::kNotOffered;
+    } else if (options.numerics != Numerics::kFast) {
+      message = "does not give the bits of kSame";
+    } else if (!serves) {
+      message = "serves query, key and value of bf16 only";
+    }
+    if (message != nullptr) {
+      return Status(StatusCode::kUnsupported, "unit", message);
+    }
+    plan->attend = &kernel;
+    plan->unit_reason = "as named";
+    return Status();
+  }
+  if (options.numerics == Numerics::kSame || !serves || !there) return Status();
+  const internal::UnitChoice choice = internal::ChoiceOf(kUnit);
+  if (choice.use) plan->attend = &kernel;
+  plan->unit_reason = choice.reason;
+  return Status();
 }
 
 const char* Reason(TileLimit limit) {
@@ -118,6 +159,12 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
         .WithValue(options.decode_rows)
         .WithBound(kMaxDecodeRows, BoundKind::kSaid);
   }
+  if (options.numerics != Numerics::kSame &&
+      options.numerics != Numerics::kFast) {
+    return Status(StatusCode::kInvalidArgument, "numerics",
+                  "must be kSame or kFast")
+        .WithValue(static_cast<int64_t>(options.numerics));
+  }
   Target target;
   status = ChooseTarget(options.target, &target);
   if (!status.ok()) return status;
@@ -129,7 +176,9 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   made.table = &internal::KernelsOf(target)->attention;
   made.target = internal::NameOf(target);
   made.target_named = options.target != nullptr;
-  const int64_t lanes = made.table->attend.lanes();
+  status = ChooseUnit(options, target, &made);
+  if (!status.ok()) return status;
+  const int64_t lanes = made.attend->lanes();
   const int64_t group_rows = internal::GroupRows(made);
   const int64_t group =
       shape.num_heads == 0 ? 1 : shape.num_heads / shape.num_kv_heads;
@@ -180,11 +229,19 @@ size_t WorkspaceBytes(const Plan& plan, int workers) {
 size_t ExplainPlan(const Plan& plan, char* text, size_t capacity) {
   internal::TextWriter out(text, capacity);
   if (plan.table == nullptr) return out.Text("no plan was made").Finish();
-  const internal::AttendKernel& kernel = plan.table->attend;
+  const internal::AttendKernel& kernel = *plan.attend;
   out.Text("kernel    ").Text(kernel.name);
   out.Text(plan.target_named ? ", as named: " : ", the best for this CPU: ");
+  const bool unit = &kernel != &plan.table->attend;
   out.Text(kernel.same_bits ? "same bits as every target with FMA\n"
+           : unit           ? "a unit of its own rounding, held to the error "
+                              "bound of kFast\n"
                             : "no FMA, held to the error bound only\n");
+  if (plan.unit_reason != nullptr) {
+    out.Text("unit      ").Text(plan.table->attend_bf16.name);
+    out.Text(unit ? ", taken: " : ", not taken: ").Text(plan.unit_reason);
+    out.Text("\n");
+  }
   out.Text("tile      ").Integer(plan.tile_rows).Text(" query rows: ");
   out.Integer(plan.lane_groups).Text(" lane groups of up to ");
   out.Integer(kernel.max_group_vectors).Text(" vectors of ");

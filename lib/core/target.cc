@@ -49,6 +49,29 @@ TargetInfo GetTarget(int index) {
   return info;
 }
 
+int NumUnits() { return internal::kNumUnits; }
+
+UnitInfo GetUnit(int index) {
+  if (index < 0 || index >= internal::kNumUnits) return {};
+  const internal::Unit unit = static_cast<internal::Unit>(index);
+  const internal::UnitFacts& facts = internal::FactsOf(unit);
+  const internal::Kernels* kernels = internal::KernelsOf(facts.target);
+  const bool compiled =
+      kernels != nullptr && kernels->attention.attend_bf16.name != nullptr;
+  const internal::UnitChoice choice = internal::ChoiceOf(unit);
+  UnitInfo info;
+  info.name = facts.name;
+  info.target = internal::NameOf(facts.target);
+  info.serves = "query, key and value of bf16";
+  info.needs = facts.needs;
+  info.usable = compiled && internal::Usable(unit);
+  info.used = info.usable && choice.use;
+  info.reason = !compiled      ? "has no kernels in this library"
+                : !info.usable ? internal::kNotOffered
+                               : choice.reason;
+  return info;
+}
+
 const char* DefaultTarget() { return internal::NameOf(internal::BestTarget()); }
 
 }  // namespace heed

@@ -52,7 +52,7 @@ void LayOutTiles(int64_t rows, AttentionRun* run) {
     run->tiles_per_list = 1;
     return;
   }
-  run->kernel = &plan.table->attend;
+  run->kernel = plan.attend;
   const int64_t lanes = run->kernel->lanes();
   run->rest_rows = static_cast<int32_t>(RestRows(*run, rows, lanes));
   rows -= run->rest_rows;

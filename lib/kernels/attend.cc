@@ -144,7 +144,8 @@ constexpr internal::AttentionTable kTable = {
         /*merge=*/&Merge,
         /*finish=*/&Finish,
     },
-    /*decode=*/{},  // kernels.cc sets it
+    /*attend_bf16=*/{},  // kernels.cc sets it
+    /*decode=*/{},       // kernels.cc sets it
     /*decode_rows=*/0,
     /*merge_rows=*/&MergeRows,
 };

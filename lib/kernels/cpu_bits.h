@@ -16,6 +16,7 @@ struct CpuBits {
   // saves and restores.
   uint32_t leaf1_ecx = 0;
   uint32_t leaf7_ebx = 0;
+  uint32_t leaf7_1_eax = 0;   // leaf 7, subleaf 1
   uint32_t extended_ecx = 0;  // leaf 0x80000001
   uint64_t xcr0 = 0;
   // Arm on Linux: AT_HWCAP and AT_HWCAP2.
@@ -25,6 +26,7 @@ struct CpuBits {
   constexpr bool HasAll(const CpuBits& wanted) const {
     return (leaf1_ecx & wanted.leaf1_ecx) == wanted.leaf1_ecx &&
            (leaf7_ebx & wanted.leaf7_ebx) == wanted.leaf7_ebx &&
+           (leaf7_1_eax & wanted.leaf7_1_eax) == wanted.leaf7_1_eax &&
            (extended_ecx & wanted.extended_ecx) == wanted.extended_ecx &&
            (xcr0 & wanted.xcr0) == wanted.xcr0 &&
            (hwcap & wanted.hwcap) == wanted.hwcap &&
@@ -35,6 +37,7 @@ struct CpuBits {
 constexpr CpuBits operator|(const CpuBits& a, const CpuBits& b) {
   return {a.leaf1_ecx | b.leaf1_ecx,
           a.leaf7_ebx | b.leaf7_ebx,
+          a.leaf7_1_eax | b.leaf7_1_eax,
           a.extended_ecx | b.extended_ecx,
           a.xcr0 | b.xcr0,
           a.hwcap | b.hwcap,
@@ -62,14 +65,38 @@ inline constexpr CpuBits kAvx512Bits =
     kAvx2Bits |
     CpuBits{.leaf7_ebx = Bits(16, 17, 28, 30, 31), .xcr0 = Bits(5, 6, 7)};
 
+// AVX512_BF16.
+inline constexpr CpuBits kAvx512Bf16Bits =
+    kAvx512Bits | CpuBits{.leaf7_1_eax = Bits(5)};
+
 inline constexpr CpuBits kNeonBits = {.hwcap = Bits(1)};
 inline constexpr CpuBits kSveBits = {.hwcap = Bits(22)};
 
 // SVE2 and SVE2-AES, which the compiler was allowed to use.
 inline constexpr CpuBits kSve2Bits = kSveBits | CpuBits{.hwcap2 = Bits(1, 2)};
 
-// Asks the CPU and the operating system.
+// Who made the CPU, and which generation it is of.
+struct CpuModel {
+  // x86: cpuid's words of the vendor's name, as its leaf 0 gives them (ebx,
+  // edx, ecx), and its family, extended included.
+  uint32_t vendor[3] = {};
+  uint32_t family = 0;
+
+  constexpr bool IsOf(const uint32_t (&maker)[3]) const {
+    return vendor[0] == maker[0] && vendor[1] == maker[1] &&
+           vendor[2] == maker[2];
+  }
+};
+
+// "AuthenticAMD".
+inline constexpr uint32_t kAmd[3] = {0x68747541, 0x69746e65, 0x444d4163};
+
+// "GenuineIntel".
+inline constexpr uint32_t kIntel[3] = {0x756e6547, 0x49656e69, 0x6c65746e};
+
+// Ask the CPU and the operating system.
 CpuBits ReadCpuBits();
+CpuModel ReadCpuModel();
 
 }  // namespace heed::internal
 

@@ -16,6 +16,12 @@
 #define HEED_OR_IS_TARGET(name, text, suffix, ...) || HWY_TARGET == HWY_##suffix
 #define HEED_COMPILE_TARGET (0 HEED_TARGETS(HEED_OR_IS_TARGET, HEED_NOTHING))
 
+// Whether HWY_TARGET is the target of the unit whose file this is: such a file
+// defines HEED_UNIT_FILE_<name> as 1 first.
+#define HEED_OR_IS_UNIT(name, text, target, suffix, ...) \
+  || (HEED_UNIT_FILE_##name && HWY_TARGET == HWY_##suffix)
+#define HEED_COMPILE_UNIT (0 HEED_UNITS(HEED_OR_IS_UNIT))
+
 // The row of HWY_TARGET, a constant. Only with HEED_COMPILE_TARGET.
 #define HEED_IF_TARGET(name, text, suffix, ...) \
   HWY_TARGET == HWY_##suffix ? ::heed::internal::Target::k##name:

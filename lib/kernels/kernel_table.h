@@ -82,6 +82,9 @@ struct QueryTile {
   float* score = nullptr;
   float* key_f32 = nullptr;
   float* value_f32 = nullptr;
+  // Of units: weights and values of two keys in 32 bits.
+  uint32_t* weight_pair = nullptr;
+  uint32_t* value_pair = nullptr;
 };
 
 // Up to kBlockKeys key rows for a query tile.
@@ -155,6 +158,9 @@ struct AttendKernel {
 struct AttentionTable {
   // For tiles of many query rows, which stand in lanes.
   AttendKernel attend;
+  // The same for query, key and value of bf16, by a unit: no name where none
+  // has it. Its tiles split as those of `attend`, its states are as large.
+  AttendKernel attend_bf16;
   // For up to decode_rows query rows, which share what they read of each key:
   // lanes are keys, and then columns of values.
   AttendKernel decode;

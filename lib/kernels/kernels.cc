@@ -11,6 +11,15 @@ struct AllKernels {
   bool compiled[kNumTargets] = {};
 };
 
+// Overrides entries by what the files of lib/arch have.
+void AddUnits(AllKernels* all) {
+  const int i = static_cast<int>(FactsOf(Unit::kAvx512Bf16).target);
+  const AttendKernel* kernel = Avx512Bf16Attend();
+  if (all->compiled[i] && kernel != nullptr) {
+    all->of[i].attention.attend_bf16 = *kernel;
+  }
+}
+
 AllKernels Fill() {
   AllKernels all;
   for (int i = 0; i < kNumTargets; ++i) {
@@ -27,6 +36,7 @@ AllKernels Fill() {
     }
     all.compiled[i] = true;
   }
+  AddUnits(&all);
   return all;
 }
 

@@ -9,6 +9,7 @@
 #include "lib/kernels/kernel_table.h"
 #include "lib/kernels/ops_table.h"
 #include "lib/kernels/targets.h"
+#include "lib/kernels/units.h"
 
 namespace heed::internal {
 
@@ -43,6 +44,8 @@ inline constexpr int kMostDecodeRows = 64;
 const AttentionTable* HighwayAttention(Target target);
 const AttendKernel* HighwayDecode(Target target);
 const OpsTable* HighwayOps(Target target);
+// What a file of lib/arch adds; null where the compiler does not know it.
+const AttendKernel* Avx512Bf16Attend();
 extern const AttentionTable kPlainTable;
 extern const OpsTable kPlainOpsTable;
 

@@ -225,6 +225,7 @@ const AttentionTable kPlainTable = {
         /*merge=*/&Merge,
         /*finish=*/&Finish,
     },
+    /*attend_bf16=*/{},
     /*decode=*/{},
     /*decode_rows=*/0,
     /*merge_rows=*/&MergeRows,

@@ -53,6 +53,23 @@
           "Advanced SIMD", "asimd")                                         \
   PORTABLE(Plain, "plain", true, "nothing")
 
+// The list of units: special instructions that a file of lib/arch, of the
+// unit's name, uses in kernels that otherwise are a target's. UNIT(...) is a
+// row:
+//
+//   name        Unit::k<name>
+//   text        the name in heed/target.h, plans and kernels
+//   target      Target::k<target> is what it adds to
+//   suffix      as that target's
+//   cpu         what the CPU must offer (lib/kernels/cpu_bits.h)
+//   needs       the same in words
+//   flags       what it needs beyond the target, as Linux names it
+//
+// On which CPUs it is faster stands in lib/kernels/units.h.
+#define HEED_UNITS(UNIT)                                         \
+  UNIT(Avx512Bf16, "avx512_bf16", Avx512, AVX3, kAvx512Bf16Bits, \
+       "AVX512_BF16, and what avx512 needs", "avx512_bf16")
+
 // What Highway must not compile; to be included before hwy/foreach_target.h.
 // SSSE3 adds nothing to SSE4; the fixed-length SVE targets are right on one
 // vector length only.

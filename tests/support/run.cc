@@ -38,7 +38,9 @@ bool WorkspaceBuffer::TailIntact() const {
 std::string RunConfig::Text() const {
   return "target " + target + ", lane groups " + std::to_string(lane_groups) +
          ", workers " + std::to_string(workers) + ", decode rows " +
-         std::to_string(decode_rows);
+         std::to_string(decode_rows) +
+         (numerics == Numerics::kFast ? ", fast" : "") +
+         (unit != nullptr ? std::string(", unit ") + unit : "");
 }
 
 Status RunOn(const RunConfig& config, const AttentionParams& params,
@@ -47,6 +49,8 @@ Status RunOn(const RunConfig& config, const AttentionParams& params,
   options.target = config.target.c_str();
   options.lane_groups = config.lane_groups;
   options.decode_rows = config.decode_rows;
+  options.numerics = config.numerics;
+  options.unit = config.unit;
   Plan plan;
   const Status planned = MakePlan(params, ShapeOf(args), options, &plan);
   if (!planned.ok()) return planned;

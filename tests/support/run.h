@@ -35,6 +35,9 @@ struct RunConfig {
   int lane_groups = 0;
   int workers = 1;  // more: ThreadExecutor
   int decode_rows = -1;
+  // Most tests compare bits with the page that defines those of kSame.
+  Numerics numerics = Numerics::kSame;
+  const char* unit = nullptr;
   std::string Text() const;
 };
 

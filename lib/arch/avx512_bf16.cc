@@ -1,0 +1,755 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Attention to keys and values of bf16 by vdpbf16ps: a lane adds the products
+// of two pairs of bf16 in one instruction. Steps of the f32 kernel's loop, with
+// other micro-kernels; states are the f32 kernel's. docs/numerics.md says what
+// comes out ("kFast").
+#define HEED_UNIT_FILE_Avx512Bf16 1
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "lib/kernels/hwy_targets.h"
+#include "lib/kernels/kernels.h"
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "lib/arch/avx512_bf16.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target.h.
+#include "hwy/highway.h"
+#include "lib/kernels/attend_step-inl.h"
+#include "lib/kernels/attend_tile-inl.h"
+
+// Whether the compiler knows the instructions.
+#if HEED_COMPILE_UNIT && __has_include(<avx512bf16intrin.h>)
+HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16")
+namespace heed {
+namespace HWY_NAMESPACE {
+namespace {
+
+constexpr size_t kLanes = 16;
+constexpr size_t kPairs = kBlockKeys / 2;
+
+// Words of the lower and the upper half in turn.
+alignas(64) constexpr uint16_t kInterleaveHalves[32] = {
+    0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+    8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+
+// ---- The nest ---------------------------------------------------------------
+
+HWY_INLINE __m512 Dot(__m512 sum, __m512i a, __m512i b) {
+  return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+}
+
+// Two elements, or the only one that is left and +0: aligned as one of them.
+HWY_INLINE __m512i PairAt(const char* at) {
+  int32_t pair;
+  std::memcpy(&pair, at, sizeof(pair));
+  return _mm512_set1_epi32(pair);
+}
+HWY_INLINE __m512i OneAt(const char* at) {
+  uint16_t one;
+  std::memcpy(&one, at, sizeof(one));
+  return _mm512_set1_epi32(one);
+}
+
+// The scalars of a tile: those of row r in turn k are the pair at
+// Row(r) + Turn(k). With kOdd there is one more turn, whose scalars are half a
+// pair.
+template <bool kOddDim>
+struct KeyPairs {  // row r is a key, in place
+  static constexpr bool kOdd = kOddDim;
+  const void* const* key;
+  HWY_INLINE const char* Row(int r) const {
+    return static_cast<const char*>(key[r]);
+  }
+  HWY_INLINE size_t Turn(size_t k) const { return k * sizeof(uint32_t); }
+};
+struct ValuePairs {  // row r is a column of values, a turn is a pair of keys
+  static constexpr bool kOdd = false;
+  const uint32_t* value;
+  size_t dim;
+  HWY_INLINE const char* Row(int r) const {
+    return reinterpret_cast<const char*>(value + r);
+  }
+  HWY_INLINE size_t Turn(size_t k) const { return k * dim * sizeof(uint32_t); }
+};
+
+// FmaTile (lib/kernels/fma_tile-inl.h) for pairs: `vectors` are pairs too.
+template <int MR, int NV, class Scalars>
+HWY_INLINE void DotTile(const Scalars& scalars, size_t depth,
+                        const uint32_t* HWY_RESTRICT vectors,
+                        const FmaTileEnds& ends) {
+  constexpr size_t N1 = NV > 1 ? kLanes : 0;
+  constexpr size_t N2 = NV > 2 ? 2 * kLanes : 0;
+#define HEED_ROW(r)                               \
+  const char* x##r = scalars.Row(r < MR ? r : 0); \
+  __m512 s##r##0 = _mm512_setzero_ps();           \
+  __m512 s##r##1 = s##r##0, s##r##2 = s##r##0;    \
+  (void)x##r;
+  HEED_ROWS(HEED_ROW)
+#undef HEED_ROW
+  if (ends.load) {
+#define HEED_ROW(r)                                            \
+  if constexpr (r < MR) {                                      \
+    const float* from = ends.out + r * ends.out_row;           \
+    s##r##0 = _mm512_load_ps(from);                            \
+    if constexpr (NV > 1) s##r##1 = _mm512_load_ps(from + N1); \
+    if constexpr (NV > 2) s##r##2 = _mm512_load_ps(from + N2); \
+  }
+    HEED_ROWS(HEED_ROW)
+#undef HEED_ROW
+  }
+  if (ends.scale != nullptr) {
+    const __m512 f0 = _mm512_load_ps(ends.scale);
+    const __m512 f1 = _mm512_load_ps(ends.scale + N1);
+    const __m512 f2 = _mm512_load_ps(ends.scale + N2);
+#define HEED_ROW(r)                                             \
+  if constexpr (r < MR) {                                       \
+    s##r##0 = _mm512_mul_ps(s##r##0, f0);                       \
+    if constexpr (NV > 1) s##r##1 = _mm512_mul_ps(s##r##1, f1); \
+    if constexpr (NV > 2) s##r##2 = _mm512_mul_ps(s##r##2, f2); \
+  }
+    HEED_ROWS(HEED_ROW)
+#undef HEED_ROW
+  }
+#define HEED_ROW_OF(r, Load)                             \
+  if constexpr (r < MR) {                                \
+    const __m512i b = Load(x##r + turn);                 \
+    s##r##0 = Dot(s##r##0, b, v0);                       \
+    if constexpr (NV > 1) s##r##1 = Dot(s##r##1, b, v1); \
+    if constexpr (NV > 2) s##r##2 = Dot(s##r##2, b, v2); \
+  }
+  for (size_t k = 0; k < depth; ++k) {
+    const size_t turn = scalars.Turn(k);
+    const __m512i v0 = _mm512_load_si512(vectors);
+    const __m512i v1 = _mm512_load_si512(vectors + N1);
+    const __m512i v2 = _mm512_load_si512(vectors + N2);
+    vectors += NV * kLanes;
+#define HEED_ROW(r) HEED_ROW_OF(r, PairAt)
+    HEED_ROWS(HEED_ROW)
+#undef HEED_ROW
+  }
+  if constexpr (Scalars::kOdd) {
+    const size_t turn = scalars.Turn(depth);
+    const __m512i v0 = _mm512_load_si512(vectors);
+    const __m512i v1 = _mm512_load_si512(vectors + N1);
+    const __m512i v2 = _mm512_load_si512(vectors + N2);
+#define HEED_ROW(r) HEED_ROW_OF(r, OneAt)
+    HEED_ROWS(HEED_ROW)
+#undef HEED_ROW
+  }
+#undef HEED_ROW_OF
+#define HEED_ROW(r)                                          \
+  if constexpr (r < MR) {                                    \
+    float* HWY_RESTRICT to = ends.out + r * ends.out_row;    \
+    _mm512_store_ps(to, s##r##0);                            \
+    if constexpr (NV > 1) _mm512_store_ps(to + N1, s##r##1); \
+    if constexpr (NV > 2) _mm512_store_ps(to + N2, s##r##2); \
+  }
+  HEED_ROWS(HEED_ROW)
+#undef HEED_ROW
+  if (ends.max != nullptr) {
+    __m512 m0 = _mm512_load_ps(ends.max);
+    __m512 m1 = _mm512_load_ps(ends.max + N1);
+    __m512 m2 = _mm512_load_ps(ends.max + N2);
+#define HEED_ROW(r)                                        \
+  if constexpr (r < MR) {                                  \
+    m0 = _mm512_max_ps(m0, s##r##0);                       \
+    if constexpr (NV > 1) m1 = _mm512_max_ps(m1, s##r##1); \
+    if constexpr (NV > 2) m2 = _mm512_max_ps(m2, s##r##2); \
+  }
+    HEED_ROWS(HEED_ROW)
+#undef HEED_ROW
+    _mm512_store_ps(ends.max, m0);
+    if constexpr (NV > 1) _mm512_store_ps(ends.max + N1, m1);
+    if constexpr (NV > 2) _mm512_store_ps(ends.max + N2, m2);
+  }
+}
+
+// ---- The tile ---------------------------------------------------------------
+
+// The f32 kernel's, but that keys and values need no floats.
+internal::TileShape WithoutFloats(internal::TileShape shape) {
+  shape.key = shape.value = DType::kF32;
+  return shape;
+}
+
+int64_t CarvePairs(const internal::TileShape& shape, void* memory,
+                   QueryTile* tile) {
+  const int64_t rows = HWY_MIN(PadRows(shape.rows), kMaxVectors * PadRows(1));
+  internal::Carver carver(memory);
+  tile->weight_pair = carver.Take<uint32_t>(kPairs * rows);
+  tile->value_pair = carver.Take<uint32_t>(kPairs * shape.head_dim_v);
+  return carver.used();
+}
+
+int64_t PairTileBytes(const internal::TileShape& shape) {
+  QueryTile tile;
+  return TileBytes(WithoutFloats(shape)) + CarvePairs(shape, nullptr, &tile);
+}
+
+void PairOpen(const internal::TileShape& shape, void* memory, QueryTile* tile) {
+  const internal::TileShape floats = WithoutFloats(shape);
+  Open(floats, memory, tile);
+  tile->shape = shape;
+  CarvePairs(shape, static_cast<char*>(memory) + TileBytes(floats), tile);
+}
+
+// What multiplies scores of unscaled queries: positive, so that it keeps the
+// order of scores. PackPairs changes the sign of queries instead.
+HWY_INLINE float ScoreScale(const internal::ScoreRule& rule) {
+  const float scale = rule.query_scale;
+  return scale < 0.0f ? -scale : scale > 0.0f ? scale : 1.0f;
+}
+
+// Transposes 16 pairs of 16 rows: to[p][row] = from[row][p]. Loads put a fourth
+// of four rows each into one register, which spares half the shuffles.
+HWY_INLINE void TransposePairs(const char* const from[kLanes], __m512i sign,
+                               size_t to_row, uint32_t* HWY_RESTRICT to) {
+  for (size_t quarter = 0; quarter < 4; ++quarter) {
+    __m512i r[4];
+    for (size_t i = 0; i < 4; ++i) {
+      const auto load = [&](size_t row) HWY_ATTR {
+        return _mm_loadu_si128(
+            reinterpret_cast<const __m128i*>(from[row] + quarter * 16));
+      };
+      r[i] = _mm512_castsi128_si512(load(i));
+      r[i] = _mm512_inserti32x4(r[i], load(4 + i), 1);
+      r[i] = _mm512_inserti32x4(r[i], load(8 + i), 2);
+      r[i] = _mm512_inserti32x4(r[i], load(12 + i), 3);
+      r[i] = _mm512_xor_si512(r[i], sign);
+    }
+    const __m512i a = _mm512_unpacklo_epi32(r[0], r[1]);
+    const __m512i b = _mm512_unpacklo_epi32(r[2], r[3]);
+    const __m512i e = _mm512_unpackhi_epi32(r[0], r[1]);
+    const __m512i f = _mm512_unpackhi_epi32(r[2], r[3]);
+    _mm512_store_si512(to, _mm512_unpacklo_epi64(a, b));
+    _mm512_store_si512(to + to_row, _mm512_unpackhi_epi64(a, b));
+    _mm512_store_si512(to + 2 * to_row, _mm512_unpacklo_epi64(e, f));
+    _mm512_store_si512(to + 3 * to_row, _mm512_unpackhi_epi64(e, f));
+    to += 4 * to_row;
+  }
+}
+
+// Queries as pairs of channels, not scaled: that would round them. An odd last
+// channel has a zero beside it.
+void PackPairs(const QueryTile& tile, const void* const* query) {
+  alignas(16) static constexpr char kZeros[64] = {};
+  const size_t dim = static_cast<size_t>(tile.shape.head_dim);
+  const size_t pairs = (dim + 1) / 2;
+  const size_t rows = static_cast<size_t>(tile.shape.rows);
+  const float scale = tile.shape.rule.query_scale;
+  const uint32_t flip = scale < 0.0f ? 0x80008000u : 0;
+  const uint32_t keep = scale == 0.0f ? 0 : ~0u;
+  const __m512i sign = _mm512_set1_epi32(static_cast<int32_t>(flip));
+  ForEachGroup(tile, [&](const GroupRows& group) HWY_ATTR {
+    uint32_t* packed =
+        reinterpret_cast<uint32_t*>(tile.query) + group.row * pairs;
+    for (size_t r = 0; r < group.lanes; r += kLanes) {
+      const char* from[kLanes];
+      for (size_t i = 0; i < kLanes; ++i) {
+        const size_t row = group.row + r + i;
+        from[i] = row < rows ? static_cast<const char*>(query[row]) : nullptr;
+      }
+      size_t p = 0;
+      for (; keep != 0 && 2 * p + 32 <= dim; p += kLanes) {
+        const char* at[kLanes];
+        for (size_t i = 0; i < kLanes; ++i) {
+          at[i] = from[i] == nullptr ? kZeros : from[i] + p * sizeof(uint32_t);
+        }
+        TransposePairs(at, sign, group.lanes, packed + p * group.lanes + r);
+      }
+      for (; p < pairs; ++p) {
+        for (size_t i = 0; i < kLanes; ++i) {
+          uint32_t pair = 0;
+          if (from[i] != nullptr) {
+            std::memcpy(&pair, from[i] + p * sizeof(pair),
+                        2 * p + 2 <= dim ? 4 : 2);
+          }
+          packed[p * group.lanes + r + i] = (pair ^ flip) & keep;
+        }
+      }
+    }
+  });
+}
+
+// ---- Scores -----------------------------------------------------------------
+
+// score[r][lane] = key[r] . query[lane], not scaled. `max` as in FmaTileEnds.
+template <int MR, int NV, bool kOdd>
+HWY_NOINLINE void DotScores(const void* const* HWY_RESTRICT key,
+                            const uint32_t* HWY_RESTRICT query, size_t head_dim,
+                            float* HWY_RESTRICT score,
+                            float* HWY_RESTRICT max) {
+  DotTile<MR, NV>(KeyPairs<kOdd>{key}, head_dim / 2, query,
+                  {/*out=*/score, /*out_row=*/NV * kLanes, /*load=*/false,
+                   /*scale=*/nullptr, /*max=*/max});
+}
+
+template <int NV, bool kOdd>
+HWY_INLINE void AllDotScores(const GroupStep& s, float* HWY_RESTRICT max) {
+  constexpr size_t L = NV * kLanes;
+  const size_t dim = static_cast<size_t>(s.tile->shape.head_dim);
+  const uint32_t* query = reinterpret_cast<const uint32_t*>(s.tile->query) +
+                          s.row * ((dim + 1) / 2);
+  const void* const* key = s.block->key;
+  float* HWY_RESTRICT score = s.tile->score;
+  FetchAhead fetch(s, key, s.block->next_key, dim * s.key_bytes,
+                   (s.last - s.first) / kMaxRows);
+  size_t k = s.first;
+  for (; k + kMaxRows <= s.last; k += kMaxRows) {
+    DotScores<kMaxRows, NV, kOdd>(key + k, query, dim, score + k * L, max);
+    fetch.Next();
+  }
+  for (; k + 4 <= s.last; k += 4) {
+    DotScores<4, NV, kOdd>(key + k, query, dim, score + k * L, max);
+  }
+  for (; k + 2 <= s.last; k += 2) {
+    DotScores<2, NV, kOdd>(key + k, query, dim, score + k * L, max);
+  }
+  if (k < s.last) {
+    DotScores<1, NV, kOdd>(key + k, query, dim, score + k * L, max);
+  }
+}
+
+// ---- Weights ----------------------------------------------------------------
+
+// 2^f = 1 + f * P(f) for f in [0, 1], relative error 8.6e-5: a 45th of what
+// rounding to bf16 adds. Highest power first.
+constexpr float kPower[] = {0x1.3baaa6p-4f, 0x1.d2378ap-3f, 0x1.63e658p-1f};
+// The exponent at which a bf16 is 0 or flushed: what is less counts for
+// nothing.
+constexpr float kLeastExponent = -127.0f;
+// 1.5 * 2^16 + 127: with n + f * P(f) added, the lower half of the float is the
+// bf16 nearest to 2^(n + f), in fixed point: exponent, then seven bits.
+constexpr float kToBits = 98431.0f;
+constexpr int32_t kNaNBits = 0x38000000;  // set in NaNs, not in what is added
+constexpr int32_t kOnePair = 0x3f803f80;
+
+// The bits of 2^(score * scale - m) in the lower half.
+HWY_INLINE __m512i WeightBits(__m512 score, __m512 scale, __m512 minus_m) {
+  __m512 x = _mm512_fmadd_ps(score, scale, minus_m);
+  // The second operand where one is NaN.
+  x = _mm512_max_ps(_mm512_set1_ps(kLeastExponent), x);
+  const __m512 n =
+      _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  const __m512 f = _mm512_sub_ps(x, n);
+  __m512 p = _mm512_set1_ps(kPower[0]);
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(kPower[1]));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(kPower[2]));
+  p = _mm512_fmadd_ps(p, f, n);
+  return _mm512_castps_si512(_mm512_add_ps(p, _mm512_set1_ps(kToBits)));
+}
+
+// Scores of the keys [first, last), both even, become weights; l grows by them,
+// pair by pair. Returns false, with nothing done to l, where a weight is NaN,
+// unless kNaNs.
+template <int NV, bool kNaNs>
+HWY_INLINE bool PairWeights(const GroupStep& s, size_t first, size_t last,
+                            float scale) {
+  alignas(64) static constexpr uint16_t kInterleave[32] = {
+      0,  32, 2,  34, 4,  36, 6,  38, 8,  40, 10, 42, 12, 44, 14, 46,
+      16, 48, 18, 50, 20, 52, 22, 54, 24, 56, 26, 58, 28, 60, 30, 62};
+  const __m512i interleave = _mm512_load_si512(kInterleave);
+  const __m512i ones = _mm512_set1_epi32(kOnePair);
+  const __m512 factor = _mm512_set1_ps(scale);
+  __m512 minus_m[NV], sum[NV];
+  __m512i seen = _mm512_setzero_si512();
+  for (size_t v = 0; v < NV; ++v) {
+    minus_m[v] = _mm512_sub_ps(_mm512_setzero_ps(),
+                               _mm512_load_ps(s.state.m + s.row + v * kLanes));
+    sum[v] = _mm512_load_ps(s.state.l + s.row + v * kLanes);
+  }
+  const float* HWY_RESTRICT score = s.tile->score + first * NV * kLanes;
+  uint32_t* HWY_RESTRICT weight = s.tile->weight_pair + first / 2 * NV * kLanes;
+  for (size_t key = first; key < last; key += 2) {
+    for (size_t v = 0; v < NV; ++v) {
+      __m512i a =
+          WeightBits(_mm512_load_ps(score + v * kLanes), factor, minus_m[v]);
+      __m512i b = WeightBits(_mm512_load_ps(score + (NV + v) * kLanes), factor,
+                             minus_m[v]);
+      if constexpr (kNaNs) {
+        const __m512i nan = _mm512_set1_epi32(0x7fc0);
+        const __m512 x = _mm512_castsi512_ps(a), y = _mm512_castsi512_ps(b);
+        a = _mm512_mask_mov_epi32(a, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q),
+                                  nan);
+        b = _mm512_mask_mov_epi32(b, _mm512_cmp_ps_mask(y, y, _CMP_UNORD_Q),
+                                  nan);
+      } else {
+        seen = _mm512_ternarylogic_epi32(seen, a, b, 0xfe);  // or
+      }
+      const __m512i pair = _mm512_permutex2var_epi16(a, interleave, b);
+      sum[v] = Dot(sum[v], pair, ones);
+      _mm512_store_si512(weight + v * kLanes, pair);
+    }
+    score += 2 * NV * kLanes;
+    weight += NV * kLanes;
+  }
+  if (!kNaNs &&
+      _mm512_test_epi32_mask(seen, _mm512_set1_epi32(kNaNBits)) != 0) {
+    return false;
+  }
+  for (size_t v = 0; v < NV; ++v) {
+    _mm512_store_ps(s.state.l + s.row + v * kLanes, sum[v]);
+  }
+  return true;
+}
+
+// ---- Values -----------------------------------------------------------------
+
+// Values of the keys [first, last), the first even, as pairs: to[c] of a pair
+// holds element c of both. A key beyond the last counts as zeros.
+void PairValues(const void* const* value, size_t first, size_t last, size_t dim,
+                uint32_t* to) {
+  alignas(64) static constexpr uint16_t kLower[32] = {
+      0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+      8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  const __m512i lower = _mm512_load_si512(kLower);
+  const __m512i upper = _mm512_add_epi16(lower, _mm512_set1_epi16(16));
+  for (size_t key = first; key < last; key += 2) {
+    const uint16_t* a = static_cast<const uint16_t*>(value[key]);
+    const bool both = key + 1 < last;
+    const uint16_t* b = static_cast<const uint16_t*>(value[key + both]);
+    uint32_t* HWY_RESTRICT at = to + key / 2 * dim;
+    for (size_t c = 0; c < dim; c += 32) {
+      const size_t rest = dim - c;
+      const __mmask32 in = rest < 32 ? (1u << rest) - 1 : ~0u;
+      const __m512i x = _mm512_maskz_loadu_epi16(in, a + c);
+      const __m512i y = _mm512_maskz_loadu_epi16(both ? in : 0, b + c);
+      _mm512_mask_storeu_epi32(at + c, static_cast<__mmask16>(in),
+                               _mm512_permutex2var_epi16(x, lower, y));
+      if (rest <= 16) break;
+      _mm512_mask_storeu_epi32(at + c + 16, static_cast<__mmask16>(in >> 16),
+                               _mm512_permutex2var_epi16(x, upper, y));
+    }
+  }
+}
+
+// Bit p: one of the values of pair p is not finite.
+uint64_t NonFinitePairs(const uint32_t* value, size_t first, size_t last,
+                        size_t dim) {
+  const __m512i infinity = _mm512_set1_epi16(0x7f80);
+  uint64_t pairs = 0;
+  for (size_t p = first; p < last; ++p) {
+    for (size_t c = 0; c < dim; c += kLanes) {
+      const size_t rest = dim - c;
+      const __mmask16 in = rest < kLanes ? (1u << rest) - 1 : 0xffffu;
+      const __m512i x = _mm512_and_si512(
+          _mm512_maskz_loadu_epi32(in, value + p * dim + c), infinity);
+      if (_mm512_cmpeq_epi16_mask(x, infinity) != 0) pairs |= uint64_t{1} << p;
+    }
+  }
+  return pairs;
+}
+
+template <int MR, int NV>
+HWY_NOINLINE void DotValues(const uint32_t* HWY_RESTRICT value, size_t dim,
+                            size_t pairs, const uint32_t* HWY_RESTRICT weight,
+                            const float* HWY_RESTRICT alpha,
+                            float* HWY_RESTRICT acc) {
+  DotTile<MR, NV>(ValuePairs{value, dim}, pairs, weight,
+                  {/*out=*/acc, /*out_row=*/NV * kLanes, /*load=*/true,
+                   /*scale=*/alpha, /*max=*/nullptr});
+}
+
+template <int NV>
+HWY_INLINE void AllDotValues(const GroupStep& s, size_t first, size_t last,
+                             const float* alpha) {
+  constexpr size_t L = NV * kLanes;
+  const size_t dim = static_cast<size_t>(s.tile->shape.head_dim_v);
+  const size_t pairs = (last - first) / 2;
+  const uint32_t* value = s.tile->value_pair + first / 2 * dim;
+  const uint32_t* weight = s.tile->weight_pair + first / 2 * L;
+  float* HWY_RESTRICT acc = s.state.acc + s.row * dim;
+  FetchAhead fetch(s, s.block->value, s.block->next_value, dim * s.value_bytes,
+                   dim / kMaxRows);
+  size_t c = 0;
+  for (; c + kMaxRows <= dim; c += kMaxRows) {
+    DotValues<kMaxRows, NV>(value + c, dim, pairs, weight, alpha, acc + c * L);
+    fetch.Next();
+  }
+  for (; c + 4 <= dim; c += 4) {
+    DotValues<4, NV>(value + c, dim, pairs, weight, alpha, acc + c * L);
+  }
+  for (; c + 2 <= dim; c += 2) {
+    DotValues<2, NV>(value + c, dim, pairs, weight, alpha, acc + c * L);
+  }
+  if (c < dim) {
+    DotValues<1, NV>(value + c, dim, pairs, weight, alpha, acc + c * L);
+  }
+}
+
+// The same where a value that some lane does not see is not finite: what a lane
+// does not see of a pair counts as zero there, as 0 * Inf would be NaN. Rare,
+// so plain; the bits of what is finite are those of above.
+template <int NV>
+HWY_NOINLINE void SelectedDotValues(const GroupStep& s, size_t first,
+                                    size_t last, const float* alpha) {
+  const hn::ScalableTag<float> d;
+  const size_t dim = static_cast<size_t>(s.tile->shape.head_dim_v);
+  float* acc = s.state.acc + s.row * dim;
+  for (size_t v = 0; v < NV; ++v) {
+    const __m512 scale = alpha == nullptr ? _mm512_set1_ps(1.0f)
+                                          : _mm512_load_ps(alpha + v * kLanes);
+    for (size_t c = 0; c < dim; ++c) {
+      float* at = acc + (c * NV + v) * kLanes;
+      _mm512_store_ps(at, _mm512_mul_ps(_mm512_load_ps(at), scale));
+    }
+    for (size_t key = first; key < last; key += 2) {
+      __mmask16 seen[2];
+      for (size_t i = 0; i < 2; ++i) {
+        const bool in = key + i >= s.first && key + i < s.last;
+        seen[i] = !in      ? 0
+                  : s.full ? 0xffff
+                           : VisibleLanes(d, *s.tile, s.row + v * kLanes,
+                                          s.block->position[key + i])
+                                 .raw;
+      }
+      const __m512i weight =
+          _mm512_load_si512(s.tile->weight_pair + (key / 2 * NV + v) * kLanes);
+      const uint32_t* value = s.tile->value_pair + key / 2 * dim;
+      for (size_t c = 0; c < dim; ++c) {
+        float* at = acc + (c * NV + v) * kLanes;
+        const int32_t pair = static_cast<int32_t>(value[c]);
+        const __m512i visible =
+            _mm512_or_si512(_mm512_maskz_set1_epi32(seen[0], pair & 0xffff),
+                            _mm512_maskz_set1_epi32(seen[1], pair & ~0xffff));
+        _mm512_store_ps(at, Dot(_mm512_load_ps(at), visible, weight));
+      }
+    }
+  }
+}
+
+// ---- The step ---------------------------------------------------------------
+
+template <int NV>
+HWY_NOINLINE void StepDotGroup(const GroupStep& s, uint64_t nonfinite) {
+  constexpr size_t L = NV * kLanes;
+  HWY_ALIGN float max[kMaxGroupRows];
+  HWY_ALIGN float alpha[kMaxGroupRows];
+  const internal::TileShape& shape = s.tile->shape;
+  const __m512 least = _mm512_castsi512_ps(
+      _mm512_set1_epi32(static_cast<int32_t>(0xff800000u)));  // -inf
+  for (size_t v = 0; v < NV; ++v) _mm512_store_ps(max + v * kLanes, least);
+  const bool plain = s.full && !shape.rule.softcap;
+  float* raise = plain ? max : nullptr;
+  if (shape.head_dim % 2 == 0) {
+    AllDotScores<NV, false>(s, raise);
+  } else {
+    AllDotScores<NV, true>(s, raise);
+  }
+  if (!plain) ModifyScores<NV>(s, max);
+  const float scale = ScoreScale(shape.rule);
+  for (size_t v = 0; v < NV; ++v) {
+    float* at = max + v * kLanes;
+    _mm512_store_ps(at,
+                    _mm512_mul_ps(_mm512_load_ps(at), _mm512_set1_ps(scale)));
+  }
+  const bool moved = MoveMaximum<NV>(s, max, alpha);
+  // Pairs are those of the block, whatever the group sees of it; so the bits of
+  // a row do not depend on the rows beside it.
+  const size_t first = s.first & ~size_t{1};
+  const size_t last = (s.last + 1) & ~size_t{1};
+  for (size_t v = 0; v < NV; ++v) {
+    if (first != s.first) {
+      _mm512_store_ps(s.tile->score + first * L + v * kLanes, least);
+    }
+    if (last != s.last) {
+      _mm512_store_ps(s.tile->score + s.last * L + v * kLanes, least);
+    }
+  }
+  if (HWY_UNLIKELY((!PairWeights<NV, false>(s, first, last, scale)))) {
+    PairWeights<NV, true>(s, first, last, scale);
+  }
+  const float* rescale = moved ? alpha : nullptr;
+  const uint64_t in_group = (~uint64_t{0} >> (64 - (last - first) / 2))
+                            << first / 2;
+  if (HWY_UNLIKELY((nonfinite & in_group) != 0)) {
+    SelectedDotValues<NV>(s, first, last, rescale);
+  } else {
+    AllDotValues<NV>(s, first, last, rescale);
+  }
+}
+
+void DotStep(const QueryTile& tile, const KeyBlock& block) {
+  const internal::TileShape& shape = tile.shape;
+  const size_t keys = static_cast<size_t>(block.num_keys);
+  const size_t groups = static_cast<size_t>(tile.num_groups);
+  const size_t dim = static_cast<size_t>(shape.head_dim_v);
+  size_t first = keys, last = 0;
+  for (size_t g = 0; g < groups; ++g) {
+    if (block.first[g] >= block.last[g]) continue;
+    first = HWY_MIN(first, size_t{block.first[g]});
+    last = HWY_MAX(last, size_t{block.last[g]});
+  }
+  first &= ~size_t{1};
+  PairValues(block.value, first, last, dim, tile.value_pair);
+  // Whether some row meets a value that it does not see: with weight 0.
+  bool unseen = false;
+  for (size_t g = 0; g < groups; ++g) {
+    if (block.first[g] >= block.last[g]) continue;
+    unseen |= !block.full[g] || block.first[g] % 2 != 0 ||
+              (block.last[g] % 2 != 0 && block.last[g] != last);
+  }
+  const uint64_t nonfinite =
+      unseen ? NonFinitePairs(tile.value_pair, first / 2, (last + 1) / 2, dim)
+             : 0;
+  ForEachGroup(tile, [&](const GroupRows& group) HWY_ATTR {
+    const size_t g = group.index;
+    const GroupStep s = {&tile,
+                         &block,
+                         /*key=*/nullptr,
+                         /*value=*/nullptr,
+                         /*key_bytes=*/sizeof(bf16),
+                         /*value_bytes=*/sizeof(bf16),
+                         StateOf(tile),
+                         group.row,
+                         block.first[g],
+                         block.last[g],
+                         block.full[g],
+                         keys * g / groups,
+                         keys * (g + 1) / groups};
+    if (s.first >= s.last) return;
+    const size_t vectors = group.lanes / kLanes;
+    if (vectors == 1) {
+      StepDotGroup<1>(s, nonfinite);
+    } else if (vectors == 2) {
+      StepDotGroup<2>(s, nonfinite);
+    } else {
+      StepDotGroup<3>(s, nonfinite);
+    }
+  });
+}
+
+// ---- The end ----------------------------------------------------------------
+
+// Transposes: lane j of x[i] becomes lane i of x[j].
+HWY_INLINE void Transpose16(__m512i (&x)[kLanes]) {
+  __m512i y[kLanes];
+#pragma GCC unroll 8
+  for (size_t i = 0; i < kLanes; i += 2) {
+    y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
+    y[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (size_t i = 0; i < kLanes; i += 4) {
+    x[i] = _mm512_unpacklo_epi64(y[i], y[i + 2]);
+    x[i + 1] = _mm512_unpackhi_epi64(y[i], y[i + 2]);
+    x[i + 2] = _mm512_unpacklo_epi64(y[i + 1], y[i + 3]);
+    x[i + 3] = _mm512_unpackhi_epi64(y[i + 1], y[i + 3]);
+  }
+  // Quarter q of x[4 a + b] is now rows 4 a .. of column 4 q + b.
+#pragma GCC unroll 4
+  for (size_t b = 0; b < 4; ++b) {
+    const __m512i low = _mm512_shuffle_i32x4(x[b], x[4 + b], 0x88);
+    const __m512i odd = _mm512_shuffle_i32x4(x[b], x[4 + b], 0xdd);
+    const __m512i low2 = _mm512_shuffle_i32x4(x[8 + b], x[12 + b], 0x88);
+    const __m512i odd2 = _mm512_shuffle_i32x4(x[8 + b], x[12 + b], 0xdd);
+    y[b] = _mm512_shuffle_i32x4(low, low2, 0x88);
+    y[8 + b] = _mm512_shuffle_i32x4(low, low2, 0xdd);
+    y[4 + b] = _mm512_shuffle_i32x4(odd, odd2, 0x88);
+    y[12 + b] = _mm512_shuffle_i32x4(odd, odd2, 0xdd);
+  }
+#pragma GCC unroll 16
+  for (size_t i = 0; i < kLanes; ++i) x[i] = y[i];
+}
+
+// Finish (lib/kernels/attend_tile-inl.h) for an output of bf16: times 1 / l
+// rather than divided, and transposed as pairs of columns. Of a sequence of 64
+// tokens the other took 18 % of the time.
+void PairFinish(const QueryTile& tile, void* const* out, float* const* lse) {
+  if (tile.shape.out != DType::kBF16) return Finish(tile, out, lse);
+  const hn::ScalableTag<float> d;
+  const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
+  const size_t rows = static_cast<size_t>(tile.shape.rows);
+  const State state = StateOf(tile);
+  const __m512 zero = _mm512_setzero_ps();
+  const __m512i interleave = _mm512_load_si512(kInterleaveHalves);
+  ForEachGroup(tile, [&](const GroupRows& group) HWY_ATTR {
+    for (size_t i = 0; i < group.lanes; i += kLanes) {
+      const size_t row = group.row + i;
+      const float* acc = state.acc + group.row * dim + i;
+      const __m512 l = _mm512_load_ps(state.l + row);
+      const __mmask16 some = _mm512_cmp_ps_mask(l, zero, _CMP_NEQ_UQ);
+      const __m512 inverse = _mm512_maskz_div_ps(some, _mm512_set1_ps(1.0f), l);
+      const auto column = [&](size_t c) HWY_ATTR {
+        // + 0 turns -0 into 0.
+        return c < dim ? _mm512_maskz_fmadd_ps(
+                             some, _mm512_load_ps(acc + c * group.lanes),
+                             inverse, zero)
+                       : zero;
+      };
+      for (size_t c = 0; c < dim; c += 2 * kLanes) {
+        const size_t rest = dim - c;
+        const __mmask32 in = rest < 32 ? (1u << rest) - 1 : ~0u;
+        __m512i pair[kLanes];
+#pragma GCC unroll 16
+        for (size_t p = 0; p < kLanes; ++p) {
+          const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(
+              column(c + 2 * p + 1), column(c + 2 * p));
+          pair[p] = _mm512_permutexvar_epi16(interleave, halves);
+        }
+        Transpose16(pair);
+        for (size_t r = 0; r < kLanes && row + r < rows; ++r) {
+          _mm512_mask_storeu_epi16(static_cast<bf16*>(out[row + r]) + c, in,
+                                   pair[r]);
+        }
+      }
+      // l is not needed any more: it becomes the row's lse.
+      const hn::Vec<decltype(d)> m = hn::Load(d, state.m + row);
+      hn::Store(LogSum(d, m, hn::Load(d, state.l + row)), d, state.l + row);
+    }
+  });
+  if (lse == nullptr) return;
+  for (size_t r = 0; r < rows; ++r) *lse[r] = state.l[r];
+}
+
+int DotLanes() { return static_cast<int>(kLanes); }
+
+constexpr internal::AttendKernel kTable = {
+    /*name=*/"attend_bf16_8x3x16_avx512_bf16",
+    /*same_bits=*/false,
+    /*lanes=*/&DotLanes,
+    /*max_group_vectors=*/kMaxVectors,
+    /*tile_bytes=*/&PairTileBytes,
+    /*state_bytes=*/&StateBytes,
+    /*open=*/&PairOpen,
+    /*pack=*/&PackPairs,
+    /*clear=*/&Clear,
+    /*step=*/&DotStep,
+    /*merge=*/&Merge,
+    /*finish=*/&PairFinish,
+};
+
+}  // namespace
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace heed
+HWY_POP_ATTRIBUTES
+#elif HEED_COMPILE_TARGET
+namespace heed {
+namespace HWY_NAMESPACE {
+namespace {
+
+constexpr internal::AttendKernel kTable = {};
+
+}  // namespace
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace heed
+#endif  // HEED_COMPILE_UNIT
+
+#if HWY_ONCE
+namespace heed::internal {
+
+const AttendKernel* Avx512Bf16Attend() {
+  static constexpr const AttendKernel* kTables[] = {HEED_TABLES};
+  const Target target = FactsOf(Unit::kAvx512Bf16).target;
+  const AttendKernel* kernel = kTables[static_cast<int>(target)];
+  return kernel == nullptr || kernel->name == nullptr ? nullptr : kernel;
+}
+
+}  // namespace heed::internal
+#endif  // HWY_ONCE
