@@ -57,7 +57,7 @@ double UsefulFlops(const io::Problem& problem) {
 double CompulsoryBytes(const io::Problem& problem) {
   const AttentionShape& s = problem.shape;
   const auto bytes = [&](int64_t dim, DType dtype) {
-    return static_cast<double>(dim * SizeOf(dtype));
+    return static_cast<double>(BytesOf(dtype, dim));
   };
   const double lists = static_cast<double>(s.batch * s.num_heads);
   const double rows = static_cast<double>(s.seqlen_q) * lists;

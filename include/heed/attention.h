@@ -73,6 +73,8 @@ struct AttentionArgs {
   TensorView lse;
   // Which keys each block of queries attends to; absent: every key.
   KeyIntervals key_intervals;
+  // What quantised keys and values are multiplied by.
+  KvScales kv_scales;
 };
 
 // What a plan is made for. Extents are maximal: a call may be smaller in batch,
@@ -184,11 +186,11 @@ inline constexpr size_t kWorkspaceAlignment = 64;
 
 // Makes a plan. Errors: kInvalidArgument for negative extents, num_heads not a
 // multiple of num_kv_heads, head_dim below 1, NaN or infinite softmax_scale,
-// NaN, negative or infinite softcap, a window below -1, a negative sink_size,
-// numerics that do not exist;
-// kUnsupported for a dtype other than kF32, kBF16 and kF16, head_dim or
-// head_dim_v above 1024, and a target or a unit that is unknown or not usable
-// here;
+// NaN, negative or infinite softcap, a window below -1, a negative sink_size, a
+// head_dim of 4-bit keys (head_dim_v of values) that is no multiple of 32,
+// numerics that do not exist; kUnsupported for a dtype that is not offered
+// (query and out: kF32, kBF16 and kF16), head_dim or head_dim_v above 1024, and
+// a target or a unit that is unknown or not usable here;
 // kOverflow. Leaves *plan untouched on error. Allocates nothing, costs well
 // under a microsecond.
 HEED_API Status MakePlan(const AttentionParams& params,

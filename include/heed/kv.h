@@ -1,13 +1,41 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Key intervals: which keys each block of queries attends to.
+// Keys and values: scales of quantised ones, and which keys each block of
+// queries attends to.
 #ifndef HEED_KV_H_
 #define HEED_KV_H_
 
 #include <cstdint>
 
+#include "heed/export.h"
+#include "heed/status.h"
+#include "heed/tensor.h"
+#include "heed/types.h"
+
 namespace heed {
+
+// What quantised keys and values are multiplied by. An element is the f32
+//
+//   kI8, kF8E4M3, kF8E5M2   f32(q) * scale              rounded once
+//   kU4                     fma(f32(q), scale, minimum)  rounded once
+//
+// and from there on the rules of f32 hold. All are f32 views of [batch,
+// seqlen_k, num_kv_heads, groups]; zero strides repeat a number, so that one a
+// tensor, a head or a token is a matter of strides. `groups` is 1, and for kU4
+// head_dim / 32 or head_dim / 64: group g is for channels [g * size, (g + 1) *
+// size).
+//
+// kI8 and float8 may go without a scale, which is then 1, and have no minimum;
+// kU4 needs both. Floats have none. A NaN or Inf among these numbers is as one
+// in the elements that it is for: it reaches the rows that see the key, and no
+// other.
+struct KvScales {
+  ConstTensorView key_scale;
+  ConstTensorView value_scale;
+  ConstTensorView key_minimum;
+  ConstTensorView value_minimum;
+};
 
 // Key positions [begin, end).
 struct KeyInterval {

@@ -21,6 +21,9 @@ namespace heed {
 // at most 1, nor of a tensor without elements. A zero stride repeats an input
 // and is refused for an output. Data is aligned to its element. Everything
 // between rows is left untouched.
+//
+// Packed elements (kU4) are counted as elements in head_dim, which must be
+// even, and their innermost stride is a byte for two of them.
 template <typename Void>
 struct BasicTensorView {
   Void* data = nullptr;
@@ -59,7 +62,9 @@ template <typename T>
 using ViewOf = BasicTensorView<
     typename std::conditional<std::is_const<T>::value, const void, void>::type>;
 
-// Returns a view with explicit strides, in elements.
+// Returns a view with explicit strides, in elements. Those of packed elements
+// must be even, but for the innermost, 1: of an odd one no view is made that a
+// call would take.
 template <typename T>
 ViewOf<T> Strided(T* data, int64_t batch, int64_t seqlen, int64_t heads,
                   int64_t head_dim, int64_t batch_stride, int64_t seqlen_stride,
@@ -78,6 +83,9 @@ ViewOf<T> Strided(T* data, int64_t batch, int64_t seqlen, int64_t heads,
     // and is refused, as an overflow of the tensor's extent, by the call.
     view.stride[i] = static_cast<int64_t>(static_cast<uint64_t>(stride[i]) *
                                           static_cast<uint64_t>(size));
+    if (view.dtype == DType::kU4 && i < 3) {
+      view.stride[i] = stride[i] % 2 == 0 ? stride[i] / 2 : -1;
+    }
   }
   return view;
 }

@@ -31,8 +31,14 @@ struct f8_e5m2 {
   uint8_t bits;
 };
 
-// The element type of a tensor. Attention takes kF32, kBF16 and kF16; MakePlan
-// refuses the others (kUnsupported), which describe files.
+// Storage of two unsigned 4-bit numbers, 0 to 15: of two neighbours along
+// head_dim the even one stands in the low half. No arithmetic.
+struct u4x2 {
+  uint8_t bits;
+};
+
+// The element type of a tensor. Attention takes kF32, kBF16 and kF16
+// everywhere, and all of them for key and value (heed/kv.h).
 enum class DType : int32_t {
   kF32 = 0,
   kBF16 = 1,
@@ -40,9 +46,11 @@ enum class DType : int32_t {
   kI8 = 3,
   kF8E4M3 = 4,
   kF8E5M2 = 5,
+  kU4 = 6,  // packed, two a byte: u4x2
 };
 
-// Returns the bytes of one element, or 0 for a value outside the enum.
+// Returns the bytes of one element (of kU4, which packs them, those of two), or
+// 0 for a value outside the enum. Strides and addresses are multiples of it.
 constexpr int64_t SizeOf(DType dtype) {
   return dtype == DType::kF32      ? 4
          : dtype == DType::kBF16   ? 2
@@ -50,10 +58,17 @@ constexpr int64_t SizeOf(DType dtype) {
          : dtype == DType::kI8     ? 1
          : dtype == DType::kF8E4M3 ? 1
          : dtype == DType::kF8E5M2 ? 1
+         : dtype == DType::kU4     ? 1
                                    : 0;
 }
 
-// Returns "f32", "bf16", "f16", "i8", "f8_e4m3" or "f8_e5m2", or "unknown".
+// Returns the bytes of `count` neighbouring elements.
+constexpr int64_t BytesOf(DType dtype, int64_t count) {
+  return dtype == DType::kU4 ? count / 2 + count % 2 : count * SizeOf(dtype);
+}
+
+// Returns "f32", "bf16", "f16", "i8", "f8_e4m3", "f8_e5m2" or "u4", or
+// "unknown".
 constexpr const char* NameOf(DType dtype) {
   return dtype == DType::kF32      ? "f32"
          : dtype == DType::kBF16   ? "bf16"
@@ -61,6 +76,7 @@ constexpr const char* NameOf(DType dtype) {
          : dtype == DType::kI8     ? "i8"
          : dtype == DType::kF8E4M3 ? "f8_e4m3"
          : dtype == DType::kF8E5M2 ? "f8_e5m2"
+         : dtype == DType::kU4     ? "u4"
                                    : "unknown";
 }
 
@@ -90,6 +106,10 @@ struct DTypeOf<f8_e4m3> {
 template <>
 struct DTypeOf<f8_e5m2> {
   static constexpr DType value = DType::kF8E5M2;
+};
+template <>
+struct DTypeOf<u4x2> {
+  static constexpr DType value = DType::kU4;
 };
 
 // ---- Conversions ------------------------------------------------------------

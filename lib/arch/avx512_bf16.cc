@@ -18,6 +18,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
 #include "hwy/highway.h"
+#include "lib/kernels/attend_finish-inl.h"
 #include "lib/kernels/attend_step-inl.h"
 #include "lib/kernels/attend_tile-inl.h"
 
@@ -296,7 +297,7 @@ HWY_INLINE void AllDotScores(const GroupStep& s, float* HWY_RESTRICT max) {
                           s.row * ((dim + 1) / 2);
   const void* const* key = s.block->key;
   float* HWY_RESTRICT score = s.tile->score;
-  FetchAhead fetch(s, key, s.block->next_key, dim * s.key_bytes,
+  FetchAhead fetch(s, key, s.block->next_key, s.key_bytes,
                    (s.last - s.first) / kMaxRows);
   size_t k = s.first;
   for (; k + kMaxRows <= s.last; k += kMaxRows) {
@@ -444,17 +445,17 @@ uint64_t NonFinitePairs(const uint32_t* value, size_t first, size_t last,
   return pairs;
 }
 
-template <int MR, int NV>
+template <int MR, int NV, bool kFresh>
 HWY_NOINLINE void DotValues(const uint32_t* HWY_RESTRICT value, size_t dim,
                             size_t pairs, const uint32_t* HWY_RESTRICT weight,
                             const float* HWY_RESTRICT alpha,
                             float* HWY_RESTRICT acc) {
   DotTile<MR, NV>(ValuePairs{value, dim}, pairs, weight,
-                  {/*out=*/acc, /*out_row=*/NV * kLanes, /*load=*/true,
+                  {/*out=*/acc, /*out_row=*/NV * kLanes, /*load=*/!kFresh,
                    /*scale=*/alpha, /*max=*/nullptr});
 }
 
-template <int NV>
+template <int NV, bool kFresh>
 HWY_INLINE void AllDotValues(const GroupStep& s, size_t first, size_t last,
                              const float* alpha) {
   constexpr size_t L = NV * kLanes;
@@ -463,21 +464,21 @@ HWY_INLINE void AllDotValues(const GroupStep& s, size_t first, size_t last,
   const uint32_t* value = s.tile->value_pair + first / 2 * dim;
   const uint32_t* weight = s.tile->weight_pair + first / 2 * L;
   float* HWY_RESTRICT acc = s.state.acc + s.row * dim;
-  FetchAhead fetch(s, s.block->value, s.block->next_value, dim * s.value_bytes,
+  FetchAhead fetch(s, s.block->value, s.block->next_value, s.value_bytes,
                    dim / kMaxRows);
   size_t c = 0;
   for (; c + kMaxRows <= dim; c += kMaxRows) {
-    DotValues<kMaxRows, NV>(value + c, dim, pairs, weight, alpha, acc + c * L);
+    DotValues<kMaxRows, NV, kFresh>(value + c, dim, pairs, weight, alpha, acc + c * L);
     fetch.Next();
   }
   for (; c + 4 <= dim; c += 4) {
-    DotValues<4, NV>(value + c, dim, pairs, weight, alpha, acc + c * L);
+    DotValues<4, NV, kFresh>(value + c, dim, pairs, weight, alpha, acc + c * L);
   }
   for (; c + 2 <= dim; c += 2) {
-    DotValues<2, NV>(value + c, dim, pairs, weight, alpha, acc + c * L);
+    DotValues<2, NV, kFresh>(value + c, dim, pairs, weight, alpha, acc + c * L);
   }
   if (c < dim) {
-    DotValues<1, NV>(value + c, dim, pairs, weight, alpha, acc + c * L);
+    DotValues<1, NV, kFresh>(value + c, dim, pairs, weight, alpha, acc + c * L);
   }
 }
 
@@ -495,7 +496,8 @@ HWY_NOINLINE void SelectedDotValues(const GroupStep& s, size_t first,
                                           : _mm512_load_ps(alpha + v * kLanes);
     for (size_t c = 0; c < dim; ++c) {
       float* at = acc + (c * NV + v) * kLanes;
-      _mm512_store_ps(at, _mm512_mul_ps(_mm512_load_ps(at), scale));
+      _mm512_store_ps(at, s.fresh ? _mm512_setzero_ps()
+                                  : _mm512_mul_ps(_mm512_load_ps(at), scale));
     }
     for (size_t key = first; key < last; key += 2) {
       __mmask16 seen[2];
@@ -568,8 +570,10 @@ HWY_NOINLINE void StepDotGroup(const GroupStep& s, uint64_t nonfinite) {
                             << first / 2;
   if (HWY_UNLIKELY((nonfinite & in_group) != 0)) {
     SelectedDotValues<NV>(s, first, last, rescale);
+  } else if (s.fresh) {
+    AllDotValues<NV, true>(s, first, last, nullptr);
   } else {
-    AllDotValues<NV>(s, first, last, rescale);
+    AllDotValues<NV, false>(s, first, last, rescale);
   }
 }
 
@@ -602,13 +606,14 @@ void DotStep(const QueryTile& tile, const KeyBlock& block) {
                          &block,
                          /*key=*/nullptr,
                          /*value=*/nullptr,
-                         /*key_bytes=*/sizeof(bf16),
-                         /*value_bytes=*/sizeof(bf16),
+                         /*key_bytes=*/sizeof(bf16) * static_cast<size_t>(shape.head_dim),
+                         /*value_bytes=*/sizeof(bf16) * dim,
                          StateOf(tile),
                          group.row,
                          block.first[g],
                          block.last[g],
                          block.full[g],
+                         IsFresh(StateOf(tile), group.row),
                          keys * g / groups,
                          keys * (g + 1) / groups};
     if (s.first >= s.last) return;
@@ -668,6 +673,7 @@ void PairFinish(const QueryTile& tile, void* const* out, float* const* lse) {
   const __m512 zero = _mm512_setzero_ps();
   const __m512i interleave = _mm512_load_si512(kInterleaveHalves);
   ForEachGroup(tile, [&](const GroupRows& group) HWY_ATTR {
+    if (IsFresh(state, group.row)) Begin(state, group, dim);
     for (size_t i = 0; i < group.lanes; i += kLanes) {
       const size_t row = group.row + i;
       const float* acc = state.acc + group.row * dim + i;

@@ -16,13 +16,18 @@ namespace {
 class BlockFeeder {
  public:
   BlockFeeder(const AttentionRun& run, TileWork* work)
-      : work_(*work), kernel_(*work->item.kernel), rows_(run.args, work->item) {
-    block_.key = key_;
-    block_.value = value_;
+      : work_(*work),
+        kernel_(*work->item.kernel),
+        key_(KeysOf(run.args), work->item),
+        value_(ValuesOf(run.args), work->item) {
+    block_.key = key_.rows();
+    block_.value = value_.rows();
+    block_.key_scales = key_.scales();
+    block_.value_scales = value_.scales();
     block_.position = position_;
     if (run.args.key_intervals.query_block_size == 0) {
-      block_.next_key = kBlockKeys * rows_.key_step();
-      block_.next_value = kBlockKeys * rows_.value_step();
+      block_.next_key = kBlockKeys * key_.step();
+      block_.next_value = kBlockKeys * value_.step();
     }
   }
 
@@ -30,7 +35,8 @@ class BlockFeeder {
 
   void Add(int32_t begin, int32_t end) {
     const int at = block_.num_keys;
-    rows_.Fill(begin, end, key_ + at, value_ + at);
+    key_.Fill(begin, end, at);
+    value_.Fill(begin, end, at);
     for (int32_t i = begin; i < end; ++i) position_[at + i - begin] = i;
     block_.num_keys += end - begin;
   }
@@ -74,9 +80,7 @@ class BlockFeeder {
 
   const TileWork& work_;
   const AttendKernel& kernel_;
-  const KeyRows rows_;
-  const void* key_[kBlockKeys];
-  const void* value_[kBlockKeys];
+  RowList key_, value_;
   int32_t position_[kBlockKeys];
   KeyBlock block_;
 };

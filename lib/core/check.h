@@ -27,7 +27,7 @@ Status CheckParams(const AttentionParams& params, const ScoreRule& rule);
 
 // ---- Single views: check_view.cc --------------------------------------------
 
-// Whether attention is defined for tensors of this type: f32, bf16, f16.
+// Whether every tensor may be of this type: f32, bf16, f16.
 bool IsFloat(DType dtype);
 
 // Dtype, strides, alignment, null data, overflow of one tensor.
@@ -51,6 +51,10 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args);
 // checked.
 Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,
                       Workspace workspace, int workers);
+
+// What quantised keys and values are multiplied by (check_scales.cc). Needs
+// tensors that were checked one by one and against the plan.
+Status CheckScales(const AttentionArgs& args);
 
 Status CheckExecutor(const Executor& executor);
 

@@ -176,6 +176,8 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
   if (!status.ok()) return status;
   status = CheckExtents(plan, args);
   if (!status.ok()) return status;
+  status = CheckScales(args);
+  if (!status.ok()) return status;
   status = CheckOverlaps(args);
   if (!status.ok()) return status;
   return CheckKeyIntervals(args);

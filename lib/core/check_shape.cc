@@ -12,25 +12,37 @@
 namespace heed::internal {
 namespace {
 
-// Refuses the first tensor whose dtype `serves` does not take.
-template <typename F>
-Status CheckDTypes(const AttentionShape& shape, const char* message, F serves) {
+// Refuses the first tensor whose dtype is not served.
+Status CheckDTypes(const AttentionShape& shape) {
   Status status;
   const AttentionArgs tensors;
   ForEachTensor(tensors, [&](const auto&, const TensorName& name, TensorRole) {
     if (!status.ok() || name.dtype == nullptr) return;
-    if (serves(shape.*name.dtype)) return;
-    status = Status(StatusCode::kUnsupported, name.dtype_field, message);
+    const DType dtype = shape.*name.dtype;
+    const bool cached = &name == &kKeyName || &name == &kValueName;
+    if (IsFloat(dtype) || (cached && IsQuantised(dtype))) return;
+    status =
+        Status(StatusCode::kUnsupported, name.dtype_field,
+               cached ? "must be f32, bf16, f16, i8, f8_e4m3, f8_e5m2 or u4"
+                      : "must be f32, bf16 or f16");
   });
   return status;
+}
+
+// 4-bit elements come in groups.
+Status CheckGroups(DType dtype, int64_t head_dim, const char* name,
+                   const char* message) {
+  if (dtype != DType::kU4 || head_dim % kMinScaleGroup == 0) return Status();
+  return Invalid(name, message)
+      .WithValue(head_dim)
+      .WithBound(kMinScaleGroup, BoundKind::kSaid);
 }
 
 }  // namespace
 
 Status CheckShape(const AttentionShape& shape) {
-  const Status dtypes =
-      CheckDTypes(shape, "must be f32, bf16 or f16", &IsFloat);
-  if (!dtypes.ok()) return dtypes;
+  Status status = CheckDTypes(shape);
+  if (!status.ok()) return status;
   struct {
     int64_t value, low;
     const char* name;
@@ -64,6 +76,12 @@ Status CheckShape(const AttentionShape& shape) {
         .WithValue(key ? shape.head_dim : shape.head_dim_v)
         .WithBound(kMaxHeadDim);
   }
+  status = CheckGroups(shape.key_dtype, shape.head_dim, "head_dim",
+                       "of 4-bit keys must be a multiple of 32");
+  if (!status.ok()) return status;
+  status = CheckGroups(shape.value_dtype, shape.head_dim_v, "head_dim_v",
+                       "of 4-bit values must be a multiple of 32");
+  if (!status.ok()) return status;
   // Positions are 32-bit, with room for a block past the end.
   constexpr int64_t kMaxKeys = INT32_MAX - 2 * kBlockKeys;
   if (shape.seqlen_k > kMaxKeys) {

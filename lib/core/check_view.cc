@@ -9,6 +9,15 @@
 namespace heed::internal {
 namespace {
 
+// The view with the head_dim of its bytes where elements are packed: then an
+// "element" below is a byte.
+ConstTensorView Unpacked(ConstTensorView view) {
+  if (view.dtype == DType::kU4) {
+    view.extent[3] = BytesOf(view.dtype, view.extent[3]);
+  }
+  return view;
+}
+
 // Sets *bytes to the distance from the first element to the end of the last.
 // Returns false where it leaves 63 bits.
 bool ExtentBytes(const ConstTensorView& view, int64_t* bytes) {
@@ -56,8 +65,8 @@ bool SelfOverlap(const ConstTensorView& view) {
 bool Overlap(const ConstTensorView& a, const ConstTensorView& b) {
   if (!HasElements(a) || !HasElements(b)) return false;
   int64_t bytes_a, bytes_b;
-  if (!ExtentBytes(UsedStrides(a), &bytes_a)) return true;
-  if (!ExtentBytes(UsedStrides(b), &bytes_b)) return true;
+  if (!ExtentBytes(UsedStrides(Unpacked(a)), &bytes_a)) return true;
+  if (!ExtentBytes(UsedStrides(Unpacked(b)), &bytes_b)) return true;
   const uintptr_t first = reinterpret_cast<uintptr_t>(a.data);
   const uintptr_t second = reinterpret_cast<uintptr_t>(b.data);
   return first < second + static_cast<uintptr_t>(bytes_b) &&
@@ -75,21 +84,27 @@ Status CheckF32(const ConstTensorView& view, const TensorName& name) {
   return Status(StatusCode::kUnsupported, name.argument, "must be f32");
 }
 
-Status CheckView(const ConstTensorView& view, const TensorName& name,
+Status CheckView(const ConstTensorView& packed, const TensorName& name,
                  TensorRole role) {
   const char* const argument = name.argument;
-  if (!IsFloat(view.dtype)) {
-    return Status(StatusCode::kUnsupported, argument,
-                  "must be f32, bf16 or f16");
+  if (SizeOf(packed.dtype) == 0) {
+    return Status(StatusCode::kUnsupported, argument, "has an unknown dtype");
   }
   for (int i = 0; i < 4; ++i) {
-    if (view.extent[i] < 0) {
+    if (packed.extent[i] < 0) {
       return Invalid(argument, "has a negative extent")
           .WithIndex(i)
-          .WithValue(view.extent[i])
+          .WithValue(packed.extent[i])
           .WithBound(0, BoundKind::kSaid);
     }
   }
+  if (packed.dtype == DType::kU4 && packed.extent[3] % 2 != 0) {
+    return Invalid(argument, "must have an even head_dim, as u4 are packed")
+        .WithIndex(3)
+        .WithValue(packed.extent[3])
+        .WithBound(2, BoundKind::kSaid);
+  }
+  const ConstTensorView view = Unpacked(packed);
   if (!HasElements(view)) return Status();
   if (view.data == nullptr) return Invalid(argument, "is null");
   const int64_t element = SizeOf(view.dtype);

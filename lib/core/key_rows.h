@@ -1,48 +1,91 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Where the rows of keys and values stand: the only place that knows.
+// Where the rows of keys and values and their scales stand: the only place that
+// knows.
 #ifndef HEED_LIB_CORE_KEY_ROWS_H_
 #define HEED_LIB_CORE_KEY_ROWS_H_
 
 #include <cstdint>
 
 #include "heed/attention.h"
+#include "lib/core/tensors.h"
 #include "lib/core/work.h"
+#include "lib/kernels/kernel_table.h"
 
 namespace heed::internal {
 
-// The rows of one (batch, key head).
-class KeyRows {
+// Numbers of one (batch, key head) that belong to rows: those of a position
+// stand together.
+class Steps {
  public:
-  KeyRows(const AttentionArgs& args, const WorkItem& item)
-      : key_(BytesAt(args.key, item.batch, 0, item.kv_head)),
-        value_(BytesAt(args.value, item.batch, 0, item.kv_head)),
-        key_step_(args.key.stride[1]),
-        value_step_(args.value.stride[1]) {}
+  Steps(const ConstTensorView& view, const WorkItem& item)
+      : first_(BytesAt(view, item.batch, 0, item.kv_head)),
+        step_(view.stride[1]) {}
 
-  // Writes where the rows of positions [begin, end) stand.
-  void Fill(int32_t begin, int32_t end, const void** key,
-            const void** value) const {
-    const char* k = key_ + begin * key_step_;
-    const char* v = value_ + begin * value_step_;
-    for (int32_t i = 0; i < end - begin; ++i) {
-      key[i] = k;
-      value[i] = v;
-      k += key_step_;
-      v += value_step_;
+  // Writes where those of the positions [begin, end) stand.
+  template <typename T>
+  void Fill(int32_t begin, int32_t end, const T** at) const {
+    const char* from = first_ + begin * step_;
+    for (int32_t i = 0; i < end - begin; ++i, from += step_) {
+      at[i] = reinterpret_cast<const T*>(from);
     }
   }
-
-  // Bytes from one position to the next.
-  int64_t key_step() const { return key_step_; }
-  int64_t value_step() const { return value_step_; }
+  int64_t step() const { return step_; }
 
  private:
-  const char* key_;
-  const char* value_;
-  int64_t key_step_;
-  int64_t value_step_;
+  const char* first_;
+  int64_t step_;
+};
+
+// What quantised rows are multiplied by where nothing is given.
+inline constexpr float kNoScale = 1.0f;
+inline ConstTensorView ScaleOrOne(const ScaledRows& rows) {
+  if (!rows.scale.absent()) return rows.scale;
+  return Strided(&kNoScale, rows.rows.batch(), rows.rows.seqlen(),
+                 rows.rows.heads(), int64_t{1}, 0, 0, 0);
+}
+
+// The rows of keys or values, and what quantised ones are multiplied by.
+class RowList {
+ public:
+  RowList(const ScaledRows& rows, const WorkItem& item)
+      : rows_(rows.rows, item),
+        scale_(ScaleOrOne(rows), item),
+        minimum_(rows.minimum, item),
+        scaled_(IsQuantised(rows.rows.dtype)),
+        offset_(!rows.minimum.absent()) {
+    scales_.group = static_cast<int>(rows.rows.head_dim());
+    if (rows.scale.head_dim() > 1) {
+      scales_.group =
+          static_cast<int>(rows.rows.head_dim() / rows.scale.head_dim());
+    }
+    if (scaled_) scales_.scale = scale_row_;
+    if (offset_) scales_.minimum = minimum_row_;
+  }
+  // Points into itself.
+  RowList(const RowList&) = delete;
+  RowList& operator=(const RowList&) = delete;
+
+  // Makes the positions [begin, end) the rows from `at` on.
+  void Fill(int32_t begin, int32_t end, int at) {
+    rows_.Fill(begin, end, row_ + at);
+    if (scaled_) scale_.Fill(begin, end, scale_row_ + at);
+    if (offset_) minimum_.Fill(begin, end, minimum_row_ + at);
+  }
+
+  const void* const* rows() const { return row_; }
+  const RowScales& scales() const { return scales_; }
+  // Bytes from one position to the next.
+  int64_t step() const { return rows_.step(); }
+
+ private:
+  Steps rows_, scale_, minimum_;
+  bool scaled_, offset_;
+  RowScales scales_;
+  const void* row_[kBlockKeys];
+  const float* scale_row_[kBlockKeys];
+  const float* minimum_row_[kBlockKeys];
 };
 
 }  // namespace heed::internal

@@ -45,7 +45,7 @@ Cost SoftmaxCost(const AttentionShape& shape, double pairs) {
   const double keys = batch * static_cast<double>(shape.seqlen_k) *
                       static_cast<double>(shape.num_kv_heads);
   const auto row_bytes = [](DType dtype, int64_t dim) {
-    return static_cast<double>(SizeOf(dtype) * dim);
+    return static_cast<double>(BytesOf(dtype, dim));
   };
   const double dims = static_cast<double>(shape.head_dim + shape.head_dim_v);
   Cost cost;

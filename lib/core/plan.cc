@@ -188,8 +188,12 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
       shape.seqlen_q * group, options.decode_rows < 0
                                   ? DefaultDecodeRows(*made.table, shape)
                                   : options.decode_rows));
-  // The decode kernel takes whole vectors of a block's keys.
-  if (made.table->decode.name == nullptr || internal::kBlockKeys % lanes != 0) {
+  // The decode kernel takes whole vectors of a block's keys, and of 4-bit
+  // elements no more than a group.
+  const bool packed =
+      shape.key_dtype == DType::kU4 || shape.value_dtype == DType::kU4;
+  if (made.table->decode.name == nullptr || internal::kBlockKeys % lanes != 0 ||
+      (packed && lanes > internal::kMinScaleGroup)) {
     made.decode_rows = 0;
   }
   // Beside the smallest tile, so that asking for much leaves room for both.

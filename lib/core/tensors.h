@@ -29,6 +29,13 @@ inline constexpr TensorName kKeyName = {
     "key", "overlaps key", &AttentionShape::key_dtype, "key_dtype"};
 inline constexpr TensorName kValueName = {
     "value", "overlaps value", &AttentionShape::value_dtype, "value_dtype"};
+inline constexpr TensorName kKeyScaleName = {"key_scale", "overlaps key_scale"};
+inline constexpr TensorName kKeyMinimumName = {"key_minimum",
+                                               "overlaps key_minimum"};
+inline constexpr TensorName kValueScaleName = {"value_scale",
+                                               "overlaps value_scale"};
+inline constexpr TensorName kValueMinimumName = {"value_minimum",
+                                                 "overlaps value_minimum"};
 inline constexpr TensorName kOutName = {
     "out", "overlaps out", &AttentionShape::out_dtype, "out_dtype"};
 inline constexpr TensorName kLseName = {"lse", "overlaps lse"};
@@ -41,8 +48,23 @@ void ForEachTensor(Args& args, F f) {
   f(args.query, kQueryName, TensorRole::kInput);
   f(args.key, kKeyName, TensorRole::kInput);
   f(args.value, kValueName, TensorRole::kInput);
+  f(args.kv_scales.key_scale, kKeyScaleName, TensorRole::kInput);
+  f(args.kv_scales.key_minimum, kKeyMinimumName, TensorRole::kInput);
+  f(args.kv_scales.value_scale, kValueScaleName, TensorRole::kInput);
+  f(args.kv_scales.value_minimum, kValueMinimumName, TensorRole::kInput);
   f(args.out, kOutName, TensorRole::kOutput);
   f(args.lse, kLseName, TensorRole::kOutput);
+}
+
+// Keys or values with what quantised ones are multiplied by.
+struct ScaledRows {
+  ConstTensorView rows, scale, minimum;
+};
+inline ScaledRows KeysOf(const AttentionArgs& args) {
+  return {args.key, args.kv_scales.key_scale, args.kv_scales.key_minimum};
+}
+inline ScaledRows ValuesOf(const AttentionArgs& args) {
+  return {args.value, args.kv_scales.value_scale, args.kv_scales.value_minimum};
 }
 
 // Returns the view with a stride of 0 wherever none is ever stepped: along

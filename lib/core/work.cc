@@ -34,6 +34,8 @@ int64_t LayOutLists(AttentionRun* run) {
 
 // The rows of a list that are left to the decode kernel.
 int64_t RestRows(const AttentionRun& run, int64_t rows, int64_t lanes) {
+  // A row's bits must not depend on how many stand beside it.
+  if (run.kernel->same_bits != run.plan.table->decode.same_bits) return 0;
   // Query blocks differ in their rows, and the units of split tiles may not.
   if (run.args.key_intervals.query_block_size != 0) return 0;
   if (run.workers > 1 && run.args.key.seqlen() > kSpanKeys) return 0;

@@ -88,25 +88,35 @@ struct Placed {
 // Memory for `elements` and where the first of them stands: `misalign` elements
 // past a 64-byte boundary, with a margin on both sides.
 Placed Place(int64_t elements, DType dtype, int misalign) {
-  const int64_t bytes = elements * SizeOf(dtype);
+  const int64_t bytes = BytesOf(dtype, elements);
   auto memory = MakeMemory((bytes + 3) / 4 + 3 * kMargin);
   float* base = memory->data() + kMargin;
   while (reinterpret_cast<uintptr_t>(base) % 64 != 0) ++base;
   return {memory, reinterpret_cast<char*>(base) + misalign * SizeOf(dtype)};
 }
 
+// Elements from the first to the last of a view, or more.
 int64_t Span(const TensorView& view) {
-  int64_t last = 0;
-  for (int i = 0; i < 4; ++i) {
+  int64_t bytes = 0;
+  for (int i = 0; i < 3; ++i) {
     if (view.extent[i] == 0) return 0;
-    last += (view.extent[i] - 1) * (view.stride[i] / SizeOf(view.dtype));
+    bytes += (view.extent[i] - 1) * view.stride[i];
   }
-  return last + 1;
+  const int64_t per_unit = view.dtype == DType::kU4 ? 2 : 1;
+  return bytes / SizeOf(view.dtype) * per_unit + view.extent[3];
+}
+
+bool IsQuantised(DType dtype) {
+  return dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kF16;
 }
 
 // Makes a view of floats one of as many elements of another type.
 void SetDType(DType dtype, TensorView* view) {
-  for (int64_t& stride : view->stride) stride = stride / 4 * SizeOf(dtype);
+  for (int64_t& stride : view->stride) {
+    // Odd ones of packed elements lose one, and rows still have their room.
+    stride = dtype == DType::kU4 ? stride / 8 : stride / 4 * SizeOf(dtype);
+  }
+  view->stride[3] = SizeOf(dtype);
   view->dtype = dtype;
 }
 
@@ -120,7 +130,8 @@ Tensor PlaceView(TensorView view, int misalign, DType dtype) {
 // Key and value, and the query too where it has as many positions, as slices of
 // one row a position.
 void MakePacked(const AttentionShape& shape, int misalign, Tensors* tensors) {
-  const bool with_query = shape.seqlen_q == shape.seqlen_k;
+  const bool with_query =
+      shape.seqlen_q == shape.seqlen_k && shape.query_dtype == shape.key_dtype;
   const int64_t query = with_query ? shape.num_heads * shape.head_dim : 0;
   const int64_t key = shape.num_kv_heads * shape.head_dim;
   const int64_t row = query + key + shape.num_kv_heads * shape.head_dim_v;
@@ -132,7 +143,7 @@ void MakePacked(const AttentionShape& shape, int misalign, Tensors* tensors) {
     TensorView view = Strided(none, shape.batch, shape.seqlen_k, heads, dim,
                               batch_stride, row, dim);
     SetDType(dtype, &view);
-    view.data = placed.data + offset * SizeOf(dtype);
+    view.data = placed.data + BytesOf(dtype, offset);
     return Tensor{placed.memory, view};
   };
   if (with_query) {
@@ -195,7 +206,7 @@ bool Tensor::PaddingIntact() const {
     for (int64_t s = 0; s < view.seqlen(); ++s) {
       for (int64_t h = 0; h < view.heads(); ++h) {
         const int64_t row = oracle::AddressOf(view, b, s, h, 0) - bytes;
-        for (int64_t i = 0; i < view.head_dim() * SizeOf(view.dtype); ++i) {
+        for (int64_t i = 0; i < BytesOf(view.dtype, view.head_dim()); ++i) {
           used[static_cast<size_t>(row + i)] = true;
         }
       }
@@ -216,6 +227,10 @@ AttentionArgs Tensors::Args() const {
   args.value = value.view;
   args.out = out.view;
   args.lse = lse.view;
+  args.kv_scales.key_scale = key_scale.view;
+  args.kv_scales.key_minimum = key_minimum.view;
+  args.kv_scales.value_scale = value_scale.view;
+  args.kv_scales.value_minimum = value_minimum.view;
   return args;
 }
 
@@ -245,6 +260,80 @@ Tensor MakeTensor(int64_t batch, int64_t seqlen, int64_t heads,
   return PlaceView(Bshd(none, batch, seqlen, heads, head_dim), misalign, dtype);
 }
 
+namespace {
+
+// A scale about `size`, of 16 different ones.
+float DrawScale(float size, uint64_t bits) {
+  return size * (1.0f + static_cast<float>(bits >> 60) * 0.0625f);
+}
+
+// The scales of a quantised tensor, such that numbers up to 3.5 fit.
+void DrawScales(const WorkloadOptions& options, int which, const Tensor& of,
+                Tensor* scale, Tensor* minimum) {
+  const TensorView& view = of.view;
+  const bool packed = view.dtype == DType::kU4;
+  int64_t groups = 1;
+  if (packed) {
+    const bool large = options.scale_group == 64 && view.head_dim() % 64 == 0;
+    groups = view.head_dim() / (large ? 64 : 32);
+  }
+  const auto make = [&] {
+    return MakeTensor(
+        view.batch(), view.seqlen(), view.heads(), groups,
+        options.layout == Layout::kPacked ? Layout::kBshd : options.layout);
+  };
+  *scale = make();
+  if (packed) *minimum = make();
+  const float size = packed                     ? 0.4375f
+                     : view.dtype == DType::kI8 ? 0.03125f
+                                                : 0.015625f;
+  for (int64_t b = 0; b < view.batch(); ++b) {
+    for (int64_t s = 0; s < view.seqlen(); ++s) {
+      const int64_t drawn = options.fill == Fill::kEqual && which == 1 ? 0 : s;
+      for (int64_t h = 0; h < view.heads(); ++h) {
+        uint64_t row = Combine(options.seed, 16 + which);
+        row = Combine(Combine(Combine(row, b), drawn), h);
+        for (int64_t g = 0; g < groups; ++g) {
+          const float drawn_scale = DrawScale(size, Combine(row, g));
+          *scale->At(b, s, h, g) = drawn_scale;
+          if (packed) *minimum->At(b, s, h, g) = -8.0f * drawn_scale + 0.1f;
+        }
+      }
+    }
+  }
+}
+
+// Draws keys or values; quantised ones from f32, with scales of their own.
+void FillInput(const WorkloadOptions& options, int which, const Tensor& tensor,
+               Tensor* scale, Tensor* minimum) {
+  const TensorView& view = tensor.view;
+  if (!IsQuantised(view.dtype)) {
+    return FillTensor(tensor, which, options.fill, options.seed);
+  }
+  DrawScales(options, which, tensor, scale, minimum);
+  const Tensor f32 = MakeTensor(view.batch(), view.seqlen(), view.heads(),
+                                view.head_dim(), Layout::kBshd);
+  FillTensor(f32, which, options.fill, options.seed);
+  for (int64_t b = 0; b < view.batch(); ++b) {
+    for (int64_t s = 0; s < view.seqlen(); ++s) {
+      for (int64_t h = 0; h < view.heads(); ++h) {
+        const float* numbers = f32.At(b, s, h);
+        const float* scales = scale->At(b, s, h);
+        const float* minima =
+            view.dtype == DType::kU4 ? minimum->At(b, s, h) : nullptr;
+        for (int64_t c = 0; c < view.head_dim(); ++c) {
+          const int64_t g = c / (view.head_dim() / scale->view.head_dim());
+          const float from = minima == nullptr ? 0.0f : minima[g];
+          oracle::StoreElement(view, b, s, h, c,
+                               (numbers[c] - from) / scales[g]);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
 Tensors MakeTensors(const io::Problem& problem,
                     const WorkloadOptions& options) {
   const AttentionShape& shape = problem.shape;
@@ -273,8 +362,9 @@ Tensors MakeTensors(const io::Problem& problem,
       options.layout == Layout::kPadded ? Layout::kPadded : Layout::kBhsd,
       options.misalign);
   FillTensor(tensors.query, 0, options.fill, options.seed);
-  FillTensor(tensors.key, 1, options.fill, options.seed);
-  FillTensor(tensors.value, 2, options.fill, options.seed);
+  FillInput(options, 1, tensors.key, &tensors.key_scale, &tensors.key_minimum);
+  FillInput(options, 2, tensors.value, &tensors.value_scale,
+            &tensors.value_minimum);
   return tensors;
 }
 

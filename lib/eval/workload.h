@@ -42,6 +42,7 @@ struct WorkloadOptions {
   uint64_t seed = 1;
   int misalign =
       0;  // elements past a 64-byte boundary where each tensor begins
+  int scale_group = 64;  // of 4-bit elements; 32 where it does not divide
 };
 
 // Unused elements of every buffer hold this NaN, or half of it, which is a NaN
@@ -49,11 +50,10 @@ struct WorkloadOptions {
 // PaddingIntact.
 inline constexpr uint32_t kSentinelBits = 0x7fc57fc5u;
 
-// A strided tensor of f32, bf16 or f16 and (a share of) its memory. Copies
-// share memory.
+// A strided tensor and (a share of) its memory. Copies share memory.
 struct Tensor {
   std::shared_ptr<std::vector<float>>
-      memory;  // two elements of 16 bits a float
+      memory;  // so many elements of other types as fit a float
   TensorView view;
 
   // Element (batch, position, head, channel) of an f32 tensor.
@@ -72,19 +72,22 @@ struct Tensor {
 struct Tensors {
   io::Problem problem;
   Tensor query, key, value, out, lse;
+  // What quantised keys and values are multiplied by; absent elsewhere.
+  Tensor key_scale, key_minimum, value_scale, value_minimum;
 
   AttentionArgs Args() const;
   // Sets all of out and lse, elements and padding, to the sentinel.
   void ClearOutput() const;
 };
 
-// Makes a tensor of these extents, all sentinel; f32, bf16 or f16.
+// Makes a tensor of these extents, all sentinel.
 Tensor MakeTensor(int64_t batch, int64_t seqlen, int64_t heads,
                   int64_t head_dim, Layout layout, int misalign = 0,
                   DType dtype = DType::kF32);
 
 // Makes the tensors of a problem: inputs drawn, outputs all sentinel. A number
-// is drawn as f32 and rounded to the nearest, even one of the tensor's dtype.
+// is drawn as f32 and rounded to the nearest, even one of the tensor's dtype;
+// quantised ones with scales that are drawn too, whatever the numbers.
 Tensors MakeTensors(const io::Problem& problem, const WorkloadOptions& options);
 
 // Draws an input again in place; `which` is 0 for query, 1 for key, 2 for

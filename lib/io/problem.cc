@@ -66,9 +66,19 @@ std::string_view NameOfField(std::string_view token) {
   return token.substr(0, length);
 }
 
-// Sets the field that `token` names. A dtype reads as the field "dtype".
+struct CacheType {
+  const char* name;
+  DType dtype;
+};
+constexpr CacheType kCacheTypes[] = {{"kvi8", DType::kI8},
+                                     {"kve4m3", DType::kF8E4M3},
+                                     {"kve5m2", DType::kF8E5M2},
+                                     {"kvu4", DType::kU4}};
+
+// Sets the field that `token` names. A dtype reads as the field "dtype"; that
+// of a quantised cache goes to *cache.
 std::string ParseField(std::string_view token, Problem* problem,
-                       std::string* field) {
+                       const CacheType** cache, std::string* field) {
   AttentionShape& shape = problem->shape;
   AttentionParams& params = problem->params;
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
@@ -78,6 +88,12 @@ std::string ParseField(std::string_view token, Problem* problem,
       *field = "dtype";
       return "";
     }
+  }
+  for (const CacheType& type : kCacheTypes) {
+    if (token != type.name) continue;
+    *cache = &type;
+    *field = "cache dtype";
+    return "";
   }
   if (token == "causal") {
     params.causal = true;
@@ -115,7 +131,8 @@ std::string ParseField(std::string_view token, Problem* problem,
   if (name == "scale") return ParseFloat(token, name, &params.softmax_scale);
   return "problem field " + Quoted(token) +
          " is unknown; fields are b h kv d dv q k (each with a number), f32 "
-         "bf16 f16, causal, and off wl wr sink cap scale (each with a number)";
+         "bf16 f16, kvi8 kve4m3 kve5m2 kvu4, causal, and off wl wr sink cap "
+         "scale (each with a number)";
 }
 
 std::string FormatFloat(float value) {
@@ -129,12 +146,13 @@ std::string FormatFloat(float value) {
 std::string ParseProblem(std::string_view text, Problem* problem) {
   Problem parsed;
   parsed.shape.batch = 1;
+  const CacheType* cache = nullptr;
   std::set<std::string> seen;
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find('_', begin), text.size());
     const std::string_view token = text.substr(begin, end - begin);
     std::string field;
-    const std::string error = ParseField(token, &parsed, &field);
+    const std::string error = ParseField(token, &parsed, &cache, &field);
     if (!error.empty()) return error;
     if (!seen.insert(field).second) {
       return "problem field " + Quoted(token) + ": " + field +
@@ -151,6 +169,10 @@ std::string ParseProblem(std::string_view text, Problem* problem) {
   if (seen.count("kv") == 0) parsed.shape.num_kv_heads = parsed.shape.num_heads;
   if (seen.count("dv") == 0) parsed.shape.head_dim_v = parsed.shape.head_dim;
   if (seen.count("k") == 0) parsed.shape.seqlen_k = parsed.shape.seqlen_q;
+  // After the dtype of all tensors, wherever it stands.
+  if (cache != nullptr) {
+    parsed.shape.key_dtype = parsed.shape.value_dtype = cache->dtype;
+  }
   *problem = parsed;
   return "";
 }
@@ -169,6 +191,9 @@ std::string FormatProblem(const Problem& problem) {
   add("q", shape.seqlen_q);
   add("k", shape.seqlen_k);
   text += "_" + std::string(NameOf(shape.query_dtype));
+  for (const CacheType& type : kCacheTypes) {
+    if (shape.key_dtype == type.dtype) text += "_" + std::string(type.name);
+  }
   if (params.causal) text += "_causal";
   if (params.causal_offset != kBottomRight) add("off", params.causal_offset);
   if (params.window_left >= 0) add("wl", params.window_left);

@@ -17,6 +17,7 @@
 #include "lib/kernels/attend_step-inl.h"
 #include "lib/kernels/attend_tile-inl.h"
 #include "lib/kernels/coefficients.h"
+#include "lib/kernels/scaled_rows-inl.h"
 
 #if HEED_COMPILE_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -30,12 +31,13 @@ int Lanes() { return static_cast<int>(hn::Lanes(hn::ScalableTag<float>())); }
 // lane groups, as far as one of them sees the key.
 class FloatRows {
  public:
-  const float* const* Of(DType type, const void* const* rows, size_t first,
+  const float* const* Of(DType type, const void* const* rows,
+                         const internal::RowScales& scales, size_t first,
                          size_t last, size_t dim, float* wide) {
     // Any pointer may be read as one to void.
     if (type == DType::kF32) return reinterpret_cast<const float* const*>(rows);
     for (size_t i = first; i < last; ++i) {
-      WidenRow(type, rows[i], dim, wide + i * dim);
+      WidenListedRow(type, rows, scales, i, dim, wide + i * dim);
       row_[i] = wide + i * dim;
     }
     return row_;
@@ -57,27 +59,28 @@ void Step(const internal::QueryTile& tile, const internal::KeyBlock& block) {
   }
   FloatRows key_rows, value_rows;
   const float* const* key =
-      key_rows.Of(shape.key, block.key, first, last,
+      key_rows.Of(shape.key, block.key, block.key_scales, first, last,
                   static_cast<size_t>(shape.head_dim), tile.key_f32);
   const float* const* value =
-      value_rows.Of(shape.value, block.value, first, last,
+      value_rows.Of(shape.value, block.value, block.value_scales, first, last,
                     static_cast<size_t>(shape.head_dim_v), tile.value_f32);
   ForEachGroup(tile, [&](const GroupRows& group) {
     const size_t g = group.index;
-    const GroupStep s = {&tile,
-                         &block,
-                         key,
-                         value,
-                         static_cast<size_t>(SizeOf(shape.key)),
-                         static_cast<size_t>(SizeOf(shape.value)),
-                         StateOf(tile),
-                         group.row,
-                         block.first[g],
-                         block.last[g],
-                         block.full[g],
-                         IsFresh(StateOf(tile), group.row),
-                         keys * g / groups,
-                         keys * (g + 1) / groups};
+    const GroupStep s = {
+        &tile,
+        &block,
+        key,
+        value,
+        static_cast<size_t>(BytesOf(shape.key, shape.head_dim)),
+        static_cast<size_t>(BytesOf(shape.value, shape.head_dim_v)),
+        StateOf(tile),
+        group.row,
+        block.first[g],
+        block.last[g],
+        block.full[g],
+        IsFresh(StateOf(tile), group.row),
+        keys * g / groups,
+        keys * (g + 1) / groups};
     if (s.first >= s.last) return;
     const size_t vectors = group.lanes / hn::Lanes(hn::ScalableTag<float>());
     if (vectors == 1) {

@@ -39,7 +39,7 @@ struct GroupStep {
   const KeyBlock* block;
   const float* const* key;  // the block's rows as f32
   const float* const* value;
-  size_t key_bytes, value_bytes;  // of an element where it is stored
+  size_t key_bytes, value_bytes;  // of a row where it is stored
   State state;
   size_t row;  // the group's first padded row
   size_t first, last;
@@ -153,7 +153,7 @@ HWY_INLINE void AllScores(const GroupStep& s, float* HWY_RESTRICT max) {
   const float* HWY_RESTRICT query = s.tile->query + s.row * dim;
   const float* const* key = s.key;
   float* HWY_RESTRICT score = s.tile->score;
-  FetchAhead fetch(s, s.block->key, s.block->next_key, dim * s.key_bytes,
+  FetchAhead fetch(s, s.block->key, s.block->next_key, s.key_bytes,
                    (s.last - s.first) / kMaxRows);
   size_t k = s.first;
   for (; k + kMaxRows <= s.last; k += kMaxRows) {
@@ -214,7 +214,7 @@ HWY_INLINE void AllValues(const GroupStep& s, const float* alpha) {
   const float* const* value = s.value + s.first;
   const float* HWY_RESTRICT weight = s.tile->score + s.first * L;
   float* HWY_RESTRICT acc = s.state.acc + s.row * dim;
-  FetchAhead fetch(s, s.block->value, s.block->next_value, dim * s.value_bytes,
+  FetchAhead fetch(s, s.block->value, s.block->next_value, s.value_bytes,
                    dim / kMaxRows);
   size_t c = 0;
   for (; c + kMaxRows <= dim; c += kMaxRows) {

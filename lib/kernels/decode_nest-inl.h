@@ -18,6 +18,7 @@
 #include "lib/kernels/convert-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
+#include "lib/kernels/scaled_rows-inl.h"
 
 // SVE vectors may stand neither in arrays nor in structs, so the vectors of a
 // nest are named variables; those beyond C and R vanish.
@@ -71,7 +72,7 @@ class FetchAhead {
       : row_(row),
         last_(ahead == 0 ? row : row + rows),
         ahead_(static_cast<uintptr_t>(ahead)),
-        row_bytes_(dim * sizeof(T)) {}
+        row_bytes_(dim * sizeof(T) / kPerUnit<T>) {}
 
   // Takes the share of `elements`.
   HWY_INLINE void Next(size_t elements) {
@@ -79,7 +80,7 @@ class FetchAhead {
     if (row_ == last_) return;
     // As an integer: the address may lie past the end, and is never read.
     const uintptr_t from = reinterpret_cast<uintptr_t>(*row_) + ahead_ + at_;
-    const size_t bytes = elements * sizeof(T);
+    const size_t bytes = elements * sizeof(T) / kPerUnit<T>;
     for (uintptr_t line = 0; line < bytes; line += kLine) {
       __builtin_prefetch(reinterpret_cast<const void*>(from + line), /*rw=*/0,
                          /*locality=*/2);
@@ -198,6 +199,31 @@ HWY_NOINLINE void TurnKeyRows(const T* const* key, size_t keys, size_t column,
   *fetch = ahead;
 }
 
+// ---- Turning quantised keys -------------------------------------------------
+
+// The same of quantised rows: made floats first, TurnKeys() rows of up to
+// kTurnColumns columns at a time in `wide`.
+template <class T>
+HWY_NOINLINE void TurnScaledRows(const T* const* key,
+                                 const internal::RowScales& scales, size_t keys,
+                                 size_t column, size_t columns,
+                                 FetchAhead<T>* fetch, float* HWY_RESTRICT wide,
+                                 float* HWY_RESTRICT turned) {
+  const size_t step = TurnKeys();
+  const float* at[kMostTurnKeys];
+  FetchAhead<float> nothing(at, 0, 0, 0);
+  for (size_t k = 0; k < keys; k += step) {
+    for (size_t i = 0; i < step; ++i) {
+      ScaledRow<T> row(key[k + i], scales, k + i);
+      row.Skip(column);
+      WidenScaledRow(row, columns, wide + i * kTurnColumns);
+      at[i] = wide + i * kTurnColumns;
+      fetch->Next(columns);
+    }
+    TurnKeyRows(at, step, 0, columns, &nothing, turned + k);
+  }
+}
+
 // ---- The nest ---------------------------------------------------------------
 
 // Vectors k = 0, 1, ... of a nest: where they start, and what to fetch
@@ -206,20 +232,54 @@ struct FetchNothing {
   HWY_INLINE void Next(size_t) const {}
 };
 
+// At(k) is what Load then takes columns of vector k from.
+template <class T>
+struct RowAt {
+  const T* from;
+  template <class D>
+  HWY_INLINE hn::Vec<D> Load(D d, size_t c) const {
+    return LoadWiden(d, from + c);
+  }
+  HWY_INLINE float One(size_t c) const {
+    return internal::scalar::Widen(from[c]);
+  }
+};
+
 struct PackedVectors {
   const float* first;
   size_t stride;
-  HWY_INLINE const float* At(size_t k) const { return first + k * stride; }
+  HWY_INLINE RowAt<float> At(size_t k) const { return {first + k * stride}; }
   HWY_INLINE void Skip(size_t columns) { first += columns; }
 };
 
 template <class T>
 struct ListedVectors {
   const T* const* row;
-  size_t column;
-  HWY_INLINE const T* At(size_t k) const { return row[k] + column; }
+  size_t column = 0;
+  ListedVectors(const T* const* rows, const internal::RowScales&) : row(rows) {}
+  HWY_INLINE RowAt<T> At(size_t k) const { return {row[k] + column}; }
   HWY_INLINE void Skip(size_t columns) { column += columns; }
 };
+
+template <class T>
+struct ScaledVectors {
+  const T* const* row;
+  internal::RowScales scales;
+  size_t column = 0;
+  ScaledVectors(const T* const* rows, const internal::RowScales& with)
+      : row(rows), scales(with) {}
+  HWY_INLINE ScaledRow<T> At(size_t k) const {
+    ScaledRow<T> at(row[k], scales, k);
+    at.Skip(column);
+    return at;
+  }
+  HWY_INLINE void Skip(size_t columns) { column += columns; }
+};
+
+// Rows of values as they are stored.
+template <class T>
+using StoredVectors =
+    std::conditional_t<kScaled<T>, ScaledVectors<T>, ListedVectors<T>>;
 
 // The scalars of a nest, and where its results go: row r of either is `..._row`
 // floats from row r - 1.
@@ -264,7 +324,7 @@ HWY_NOINLINE void Nest(const NestRows& rows, const Vectors& vectors,
   Fetch ahead = *fetch;
   const size_t depth = rows.depth;
   for (size_t k = 0; k < depth; ++k) {
-    const auto* at = from.At(k);
+    const auto at = from.At(k);
     ahead.Next(C * N);
     const auto w0 = hn::Set(d, x0[k]);
     const auto w1 = hn::Set(d, x1[k]);
@@ -272,7 +332,7 @@ HWY_NOINLINE void Nest(const NestRows& rows, const Vectors& vectors,
     const auto w3 = hn::Set(d, x3[k]);
 #define HEED_COLUMN(c)                                     \
   if constexpr (c < C) {                                   \
-    const auto v = LoadWiden(d, at + c * N);               \
+    const auto v = at.Load(d, c * N);                      \
     s0##c = hn::MulAdd(v, w0, s0##c);                      \
     if constexpr (R > 1) s1##c = hn::MulAdd(v, w1, s1##c); \
     if constexpr (R > 2) s2##c = hn::MulAdd(v, w2, s2##c); \

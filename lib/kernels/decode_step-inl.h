@@ -19,6 +19,7 @@
 #include "lib/kernels/hwy_math-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
+#include "lib/kernels/scaled_rows-inl.h"
 
 #if HEED_COMPILE_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -40,6 +41,23 @@ struct DecodeStep {
   DecodeState state;
 };
 
+// What a step's rows are multiplied by, the last row's again where lanes go on.
+struct ListedScales {
+  const float* scale[kMostKeyLanes];
+  const float* minimum[kMostKeyLanes];
+  internal::RowScales list;
+
+  void Repeat(const internal::RowScales& from, size_t first, size_t rows,
+              size_t lanes) {
+    list = {scale, from.minimum != nullptr ? minimum : nullptr, from.group};
+    for (size_t k = 0; k < lanes; ++k) {
+      const size_t real = first + HWY_MIN(k, rows - 1);
+      scale[k] = from.scale[real];
+      if (list.minimum != nullptr) minimum[k] = from.minimum[real];
+    }
+  }
+};
+
 // Raw scores: score[row][key]. Lanes beyond the keys repeat the last key.
 template <class T>
 HWY_NOINLINE void DecodeScores(const DecodeStep& s) {
@@ -53,6 +71,10 @@ HWY_NOINLINE void DecodeScores(const DecodeStep& s) {
     const size_t real = HWY_MIN(k, s.keys - 1);
     key[k] = static_cast<const T*>(s.block->key[s.first + real]);
   }
+  ListedScales scales;
+  if constexpr (kScaled<T>) {
+    scales.Repeat(s.block->key_scales, s.first, s.keys, vectors * N);
+  }
   float* HWY_RESTRICT score = s.tile->score;
   for (size_t i = 0; i < s.rows * stride; i += N) {
     hn::StoreU(hn::Zero(d), d, score + i);
@@ -61,7 +83,12 @@ HWY_NOINLINE void DecodeScores(const DecodeStep& s) {
   FetchNothing nothing;
   for (size_t c = 0; c < dim; c += kTurnColumns) {
     const size_t columns = HWY_MIN(kTurnColumns, dim - c);
-    TurnKeyRows(key, vectors * N, c, columns, &fetch, s.tile->key_f32);
+    if constexpr (kScaled<T>) {
+      TurnScaledRows(key, scales.list, vectors * N, c, columns, &fetch,
+                     s.tile->row_f32, s.tile->key_f32);
+    } else {
+      TurnKeyRows(key, vectors * N, c, columns, &fetch, s.tile->key_f32);
+    }
     NestAll(NestRows{s.tile->query + c, dim, score, stride, columns}, s.rows,
             PackedVectors{s.tile->key_f32, stride}, vectors, &nothing);
   }
@@ -125,22 +152,33 @@ HWY_NOINLINE void DecodeWeights(const DecodeStep& s, size_t row) {
   s.state.l[row] = l;
 }
 
+// A step's rows of values.
+template <class T>
+HWY_INLINE StoredVectors<T> ValuesOf(const DecodeStep& s) {
+  internal::RowScales scales = s.block->value_scales;
+  if (scales.scale != nullptr) scales.scale += s.first;
+  if (scales.minimum != nullptr) scales.minimum += s.first;
+  // Any pointer may be read as one to void.
+  return {reinterpret_cast<const T* const*>(s.block->value + s.first), scales};
+}
+
 // Whether any of the step's values is not finite.
 template <class T>
 HWY_NOINLINE bool HasNonFiniteValue(const DecodeStep& s) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
   const size_t dim = static_cast<size_t>(s.tile->shape.head_dim_v);
+  const StoredVectors<T> values = ValuesOf<T>(s);
   const auto zero = hn::Zero(d);
   auto sum = zero;  // 0 * x is NaN for those x and nothing makes it a number
   float tail = 0.0f;
   for (size_t k = 0; k < s.keys; ++k) {
-    const T* value = static_cast<const T*>(s.block->value[s.first + k]);
+    const auto value = values.At(k);
     size_t c = 0;
     for (; c + N <= dim; c += N) {
-      sum = hn::MulAdd(LoadWiden(d, value + c), zero, sum);
+      sum = hn::MulAdd(value.Load(d, c), zero, sum);
     }
-    for (; c < dim; ++c) tail += 0.0f * internal::scalar::Widen(value[c]);
+    for (; c < dim; ++c) tail += 0.0f * value.One(c);
   }
   return tail != tail || !hn::AllTrue(d, hn::Eq(sum, sum));
 }
@@ -150,20 +188,18 @@ template <class T>
 HWY_NOINLINE void WeighDecodeValues(const DecodeStep& s) {
   const size_t N = hn::Lanes(hn::ScalableTag<float>());
   const size_t dim = static_cast<size_t>(s.tile->shape.head_dim_v);
-  const T* value[kBlockKeys];
-  for (size_t k = 0; k < s.keys; ++k) {
-    value[k] = static_cast<const T*>(s.block->value[s.first + k]);
-  }
+  const StoredVectors<T> values = ValuesOf<T>(s);
   NestRows rows = {s.tile->score, KeyStride(), s.state.acc, s.state.acc_row,
                    s.keys};
-  FetchAhead<T> fetch(value, s.keys, dim, s.block->next_value);
-  NestAll(rows, s.rows, ListedVectors<T>{value, 0}, dim / N, &fetch);
+  FetchAhead<T> fetch(values.row, s.keys, dim, s.block->next_value);
+  NestAll(rows, s.rows, values, dim / N, &fetch);
   const size_t whole = dim / N * N;
   if (whole == dim) return;
   float* HWY_RESTRICT last = s.tile->value_f32;
   for (size_t k = 0; k < s.keys; ++k) {
+    const auto value = values.At(k);
     for (size_t c = whole; c < dim; ++c) {
-      last[k * N + c - whole] = internal::scalar::Widen(value[k][c]);
+      last[k * N + c - whole] = value.One(c);
     }
     for (size_t c = dim - whole; c < N; ++c) last[k * N + c] = 0.0f;
   }
@@ -221,16 +257,8 @@ inline void DecodeBlock(const QueryTile& tile, const KeyBlock& block) {
                         static_cast<size_t>(block.last[0] - block.first[0]),
                         block.full[0],
                         DecodeStateAt(tile, tile.state)};
-  switch (tile.shape.key) {
-    case DType::kBF16:
-      DecodeScores<bf16>(s);
-      break;
-    case DType::kF16:
-      DecodeScores<f16>(s);
-      break;
-    default:
-      DecodeScores<float>(s);
-  }
+  WithElement(tile.shape.key,
+              [&](auto key) { DecodeScores<decltype(key)>(s); });
   int32_t position[kMostKeyLanes];
   const bool modify = !s.full || s.keys % N != 0 || tile.shape.rule.softcap;
   if (modify) {
@@ -243,14 +271,8 @@ inline void DecodeBlock(const QueryTile& tile, const KeyBlock& block) {
     if (modify) DecodeModify(s, row, position);
     DecodeWeights(s, row);
   }
-  switch (tile.shape.value) {
-    case DType::kBF16:
-      return DecodeValues<bf16>(s, position);
-    case DType::kF16:
-      return DecodeValues<f16>(s, position);
-    default:
-      return DecodeValues<float>(s, position);
-  }
+  WithElement(tile.shape.value,
+              [&](auto value) { DecodeValues<decltype(value)>(s, position); });
 }
 
 }  // namespace

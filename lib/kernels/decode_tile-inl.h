@@ -70,6 +70,10 @@ inline int64_t CarveDecode(const internal::TileShape& shape, void* memory,
   tile->score = carver.Take<float>(shape.rows * stride);
   tile->key_f32 =
       carver.Take<float>(static_cast<int64_t>(kTurnColumns) * stride);
+  if (internal::IsQuantised(shape.key)) {
+    tile->row_f32 =
+        carver.Take<float>(static_cast<int64_t>(kTurnColumns * TurnKeys()));
+  }
   // The last columns of values, where they fill no vector.
   tile->value_f32 = carver.Take<float>(internal::kBlockKeys *
                                        static_cast<int64_t>(WholeColumns(1)));

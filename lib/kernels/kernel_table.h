@@ -29,6 +29,9 @@ inline constexpr int64_t kSpanKeys = 4096;
 inline constexpr int64_t kGroupSpans = 16;
 
 inline constexpr int64_t kMaxHeadDim = 1024;
+
+// The smaller of the two sizes of a group of 4-bit elements.
+inline constexpr int64_t kMinScaleGroup = 32;
 inline constexpr int kMaxLaneGroups = 16;
 
 // The smallest m: what a row has seen no key with. A finite integer, so that no
@@ -82,9 +85,25 @@ struct QueryTile {
   float* score = nullptr;
   float* key_f32 = nullptr;
   float* value_f32 = nullptr;
+  float* row_f32 = nullptr;
   // Of units: weights and values of two keys in 32 bits.
   uint32_t* weight_pair = nullptr;
   uint32_t* value_pair = nullptr;
+};
+
+// Whether elements of this type are multiplied by a scale.
+constexpr bool IsQuantised(DType dtype) {
+  return dtype == DType::kI8 || dtype == DType::kF8E4M3 ||
+         dtype == DType::kF8E5M2 || dtype == DType::kU4;
+}
+
+// What the elements of quantised rows are multiplied by and what is added, row
+// by row: numbers for one group of `group` elements after the other. `scale` is
+// null where rows are floats, `minimum` also where they are not u4.
+struct RowScales {
+  const float* const* scale = nullptr;
+  const float* const* minimum = nullptr;
+  int group = 1;
 };
 
 // Up to kBlockKeys key rows for a query tile.
@@ -94,6 +113,8 @@ struct KeyBlock {
   // head_dim_v elements.
   const void* const* key = nullptr;
   const void* const* value = nullptr;
+  RowScales key_scales;
+  RowScales value_scales;
   const int32_t* position = nullptr;
   // Bytes from a row to the row of the next block that takes its place, where
   // rows are evenly spaced; 0 elsewhere. Only to fetch ahead, so it may lead

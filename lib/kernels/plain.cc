@@ -24,16 +24,51 @@ int Lanes() { return 1; }
 class Elements {
  public:
   Elements(DType type, const void* row) : type_(type), row_(row) {}
+  // Row i of a list, which may be quantised.
+  Elements(DType type, const void* const* rows, const RowScales& scales, int i)
+      : type_(type), row_(rows[i]), group_(scales.group) {
+    if (scales.scale != nullptr) scale_ = scales.scale[i];
+    if (scales.minimum != nullptr) minimum_ = scales.minimum[i];
+  }
+
   float operator[](int i) const {
-    if (type_ == DType::kBF16)
-      return ToFloat(static_cast<const bf16*>(row_)[i]);
-    if (type_ == DType::kF16) return ToFloat(static_cast<const f16*>(row_)[i]);
-    return static_cast<const float*>(row_)[i];
+    if (scale_ == nullptr) return Stored(i);
+    const float scale = scale_[i / group_];
+    if (minimum_ == nullptr) return Stored(i) * scale;
+    return std::fma(Stored(i), scale, minimum_[i / group_]);
   }
 
  private:
+  template <typename T>
+  T At(int i) const {
+    return static_cast<const T*>(row_)[i];
+  }
+  float Stored(int i) const {
+    switch (type_) {
+      case DType::kF32:
+        return At<float>(i);
+      case DType::kBF16:
+        return ToFloat(At<bf16>(i));
+      case DType::kF16:
+        return ToFloat(At<f16>(i));
+      case DType::kI8:
+        return At<int8_t>(i);
+      case DType::kF8E4M3:
+        return ToFloat(At<f8_e4m3>(i));
+      case DType::kF8E5M2:
+        return ToFloat(At<f8_e5m2>(i));
+      case DType::kU4:
+        break;
+    }
+    const uint32_t pair = At<u4x2>(i / 2).bits;
+    return static_cast<float>(i % 2 == 0 ? pair & 15 : pair >> 4);
+  }
+
   DType type_;
   const void* row_;
+  const float* scale_ = nullptr;
+  const float* minimum_ = nullptr;
+  int group_ = 1;
 };
 
 void Store(DType type, float x, void* row, int i) {
@@ -111,10 +146,9 @@ void Clear(const QueryTile& tile) {
   }
 }
 
-float Score(const QueryTile& tile, int row, const void* key_row) {
+float Score(const QueryTile& tile, int row, const Elements& key) {
   const int dim = tile.shape.head_dim;
   const ScoreRule& rule = tile.shape.rule;
-  const Elements key(tile.shape.key, key_row);
   const float* query = tile.query + row * dim;
   float score = 0.0f;
   for (int c = 0; c < dim; ++c) score = std::fma(key[c], query[c], score);
@@ -132,7 +166,8 @@ void StepRow(const QueryTile& tile, const KeyBlock& block, int row, int first,
     visible[key] = (position >= tile.begin[row] && position < tile.end[row]) ||
                    position < tile.sink_end[row];
     if (!visible[key]) continue;
-    tile.score[key] = Score(tile, row, block.key[key]);
+    tile.score[key] = Score(
+        tile, row, Elements(tile.shape.key, block.key, block.key_scales, key));
     max = std::fmax(max, std::nearbyint(tile.score[key]));
   }
   const float alpha = Rescale(state.m[row] - max);
@@ -143,7 +178,8 @@ void StepRow(const QueryTile& tile, const KeyBlock& block, int row, int first,
   for (int key = first; key < last; ++key) {
     if (!visible[key]) continue;
     const float weight = Exp2(tile.score[key] - max);
-    const Elements value(tile.shape.value, block.value[key]);
+    const Elements value(tile.shape.value, block.value, block.value_scales,
+                         key);
     state.l[row] += weight;
     for (int c = 0; c < dim; ++c) acc[c] = std::fma(value[c], weight, acc[c]);
   }

@@ -3,8 +3,8 @@
 
 // The page that defines the output bits of exact attention in f32. Every kernel
 // with FMA, on every CPU, equals it bit for bit (NaNs as NaNs). Inputs of 16
-// bits are widened, which is exact; an output of 16 bits is the f32 one,
-// rounded.
+// bits are widened, which is exact; quantised ones become f32 by their scales,
+// rounded once (ElementAt); an output of 16 bits is the f32 one, rounded.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -188,7 +188,7 @@ void AttendRow(const AttentionParams& params, const AttentionArgs& args,
     float max = state.m;
     for (const int64_t key : block) {
       if (!Visible(params, args, b, h, row, key)) continue;
-      ReadRow(args.key, b, key, kv_head, k.data());
+      ReadRow(KeyOf(args), b, key, kv_head, k.data());
       float score = 0.0f;
       for (size_t c = 0; c < k.size(); ++c) {
         score = std::fma(k[c], query[c], score);
@@ -204,7 +204,7 @@ void AttendRow(const AttentionParams& params, const AttentionArgs& args,
     for (float& c : state.acc) c *= alpha;
     for (size_t i = 0; i < keys.size(); ++i) {
       const float weight = Exp2(scores[i] - max);
-      ReadRow(args.value, b, keys[i], kv_head, v.data());
+      ReadRow(ValueOf(args), b, keys[i], kv_head, v.data());
       state.l += weight;
       for (size_t c = 0; c < v.size(); ++c) {
         state.acc[c] = std::fma(v[c], weight, state.acc[c]);

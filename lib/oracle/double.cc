@@ -19,7 +19,7 @@ double Score(const AttentionParams& params, const AttentionArgs& args,
   double score = 0.0;
   for (int64_t c = 0; c < dim; ++c) {
     score += ElementAt(args.query, b, row, h, c) *
-             ElementAt(args.key, b, key, kv_head, c);
+             ElementAt(KeyOf(args), b, key, kv_head, c);
   }
   score *= params.softmax_scale != 0.0f
                ? static_cast<double>(params.softmax_scale)
@@ -54,7 +54,7 @@ double AttendRow(const AttentionParams& params, const AttentionArgs& args,
     const double weight = std::exp(scores[i] - max);
     sum += weight;
     for (size_t c = 0; c < out.size(); ++c) {
-      out[c] += weight * ElementAt(args.value, b, keys[i], kv_head,
+      out[c] += weight * ElementAt(ValueOf(args), b, keys[i], kv_head,
                                    static_cast<int64_t>(c));
     }
   }

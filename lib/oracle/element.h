@@ -6,12 +6,14 @@
 #ifndef HEED_LIB_ORACLE_ELEMENT_H_
 #define HEED_LIB_ORACLE_ELEMENT_H_
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 
+#include "heed/attention.h"
 #include "heed/tensor.h"
 #include "heed/types.h"
 
@@ -32,6 +34,30 @@ inline float Widen(f16 x) {
   }
   const uint32_t exponent32 = exponent == 0x1fu ? 0xffu : exponent + 112;
   return std::bit_cast<float>(sign | (exponent32 << 23) | (mantissa << 13));
+}
+
+// 8-bit floats: sign, exponent and mantissa by their definition.
+inline float Widen(f8_e4m3 x) {
+  const int exponent = x.bits >> 3 & 15;
+  const int mantissa = x.bits & 7;
+  if (exponent == 15 && mantissa == 7) return NAN;
+  const float magnitude =
+      exponent == 0
+          ? std::ldexp(static_cast<float>(mantissa), -9)
+          : std::ldexp(8.0f + static_cast<float>(mantissa), exponent - 10);
+  return x.bits >> 7 != 0 ? -magnitude : magnitude;
+}
+
+inline float Widen(f8_e5m2 x) {
+  const int exponent = x.bits >> 2 & 31;
+  const int mantissa = x.bits & 3;
+  if (exponent == 31 && mantissa != 0) return NAN;
+  const float magnitude =
+      exponent == 31 ? INFINITY
+      : exponent == 0
+          ? std::ldexp(static_cast<float>(mantissa), -16)
+          : std::ldexp(4.0f + static_cast<float>(mantissa), exponent - 17);
+  return x.bits >> 7 != 0 ? -magnitude : magnitude;
 }
 
 // Return the nearest value of the type, the even one of two; infinity from half
@@ -68,18 +94,18 @@ inline float RoundTo(DType dtype, float value) {
   return value;
 }
 
-// Returns where an element of a checked view stands; b, s, h and c count
-// batches, positions, heads and channels.
+// Returns where an element of a checked view stands (of a packed one the byte
+// that it is in); b, s, h and c count batches, positions, heads and channels.
 template <typename Void>
 auto AddressOf(const BasicTensorView<Void>& view, int64_t b, int64_t s,
                int64_t h, int64_t c) {
   using Byte = std::conditional_t<std::is_const_v<Void>, const char, char>;
+  const int64_t unit = view.dtype == DType::kU4 ? c / 2 : c;
   return static_cast<Byte*>(view.data) + b * view.stride[0] +
-         s * view.stride[1] + h * view.stride[2] + c * SizeOf(view.dtype);
+         s * view.stride[1] + h * view.stride[2] + unit * SizeOf(view.dtype);
 }
 
-// Returns an element of an f32, bf16 or f16 view, exactly; NaN of any other,
-// whose elements mean nothing by themselves.
+// Returns an element of a view, exactly, as it is stored.
 inline double ElementAt(const ConstTensorView& view, int64_t b, int64_t s,
                         int64_t h, int64_t c) {
   const char* at = AddressOf(view, b, s, h, c);
@@ -94,9 +120,44 @@ inline double ElementAt(const ConstTensorView& view, int64_t b, int64_t s,
       return Widen(load(bf16{}));
     case DType::kF16:
       return Widen(load(f16{}));
-    default:
-      return NAN;
+    case DType::kI8:
+      return load(int8_t{});
+    case DType::kF8E4M3:
+      return Widen(load(f8_e4m3{}));
+    case DType::kF8E5M2:
+      return Widen(load(f8_e5m2{}));
+    case DType::kU4:
+      return load(uint8_t{}) >> (c % 2 == 0 ? 0 : 4) & 15;
   }
+  return NAN;
+}
+
+// A tensor that may be quantised, with what its elements are multiplied by and
+// what is added: absent ones are 1 and nothing.
+struct ScaledTensor {
+  ConstTensorView view, scale, minimum;
+};
+
+inline ScaledTensor KeyOf(const AttentionArgs& args) {
+  return {args.key, args.kv_scales.key_scale, args.kv_scales.key_minimum};
+}
+inline ScaledTensor ValueOf(const AttentionArgs& args) {
+  return {args.value, args.kv_scales.value_scale, args.kv_scales.value_minimum};
+}
+
+// Returns an element as the number that it means, an f32 (heed/kv.h).
+inline double ElementAt(const ScaledTensor& tensor, int64_t b, int64_t s,
+                        int64_t h, int64_t c) {
+  const double stored = ElementAt(tensor.view, b, s, h, c);
+  if (tensor.scale.absent()) return stored;
+  const auto group = [&](const ConstTensorView& of) {
+    const int64_t size = tensor.view.head_dim() / of.head_dim();
+    return static_cast<float>(ElementAt(of, b, s, h, c / size));
+  };
+  const float q = static_cast<float>(stored);
+  const float scale = group(tensor.scale);
+  if (tensor.minimum.absent()) return q * scale;
+  return std::fma(q, scale, group(tensor.minimum));
 }
 
 // Reads the head_dim elements of a row; T is float or double, exact in both.
@@ -107,17 +168,75 @@ void ReadRow(const ConstTensorView& view, int64_t b, int64_t s, int64_t h,
     row[c] = static_cast<T>(ElementAt(view, b, s, h, c));
   }
 }
+template <typename T>
+void ReadRow(const ScaledTensor& tensor, int64_t b, int64_t s, int64_t h,
+             T* row) {
+  for (int64_t c = 0; c < tensor.view.head_dim(); ++c) {
+    row[c] = static_cast<T>(ElementAt(tensor, b, s, h, c));
+  }
+}
 
-// Writes an element of an f32, bf16 or f16 view, rounded to its type.
+// Returns the bits of the 8-bit float nearest to `value`, the even one of two,
+// and of the largest finite one beyond it; NaN for NaN. The smallest normal
+// number is 2^first, and `mantissa` bits follow the exponent's.
+inline uint8_t RoundToFloat8(float value, int mantissa, int first,
+                             uint8_t largest, uint8_t nan) {
+  const uint8_t sign = std::signbit(value) ? 0x80 : 0;
+  if (std::isnan(value)) return sign | nan;
+  const float magnitude = std::fabs(value);
+  if (std::isinf(value)) return sign | largest;
+  const int exponent =
+      magnitude == 0.0f ? first : std::max(std::ilogb(magnitude), first);
+  // In units of the last place; a carry moves into the exponent by itself.
+  const float units =
+      std::nearbyint(std::ldexp(magnitude, mantissa - exponent));
+  const int bits =
+      (exponent - first) * (1 << mantissa) + static_cast<int>(units);
+  return sign | static_cast<uint8_t>(std::min(bits, int{largest}));
+}
+inline f8_e4m3 RoundToE4M3(float value) {
+  return {RoundToFloat8(value, 3, -6, 0x7e, 0x7f)};
+}
+inline f8_e5m2 RoundToE5M2(float value) {
+  return {RoundToFloat8(value, 2, -14, 0x7b, 0x7f)};
+}
+
+// Writes an element of a view, rounded to its type; of types without infinity
+// that do not reach so far, and of e5m2, the number nearest to it. NaN does not
+// become a whole number: that is 0.
 inline void StoreElement(const TensorView& view, int64_t b, int64_t s,
                          int64_t h, int64_t c, float value) {
   char* at = AddressOf(view, b, s, h, c);
   const auto store = [at](auto element) {
     std::memcpy(at, &element, sizeof(element));
   };
-  if (view.dtype == DType::kF32) store(value);
-  if (view.dtype == DType::kBF16) store(RoundToBF16(value));
-  if (view.dtype == DType::kF16) store(RoundToF16(value));
+  const auto whole = [value](float low, float high) {
+    return std::isnan(value) ? 0.0f
+                             : std::nearbyint(std::clamp(value, low, high));
+  };
+  switch (view.dtype) {
+    case DType::kF32:
+      return store(value);
+    case DType::kBF16:
+      return store(RoundToBF16(value));
+    case DType::kF16:
+      return store(RoundToF16(value));
+    case DType::kI8:
+      return store(static_cast<int8_t>(whole(-128.0f, 127.0f)));
+    case DType::kF8E4M3:
+      return store(RoundToE4M3(value));
+    case DType::kF8E5M2:
+      return store(RoundToE5M2(value));
+    case DType::kU4: {
+      const int shift = c % 2 == 0 ? 0 : 4;
+      uint8_t pair;
+      std::memcpy(&pair, at, 1);
+      pair =
+          static_cast<uint8_t>((pair & ~(15 << shift)) |
+                               static_cast<int>(whole(0.0f, 15.0f)) << shift);
+      return store(pair);
+    }
+  }
 }
 
 }  // namespace heed::oracle

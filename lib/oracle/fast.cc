@@ -25,11 +25,11 @@ struct Matrix {
   size_t columns = 0;
   std::vector<double> data;
 
-  Matrix(const ConstTensorView& view, int64_t b, int64_t h)
-      : columns(RoundUp(static_cast<size_t>(view.head_dim()))),
-        data(static_cast<size_t>(view.seqlen()) * columns) {
-    for (int64_t s = 0; s < view.seqlen(); ++s) {
-      ReadRow(view, b, s, h, data.data() + static_cast<size_t>(s) * columns);
+  Matrix(const ScaledTensor& tensor, int64_t b, int64_t h)
+      : columns(RoundUp(static_cast<size_t>(tensor.view.head_dim()))),
+        data(static_cast<size_t>(tensor.view.seqlen()) * columns) {
+    for (int64_t s = 0; s < tensor.view.seqlen(); ++s) {
+      ReadRow(tensor, b, s, h, data.data() + static_cast<size_t>(s) * columns);
     }
   }
   const double* Row(size_t s) const { return data.data() + s * columns; }
@@ -129,9 +129,9 @@ void AttentionFast(const AttentionParams& params, const AttentionArgs& args,
   for (int64_t b = 0; b < args.query.batch(); ++b) {
     for (int64_t h = 0; h < heads; ++h) {
       const int64_t kv_head = h / (heads / args.key.heads());
-      const Matrix query(args.query, b, h);
-      const Matrix key(args.key, b, kv_head);
-      const Matrix value(args.value, b, kv_head);
+      const Matrix query({args.query, {}, {}}, b, h);
+      const Matrix key(KeyOf(args), b, kv_head);
+      const Matrix value(ValueOf(args), b, kv_head);
       for (int64_t q = 0; q < seqlen_q; ++q) {
         row.keys.clear();
         for (int64_t k = 0; k < args.key.seqlen(); ++k) {

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Three truths about attention. None of them links or shares code with the
-// library; they see only its view types. Tensors are f32, bf16 or f16.
+// library; they see only its view types. Tensors are f32, bf16 or f16, keys and
+// values also quantised.
 #ifndef HEED_LIB_ORACLE_ORACLE_H_
 #define HEED_LIB_ORACLE_ORACLE_H_
 

@@ -50,7 +50,7 @@ void AttentionPlainFloat(const AttentionParams& params,
         ReadRow(args.query, b, row, h, q.data());
         for (int64_t key = 0; key < args.key.seqlen(); ++key) {
           float score = 0.0f;
-          ReadRow(args.key, b, key, kv_head, k.data());
+          ReadRow(KeyOf(args), b, key, kv_head, k.data());
           for (size_t c = 0; c < k.size(); ++c) score += q[c] * k[c];
           score *= scale;
           if (params.softcap != 0.0f) {
@@ -65,7 +65,7 @@ void AttentionPlainFloat(const AttentionParams& params,
         for (int64_t c = 0; c < dim_v; ++c) out[c] = 0.0f;
         for (int64_t key = 0; key < args.key.seqlen(); ++key) {
           const float weight = scores[static_cast<size_t>(key)];
-          ReadRow(args.value, b, key, kv_head, v.data());
+          ReadRow(ValueOf(args), b, key, kv_head, v.data());
           for (size_t c = 0; c < v.size(); ++c) out[c] += weight * v[c];
         }
         for (int64_t c = 0; c < dim_v; ++c) {

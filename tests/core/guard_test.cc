@@ -29,13 +29,13 @@ class Guards {
   eval::Tensor Place(int which, const eval::Tensor& from, Against end) {
     eval::Tensor tensor = from;
     const TensorView& v = from.view;
-    const int64_t elements = v.batch() * v.seqlen() * v.heads() * v.head_dim();
-    const size_t bytes = static_cast<size_t>(elements) * sizeof(float);
-    char* memory = tensors_[which].Place(bytes, end);
-    tensor.view = Bshd(reinterpret_cast<float*>(memory), v.batch(), v.seqlen(),
-                       v.heads(), v.head_dim());
-    const std::vector<float> dense = from.Dense();
-    if (bytes > 0) std::memcpy(memory, dense.data(), bytes);
+    if (v.absent()) return tensor;
+    // The workload's tensors are dense.
+    const int64_t rows = v.batch() * v.seqlen() * v.heads();
+    const size_t bytes =
+        static_cast<size_t>(rows * BytesOf(v.dtype, v.head_dim()));
+    tensor.view.data = tensors_[which].Place(bytes, end);
+    if (bytes > 0) std::memcpy(tensor.view.data, v.data, bytes);
     return tensor;
   }
   Workspace PlaceWorkspace(size_t bytes, Against end) {
@@ -46,9 +46,10 @@ class Guards {
 
  private:
   static constexpr size_t kBytes = 1 << 20;
-  GuardedMemory tensors_[5] = {GuardedMemory(kBytes), GuardedMemory(kBytes),
-                               GuardedMemory(kBytes), GuardedMemory(kBytes),
-                               GuardedMemory(kBytes)};
+  GuardedMemory tensors_[9] = {
+      GuardedMemory(kBytes), GuardedMemory(kBytes), GuardedMemory(kBytes),
+      GuardedMemory(kBytes), GuardedMemory(kBytes), GuardedMemory(kBytes),
+      GuardedMemory(kBytes), GuardedMemory(kBytes), GuardedMemory(kBytes)};
   GuardedMemory workspace_{8 << 20};
 };
 
@@ -68,6 +69,10 @@ class Guard : public OnEveryTarget {
       guarded.value = guards_.Place(2, tensors.value, end);
       guarded.out = guards_.Place(3, tensors.out, end);
       guarded.lse = guards_.Place(4, tensors.lse, end);
+      guarded.key_scale = guards_.Place(5, tensors.key_scale, end);
+      guarded.key_minimum = guards_.Place(6, tensors.key_minimum, end);
+      guarded.value_scale = guards_.Place(7, tensors.value_scale, end);
+      guarded.value_minimum = guards_.Place(8, tensors.value_minimum, end);
       PlanOptions options;
       options.target = GetParam().c_str();
       Plan plan;
@@ -148,6 +153,25 @@ TEST_P(Guard, BatchesAndGroups) {
   for (const char* text :
        {"b3_h7_kv1_d9_q5_k70_causal", "b2_h6_kv3_d33_q20_k65",
         "b2_h8_kv2_d13_dv29_q9_k64_causal_wl5", "b5_h1_d3_q1_k129"}) {
+    Check(text);
+  }
+}
+
+// Scales and minima too; rows for the tile kernel and for that of decoding.
+TEST_P(Guard, QuantisedKeysAndValues) {
+  check_values_ = true;
+  for (int d = 1; d <= 70; d += Quick() ? 23 : d < 36 ? 1 : 5) {
+    const std::string dims =
+        "_d" + std::to_string(d) + "_dv" + std::to_string(71 - d);
+    const char* type = d % 3 == 0   ? "_kvi8"
+                       : d % 3 == 1 ? "_kve4m3"
+                                    : "_kve5m2";
+    Check("h2_kv1_q1_k67" + dims + type);
+    Check("h2_kv1_q17_k5_causal" + dims + type);
+  }
+  for (const char* text :
+       {"h2_kv1_d32_dv64_q1_k67_kvu4", "h2_kv1_d96_dv32_q17_k130_kvu4_causal",
+        "b2_h3_kv1_d64_q2_k16_kvu4", "h1_d128_dv160_q1_k1_kvu4"}) {
     Check(text);
   }
 }

@@ -43,8 +43,18 @@ TEST_F(StatusSentences, OfAPlan) {
   EXPECT_EQ(Plans([](AttentionShape& s) { s.seqlen_k = int64_t{1} << 31; }),
             "overflow: seqlen_k: is too large (got 2147483648 keys, at most "
             "2147483519)");
-  EXPECT_EQ(Plans([](AttentionShape& s) { s.key_dtype = DType::kI8; }),
-            "unsupported: key_dtype: must be f32, bf16 or f16");
+  EXPECT_EQ(Plans([](AttentionShape& s) { s.out_dtype = DType::kI8; }),
+            "unsupported: out_dtype: must be f32, bf16 or f16");
+  EXPECT_EQ(
+      Plans([](AttentionShape& s) { s.key_dtype = static_cast<DType>(9); }),
+      "unsupported: key_dtype: must be f32, bf16, f16, i8, f8_e4m3, f8_e5m2 or "
+      "u4");
+  EXPECT_EQ(Plans([](AttentionShape& s) { s.key_dtype = DType::kU4; }),
+            "invalid argument: head_dim: of 4-bit keys must be a multiple of "
+            "32 (got 8)");
+  EXPECT_EQ(Plans([](AttentionShape& s) { s.value_dtype = DType::kU4; }),
+            "invalid argument: head_dim_v: of 4-bit values must be a multiple "
+            "of 32 (got 6)");
   PlanOptions options;
   options.lane_groups = 17;
   EXPECT_EQ(Plans([](AttentionShape&) {}, options),

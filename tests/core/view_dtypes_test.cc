@@ -92,9 +92,16 @@ TEST_F(ViewDTypes, AnyMixIsSound) {
   }
 }
 
-TEST_F(ViewDTypes, IntegersAreNot) {
-  Use(DType::kF32, DType::kI8, DType::kF32, DType::kF32);
-  ExpectRefused(StatusCode::kUnsupported, "key", "must be f32, bf16 or f16");
+TEST_F(ViewDTypes, KeysAndValuesMayBeQuantised) {
+  for (const DType dtype : {DType::kI8, DType::kF8E4M3, DType::kF8E5M2}) {
+    Use(DType::kF32, dtype, DType::kF16, DType::kF32);
+    EXPECT_TRUE(Check().ok());
+    Use(DType::kF32, DType::kBF16, dtype, DType::kF32);
+    EXPECT_TRUE(Check().ok());
+  }
+  const DType unknown = static_cast<DType>(77);
+  Use(DType::kF32, unknown, DType::kF32, DType::kF32);
+  ExpectRefused(StatusCode::kUnsupported, "key", "unknown dtype");
 }
 
 TEST_F(ViewDTypes, MustBeThePlans) {

@@ -46,6 +46,31 @@ TEST(Problem, ReadsEveryField) {
   EXPECT_EQ(p.params.softmax_scale, -0.25f);
 }
 
+TEST(Problem, ReadsTheTypeOfACache) {
+  const struct {
+    const char* field;
+    DType dtype;
+  } types[] = {{"kvi8", DType::kI8},
+               {"kve4m3", DType::kF8E4M3},
+               {"kve5m2", DType::kF8E5M2},
+               {"kvu4", DType::kU4}};
+  for (const auto& type : types) {
+    const std::string text =
+        std::string("b1_h4_kv2_d64_q1_k9_bf16_") + type.field + "_causal";
+    const Problem p = ProblemOf(text);
+    EXPECT_EQ(p.shape.query_dtype, DType::kBF16);
+    EXPECT_EQ(p.shape.key_dtype, type.dtype);
+    EXPECT_EQ(p.shape.value_dtype, type.dtype);
+    EXPECT_EQ(p.shape.out_dtype, DType::kBF16);
+    EXPECT_EQ(p.shape.num_kv_heads, 2);
+    EXPECT_EQ(FormatProblem(p), text);
+    // Wherever it stands.
+    EXPECT_EQ(ProblemOf(std::string(type.field) + "_bf16_causal_h4_kv2_d64_q1_"
+                                                  "k9"),
+              p);
+  }
+}
+
 TEST(Problem, HasDefaults) {
   const Problem p = ProblemOf("h4_d64_q100");
   EXPECT_EQ(p.shape.batch, 1);

@@ -17,6 +17,7 @@
 #include "lib/eval/workload.h"
 #include "lib/oracle/oracle.h"
 #include "tests/support/compare.h"
+#include "tests/support/formats.h"
 #include "tests/support/quick.h"
 #include "tests/support/run.h"
 
@@ -170,10 +171,84 @@ Copy CopyAs(DType dtype, const TensorView& from) {
   return copy;
 }
 
-TEST(Element, OthersThanFloatsReadAsNaN) {
-  const int8_t byte = 1;
-  EXPECT_TRUE(
-      std::isnan(oracle::ElementAt(Bshd(&byte, 1, 1, 1, 1), 0, 0, 0, 0)));
+TEST(Element, WholeNumbers) {
+  const int8_t bytes[3] = {-128, 0, 127};
+  for (int64_t c = 0; c < 3; ++c) {
+    EXPECT_EQ(oracle::ElementAt(Bshd(bytes, 1, 1, 1, 3), 0, 0, 0, c), bytes[c]);
+  }
+  // The even one of a pair stands in the low half.
+  const u4x2 pairs[4] = {{0x20}, {0x71}, {0xf8}, {0x00}};
+  const auto view = Bshd(pairs, 1, 2, 1, 4);
+  const double want[2][4] = {{0, 2, 1, 7}, {8, 15, 0, 0}};
+  for (int64_t s = 0; s < 2; ++s) {
+    for (int64_t c = 0; c < 4; ++c) {
+      EXPECT_EQ(oracle::ElementAt(view, 0, s, 0, c), want[s][c]);
+    }
+  }
+}
+
+// Every pattern of the 8-bit floats is its value by the definition, and the
+// nearest to it; what lies between goes to the nearer one, or the even one.
+TEST(Element, Float8) {
+  for (const Format& format : {kE4M3, kE5M2}) {
+    int8_t memory[8] = {};
+    TensorView view = Bshd(memory, 1, 1, 1, 1);
+    view.dtype = format.dtype;
+    const auto stored = [&](double value) {
+      oracle::StoreElement(view, 0, 0, 0, 0, static_cast<float>(value));
+      return static_cast<uint8_t>(memory[0]);
+    };
+    for (uint32_t bits = 0; bits < 256; ++bits) {
+      memory[0] = static_cast<int8_t>(bits);
+      const double value = oracle::ElementAt(view, 0, 0, 0, 0);
+      const double want = format.Value(bits);
+      if (std::isnan(want)) {
+        EXPECT_TRUE(std::isnan(value)) << format.name << " " << bits;
+        continue;
+      }
+      ASSERT_EQ(value, want) << format.name << " " << bits;
+      ASSERT_EQ(std::signbit(value), bits >= 128);
+      if (bits >= 128 || bits >= format.End()) continue;
+      ASSERT_EQ(stored(value), bits);
+      ASSERT_EQ(stored(-value), bits | 128);
+      if (bits + 1 == format.End()) continue;
+      const double next = format.Magnitude(bits + 1);
+      const double middle = (value + next) / 2;
+      ASSERT_EQ(stored(middle), bits + bits % 2);
+      ASSERT_EQ(stored(middle - value / 1024 - 1e-9), bits);
+      ASSERT_EQ(stored(middle + value / 1024 + 1e-9), bits + 1);
+    }
+    EXPECT_EQ(stored(1e30), format.End() - 1);
+    EXPECT_EQ(stored(-INFINITY), (format.End() - 1) | 128);
+    stored(NAN);
+    EXPECT_TRUE(std::isnan(oracle::ElementAt(view, 0, 0, 0, 0)));
+  }
+}
+
+// One rounding of q * scale, and of q * scale + minimum.
+TEST(Element, ScalesOfRowsAndGroups) {
+  const float scale[2] = {0.3f, 1e-3f};
+  const float minimum[2] = {-1.1f, 7.0f};
+  const int8_t bytes[2] = {-7, 100};
+  const oracle::ScaledTensor rows = {
+      Bshd(bytes, 1, 2, 1, 1), Bshd(scale, 1, 2, 1, 1), {}};
+  for (int64_t s = 0; s < 2; ++s) {
+    EXPECT_EQ(oracle::ElementAt(rows, 0, s, 0, 0),
+              static_cast<float>(static_cast<double>(bytes[s]) *
+                                 static_cast<double>(scale[s])));
+  }
+  u4x2 pairs[32];
+  for (int i = 0; i < 32; ++i) pairs[i].bits = static_cast<uint8_t>(i * 37);
+  const auto view = Bshd(pairs, 1, 1, 1, 64);
+  const oracle::ScaledTensor groups = {view, Bshd(scale, 1, 1, 1, 2),
+                                       Bshd(minimum, 1, 1, 1, 2)};
+  for (int64_t c = 0; c < 64; ++c) {
+    const double q = oracle::ElementAt(view, 0, 0, 0, c);
+    // Exact in double.
+    const double want = q * static_cast<double>(scale[c / 32]) +
+                        static_cast<double>(minimum[c / 32]);
+    EXPECT_EQ(oracle::ElementAt(groups, 0, 0, 0, c), static_cast<float>(want));
+  }
 }
 
 class OracleOn : public ::testing::TestWithParam<DType> {};

@@ -51,10 +51,10 @@ double LargestError(const std::vector<float>& got,
   return largest;
 }
 
-double LargestElement(const ConstTensorView& view) {
+double LargestElement(const oracle::ScaledTensor& tensor) {
   double largest = 0;
-  ForEach(view, [&](int64_t b, int64_t s, int64_t h, int64_t c) {
-    const double element = oracle::ElementAt(view, b, s, h, c);
+  ForEach(tensor.view, [&](int64_t b, int64_t s, int64_t h, int64_t c) {
+    const double element = oracle::ElementAt(tensor, b, s, h, c);
     if (std::isfinite(element)) {
       largest = std::max(largest, std::fabs(element));
     }
@@ -78,7 +78,7 @@ double LargestScore(const AttentionParams& params, const AttentionArgs& args) {
           double score = 0;
           for (int64_t c = 0; c < dim; ++c) {
             score += oracle::ElementAt(args.query, b, row, h, c) *
-                     oracle::ElementAt(args.key, b, key, kv_head, c);
+                     oracle::ElementAt(oracle::KeyOf(args), b, key, kv_head, c);
           }
           score = std::fabs(score * scale);
           if (std::isfinite(score)) largest = std::max(largest, score);
@@ -171,9 +171,9 @@ Truth::Truth(const AttentionParams& params, const AttentionArgs& args) {
       LargestScore(params, args);
   const double n =
       static_cast<double>(std::min<int64_t>(args.key.seqlen(), 4096));
-  out_bound_ =
-      2 * LargestError(out, out_) +
-      u * ((8 + s) * LargestElement(args.value) + n / 4 * Largest(out_));
+  out_bound_ = 2 * LargestError(out, out_) +
+               u * ((8 + s) * LargestElement(oracle::ValueOf(args)) +
+                    n / 4 * Largest(out_));
   lse_bound_ =
       2 * LargestError(lse, lse_) + u * (8 + s + n / 4 + Largest(lse_));
 }

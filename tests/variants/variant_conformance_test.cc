@@ -176,6 +176,7 @@ void ExpectRefused(const Variant& variant, const VariantArgs& args,
 }
 
 TEST_P(VariantConformance, RefusesBadInput) {
+  static const float kScale[18] = {};
   const eval::Tensors tensors =
       eval::MakeTensors(ProblemOf("b1_h4_kv2_d8_q6_k9"), {});
   const struct {
@@ -189,6 +190,10 @@ TEST_P(VariantConformance, RefusesBadInput) {
        [](auto* a) { a->args.key.extent[1] = -1; }},
       {"head_dim", "key", [](auto* a) { a->args.key.extent[3] = 7; }},
       {"dtype", "key_dtype", [](auto* a) { a->args.key.dtype = DType::kBF16; }},
+      {"quantised", "key_dtype",
+       [](auto* a) { a->args.key.dtype = DType::kI8; }},
+      {"scales", "key_scale",
+       [](auto* a) { a->args.kv_scales.key_scale = Bshd(kScale, 1, 9, 2, 1); }},
       {"out on query", "out",
        [](auto* a) {
          a->args.out.data = const_cast<void*>(a->args.query.data);
