@@ -120,6 +120,23 @@ TEST_P(AttentionValues, PoisonInOneElement) {
   }
 }
 
+// The same in the few rows of the decode kernel, of which the later ones see
+// it.
+TEST_P(AttentionValues, PoisonInOneElementOfFewRows) {
+  for (const int width : {1, 5, 19, 37}) {
+    const io::Problem problem =
+        ProblemOf("h2_kv1_d8_dv" + std::to_string(width) + "_q9_k150_causal");
+    for (int64_t c = 0; c < width; c += Quick() ? 4 : 1) {
+      const eval::Tensors tensors = eval::MakeTensors(problem, {});
+      *tensors.value.At(0, 145, 0, c) = c % 2 == 0 ? kInf : kNan;
+      SCOPED_TRACE("element " + std::to_string(c) + " of " +
+                   std::to_string(width));
+      Checker(GetParam(), problem.params, tensors)
+          .Check(RunConfig{GetParam(), 0, 1, /*decode_rows=*/64});
+    }
+  }
+}
+
 // Many poisoned positions at once, all of them hidden from all rows.
 TEST_P(AttentionValues, PoisonOutsideAllWindowsIsInert) {
   for (const char* text :

@@ -56,7 +56,7 @@ void DrawLongKeys(Random& random, FuzzCase* c) {
   c->rows = Within(random, 1, 4);
   c->dim = Within(random, 1, 5);
   c->dim_v = Within(random, 1, 5);
-  if (OneIn(random, 6)) {
+  if (OneIn(random, 5)) {
     c->keys = Around(random, {65536, 69632, 131072});
     c->rows = Within(random, 1, 2);
     c->dim = c->dim_v = 1;
@@ -87,7 +87,10 @@ void DrawWindow(Random& random, FuzzCase* c) {
   };
   if (OneIn(random, 3)) c->left = width();
   if (OneIn(random, 4)) c->right = width();
-  if ((c->left >= 0 || c->right >= 0) && OneIn(random, 2)) c->sinks = width();
+  if ((c->left >= 0 || c->right >= 0) && OneIn(random, 2)) {
+    // Often beyond the window, too.
+    c->sinks = OneIn(random, 2) ? width() : Within(random, 0, c->keys + 2);
+  }
 }
 
 void DrawScale(Random& random, FuzzCase* c) {
