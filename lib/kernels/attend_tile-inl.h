@@ -66,6 +66,11 @@ inline int64_t StateBytes(const internal::TileShape& shape) {
                           static_cast<int64_t>(sizeof(float)));
 }
 
+// Whether values of f32 may be copied (attend.cc), and up to which width: a
+// block of copies is what a first-level cache holds.
+inline constexpr bool kCopiesValues = kMaxRows < 8;
+inline constexpr int kMostCopied = 128;
+
 // Takes the parts of a tile; with a null base it only counts.
 inline int64_t CarveTile(const internal::TileShape& shape, void* memory,
                          internal::QueryTile* tile) {
@@ -80,7 +85,8 @@ inline int64_t CarveTile(const internal::TileShape& shape, void* memory,
   if (shape.key != DType::kF32) {
     tile->key_f32 = carver.Take<float>(internal::kBlockKeys * shape.head_dim);
   }
-  if (shape.value != DType::kF32) {
+  if (shape.value != DType::kF32 ||
+      (kCopiesValues && shape.head_dim_v <= kMostCopied)) {
     tile->value_f32 =
         carver.Take<float>(internal::kBlockKeys * shape.head_dim_v);
   }
