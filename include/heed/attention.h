@@ -248,7 +248,8 @@ struct AttentionRun {
   int32_t workers = 0;
   int32_t num_phases = 0;
   int32_t tile_rows = 0;
-  int32_t rest_rows = 0;  // at the end of a list, by the decode kernel
+  int32_t rest_rows = 0;    // at the end of a list, by the decode kernel
+  int32_t uneven_keys = 0;  // that a row sees, where rows see different ones
   bool barriers = true;
   bool split = false;           // the units of a tile are tasks of their own
   bool position_major = false;  // tiles of all lists, the heaviest first

@@ -29,11 +29,6 @@ GroupLimits LimitsOfRow(const AttentionRun& run, int64_t i) {
   return one;
 }
 
-// Whether the limits of a row do not depend on where it is.
-bool SameForAllRows(const AttentionParams& params) {
-  return !params.causal && params.window_left < 0 && params.window_right < 0;
-}
-
 // The rows of an item in order, without a division each.
 class RowCursor {
  public:
@@ -125,7 +120,8 @@ bool OpenTile(const AttentionRun& run, int64_t tile, void* base,
   work->item = TileAt(run, tile);
   const WorkItem& item = work->item;
   if (item.num_rows == 0) return false;
-  const TileShape shape = TileShapeOf(plan, item.num_rows);
+  TileShape shape = TileShapeOf(plan, item.num_rows);
+  shape.uneven_keys = run.uneven_keys;
   Carver carver(base);
   work->memory = CarveTile(carver, *item.kernel, shape, plan.shape.seqlen_k);
   QueryTile& q = work->tile;

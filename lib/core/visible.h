@@ -18,6 +18,11 @@ struct RowLimits {
   int64_t begin, end, sink_end;
 };
 
+// Whether all rows see the same keys.
+inline bool SameForAllRows(const AttentionParams& params) {
+  return !params.causal && params.window_left < 0 && params.window_right < 0;
+}
+
 // `offset` is the position of query row 0, resolved.
 inline RowLimits LimitsOf(const AttentionParams& params, int64_t offset,
                           int64_t seqlen_k, int64_t row) {

@@ -95,9 +95,22 @@ void LayOutUnits(int64_t spans, AttentionRun* run) {
   run->num_units = run->sink_units + CeilDiv(end, keys) - run->first_unit;
 }
 
+// Keys that the row in the middle sees, where rows see different ones.
+int32_t UnevenKeys(const AttentionRun& run) {
+  const AttentionParams& params = run.plan.params;
+  if (SameForAllRows(params)) return 0;
+  const RowLimits middle =
+      LimitsOf(params, run.causal_offset, run.args.key.seqlen(),
+               run.args.query.seqlen() / 2);
+  const int64_t keys =
+      std::max<int64_t>(middle.end - middle.begin, 0) + middle.sink_end;
+  return static_cast<int32_t>(std::clamp<int64_t>(keys, 1, INT32_MAX));
+}
+
 }  // namespace
 
 void LayOutWork(AttentionRun* run) {
+  run->uneven_keys = UnevenKeys(*run);
   const int64_t rows = LayOutLists(run);
   LayOutTiles(rows, run);
   run->num_phases = 1;

@@ -43,6 +43,9 @@ struct TileShape {
   int rows = 0;  // query rows: the most of any tile, or those of one
   int head_dim = 0;
   int head_dim_v = 0;
+  // Roughly the keys that a row sees, where rows see different ones; else 0.
+  // Only for how to split rows into lane groups, so no bytes depend on it.
+  int uneven_keys = 0;
   DType query = DType::kF32;
   DType key = DType::kF32;
   DType value = DType::kF32;

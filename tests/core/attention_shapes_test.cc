@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/eval/workload.h"
 #include "tests/support/check.h"
 #include "tests/support/quick.h"
 #include "tests/support/targets.h"
@@ -65,6 +66,17 @@ TEST_P(AttentionShapes, QueryCountsAroundTiles) {
       if (Quick() && edge > 64) continue;
       Check("h1_d20_q" + Number(q) + "_k65");
     }
+  }
+}
+
+// Rows of values a multiple of 4 KiB apart, which some tables copy.
+TEST_P(AttentionShapes, RowsThatShareCacheSets) {
+  eval::WorkloadOptions strided;
+  strided.layout = eval::Layout::kBshd;
+  for (const char* problem :
+       {"h16_d64_q33_k80", "h16_kv16_d7_dv64_q50_k70_causal",
+        "h8_d128_q30_k100_wl20_wr3", "h16_d64_q26_k40_cap9_causal"}) {
+    CheckProblem(GetParam(), problem, strided);
   }
 }
 
