@@ -104,10 +104,8 @@ HWY_INLINE __m512i WeightBits(__m512 score, __m512 scale, __m512 minus_m) {
 template <int NV, bool kNaNs>
 HWY_INLINE bool PairWeights(const GroupStep& s, size_t first, size_t last,
                             float scale) {
-  alignas(64) static constexpr uint16_t kInterleave[32] = {
-      0,  32, 2,  34, 4,  36, 6,  38, 8,  40, 10, 42, 12, 44, 14, 46,
-      16, 48, 18, 50, 20, 52, 22, 54, 24, 56, 26, 58, 28, 60, 30, 62};
-  const __m512i interleave = _mm512_load_si512(kInterleave);
+  // A shift and a blend: vpermt2w would take a turn of the ports that multiply.
+  constexpr __mmask32 kUpperHalves = 0xaaaaaaaa;
   const __m512i ones = _mm512_set1_epi32(kOnePair);
   const __m512 factor = _mm512_set1_ps(scale);
   __m512 minus_m[NV], sum[NV];
@@ -135,7 +133,8 @@ HWY_INLINE bool PairWeights(const GroupStep& s, size_t first, size_t last,
       } else {
         seen = _mm512_ternarylogic_epi32(seen, a, b, 0xfe);  // or
       }
-      const __m512i pair = _mm512_permutex2var_epi16(a, interleave, b);
+      const __m512i pair = _mm512_mask_blend_epi16(
+          kUpperHalves, a, _mm512_slli_epi32(b, 16));
       sum[v] = Dot(sum[v], pair, ones);
       _mm512_store_si512(weight + v * kLanes, pair);
     }
