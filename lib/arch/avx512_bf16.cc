@@ -133,8 +133,8 @@ HWY_INLINE bool PairWeights(const GroupStep& s, size_t first, size_t last,
       } else {
         seen = _mm512_ternarylogic_epi32(seen, a, b, 0xfe);  // or
       }
-      const __m512i pair = _mm512_mask_blend_epi16(
-          kUpperHalves, a, _mm512_slli_epi32(b, 16));
+      const __m512i pair =
+          _mm512_mask_blend_epi16(kUpperHalves, a, _mm512_slli_epi32(b, 16));
       sum[v] = Dot(sum[v], pair, ones);
       _mm512_store_si512(weight + v * kLanes, pair);
     }
@@ -350,7 +350,7 @@ void DotStep(const QueryTile& tile, const KeyBlock& block) {
   const uint64_t nonfinite =
       unseen ? NonFinitePairs(tile.value_pair, first / 2, (last + 1) / 2, dim)
              : 0;
-  ForEachGroup(tile, [&](const GroupRows& group) HWY_ATTR {
+  ForEachGroup(tile, [&](const GroupRows& group) HEED_UNIT_ATTR {
     const size_t g = group.index;
     const GroupStep s = {&tile,
                          &block,

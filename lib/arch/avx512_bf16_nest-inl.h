@@ -18,6 +18,11 @@
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
 
+// Of lambdas, which clang does not give the attributes of the frame.
+#ifndef HEED_UNIT_ATTR
+#define HEED_UNIT_ATTR __attribute__((target(HWY_TARGET_STR ",avx512bf16")))
+#endif
+
 #if HEED_COMPILE_UNIT && __has_include(<avx512bf16intrin.h>)
 HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16")
 namespace heed {

@@ -70,7 +70,7 @@ HWY_INLINE void TransposePairs(const char* const from[kLanes], __m512i sign,
   for (size_t quarter = 0; quarter < 4; ++quarter) {
     __m512i r[4];
     for (size_t i = 0; i < 4; ++i) {
-      const auto load = [&](size_t row) HWY_ATTR {
+      const auto load = [&](size_t row) HEED_UNIT_ATTR {
         return _mm_loadu_si128(
             reinterpret_cast<const __m128i*>(from[row] + quarter * 16));
       };
@@ -103,7 +103,7 @@ void PackPairs(const internal::QueryTile& tile, const void* const* query) {
   const uint32_t flip = scale < 0.0f ? 0x80008000u : 0;
   const uint32_t keep = scale == 0.0f ? 0 : ~0u;
   const __m512i sign = _mm512_set1_epi32(static_cast<int32_t>(flip));
-  ForEachGroup(tile, [&](const GroupRows& group) HWY_ATTR {
+  ForEachGroup(tile, [&](const GroupRows& group) HEED_UNIT_ATTR {
     uint32_t* packed =
         reinterpret_cast<uint32_t*>(tile.query) + group.row * pairs;
     for (size_t r = 0; r < group.lanes; r += kLanes) {
@@ -177,14 +177,14 @@ void PairFinish(const internal::QueryTile& tile, void* const* out,
   const State state = StateOf(tile);
   const __m512 zero = _mm512_setzero_ps();
   const __m512i interleave = _mm512_load_si512(kInterleaveHalves);
-  ForEachGroup(tile, [&](const GroupRows& group) HWY_ATTR {
+  ForEachGroup(tile, [&](const GroupRows& group) HEED_UNIT_ATTR {
     for (size_t i = 0; i < group.lanes; i += kLanes) {
       const size_t row = group.row + i;
       const float* acc = state.acc + group.row * dim + i;
       const __m512 l = _mm512_load_ps(state.l + row);
       const __mmask16 some = _mm512_cmp_ps_mask(l, zero, _CMP_NEQ_UQ);
       const __m512 inverse = _mm512_maskz_div_ps(some, _mm512_set1_ps(1.0f), l);
-      const auto column = [&](size_t c) HWY_ATTR {
+      const auto column = [&](size_t c) HEED_UNIT_ATTR {
         // + 0 turns -0 into 0.
         return c < dim ? _mm512_maskz_fmadd_ps(
                              some, _mm512_load_ps(acc + c * group.lanes),
