@@ -1,7 +1,10 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Exact attention: attention/<problem>[/<layout>][/<fill>]/<target>/t<threads>.
+// Exact attention:
+// attention/<problem>[/<layout>][/<fill>]/<target or unit>/t<threads>. Under a
+// target's name the numerics are kSame; a unit's is kFast on that unit, and the
+// peak is the unit's.
 #include <cmath>
 #include <cstdlib>
 #include <memory>
@@ -50,6 +53,13 @@ constexpr Case kCases[] = {
     {"b1_h1_d64_q4096_f16"},
     {"b1_h1_d128_q4096_f16"},
     {"b1_h1_d64_q4096_bf16_causal"},
+    {"b1_h1_d128_q4096_bf16_causal"},
+    {"b1_h8_d64_q2048_bf16_causal"},
+    {"b1_h8_d128_q2048_bf16_causal"},
+    {"b1_h12_d64_q16_bf16"},
+    {"b1_h12_d64_q64_bf16"},
+    {"b1_h12_d64_q128_bf16"},
+    {"b1_h12_d64_q197_bf16"},
     // One query a head against a cache.
     {"b1_h32_kv8_d128_q1_k16384_f32_causal", eval::Layout::kBhsd,
      eval::Fill::kNormal, true},
@@ -77,6 +87,13 @@ constexpr Case kCases[] = {
     {"b1_h12_d64_q197_f32"},
 };
 
+// What runs a case: a target, or one of its units.
+struct Kernels {
+  TargetInfo target;
+  const char* unit;  // or null
+  const char* name() const { return unit == nullptr ? target.name : unit; }
+};
+
 std::string Name(const Case& c, const char* target, int threads) {
   std::string name = std::string("attention/") + c.problem;
   if (c.layout == eval::Layout::kBshd) name += "/bshd";
@@ -86,9 +103,12 @@ std::string Name(const Case& c, const char* target, int threads) {
 
 // Whether a few rows of a result are what they must be: equal to the page that
 // defines the bits, or near it for a table without FMA, whose f32 may round to
-// the neighbour of a 16-bit output.
+// the neighbour of a 16-bit output, and for a unit (docs/numerics.md: 0x1.08p-7
+// of the largest value, which is 3.5 here).
 bool RowsHold(const io::Problem& problem, const AttentionArgs& args,
-              bool same_bits) {
+              const Kernels& kernels) {
+  const bool same_bits = kernels.target.same_bits && kernels.unit == nullptr;
+  const double floor = kernels.unit == nullptr ? 1e-4 : 3.5 * 0x1.08p-7;
   const AttentionShape& s = problem.shape;
   const eval::Tensor row = eval::MakeTensor(
       1, 1, s.num_heads, s.head_dim_v, eval::Layout::kBshd, 0, s.out_dtype);
@@ -107,7 +127,7 @@ bool RowsHold(const io::Problem& problem, const AttentionArgs& args,
         const double got = oracle::ElementAt(args.out, 0, at, h, c);
         const double want = oracle::ElementAt(one.out, 0, 0, h, c);
         const double error = std::fabs(got - want);
-        const double bound = 1e-4 + unit * std::fabs(want);
+        const double bound = floor + unit * std::fabs(want);
         if (same_bits ? got != want : !(error < bound)) return false;
       }
     }
@@ -119,7 +139,7 @@ struct FreeMemory {
   void operator()(void* data) const { std::free(data); }
 };
 
-void Run(benchmark::State& state, const Case& c, const TargetInfo& target,
+void Run(benchmark::State& state, const Case& c, const Kernels& kernels,
          int threads) {
   io::Problem problem;
   const std::string error = io::ParseProblem(c.problem, &problem);
@@ -132,7 +152,10 @@ void Run(benchmark::State& state, const Case& c, const TargetInfo& target,
   args.lse = TensorView();
 
   PlanOptions options;
-  options.target = target.name;
+  options.target = kernels.target.name;
+  options.unit = kernels.unit;
+  options.numerics =
+      kernels.unit == nullptr ? Numerics::kSame : Numerics::kFast;
   Plan plan;
   const Status made = MakePlan(problem.params, problem.shape, options, &plan);
   if (!made.ok()) return state.SkipWithError(made.message());
@@ -146,14 +169,44 @@ void Run(benchmark::State& state, const Case& c, const TargetInfo& target,
   workspace.data = memory.get();
 
   if (!heed::Run(plan, args, workspace, executor).ok() ||
-      !RowsHold(problem, args, target.same_bits)) {
+      !RowsHold(problem, args, kernels)) {
     return state.SkipWithError("the result is wrong");
   }
-  Measure(state, target.name, threads, UsefulFlops(problem),
-          CompulsoryBytes(problem),
+  Measure(state, kernels.target.name,
+          kernels.unit == nullptr ? "" : kernels.unit, threads,
+          UsefulFlops(problem), CompulsoryBytes(problem),
           [&] { return heed::Run(plan, args, workspace, executor).ok(); });
   state.counters["workspace_KiB"] =
       static_cast<double>(plan.tile_bytes + plan.slots_bytes) / 1024;
+}
+
+// Whether a plan for the case can be made so, and takes the unit for its tiles
+// if one is named.
+bool Serves(const Kernels& kernels, const Case& c) {
+  io::Problem problem;
+  if (!io::ParseProblem(c.problem, &problem).empty()) return true;  // Run says
+  if (kernels.unit == nullptr) return true;
+  PlanOptions options;
+  options.target = kernels.target.name;
+  options.unit = kernels.unit;
+  Plan plan;
+  return MakePlan(problem.params, problem.shape, options, &plan).ok() &&
+         plan.decode_rows < problem.shape.seqlen_q * problem.shape.num_heads /
+                                problem.shape.num_kv_heads;
+}
+
+void Register(const Case& c, const Kernels& kernels) {
+  for (const int threads : {1, MaxThreads()}) {
+    if (threads > 1 && !c.threads) continue;
+    benchmark::RegisterBenchmark(
+        Name(c, kernels.name(), threads).c_str(),
+        [&c, kernels, threads](benchmark::State& state) {
+          Run(state, c, kernels, threads);
+        })
+        ->UseRealTime()
+        ->Unit(benchmark::kMicrosecond);
+    if (threads == MaxThreads()) break;
+  }
 }
 
 }  // namespace
@@ -164,16 +217,11 @@ void RegisterAttention() {
     // The plain table serves old machines; these sizes would take it minutes.
     if (!target.usable || target.vector_bytes == 4) continue;
     for (const Case& c : kCases) {
-      for (const int threads : {1, MaxThreads()}) {
-        if (threads > 1 && !c.threads) continue;
-        benchmark::RegisterBenchmark(
-            Name(c, target.name, threads).c_str(),
-            [&c, target, threads](benchmark::State& state) {
-              Run(state, c, target, threads);
-            })
-            ->UseRealTime()
-            ->Unit(benchmark::kMicrosecond);
-        if (threads == MaxThreads()) break;
+      Register(c, {target, nullptr});
+      for (int u = 0; u < NumUnits(); ++u) {
+        const UnitInfo unit = GetUnit(u);
+        if (!unit.usable || std::string(unit.target) != target.name) continue;
+        if (Serves({target, unit.name}, c)) Register(c, {target, unit.name});
       }
     }
   }

@@ -40,12 +40,14 @@ double UsefulFlops(const io::Problem& problem);
 double CompulsoryBytes(const io::Problem& problem);
 
 // Times `run` (which returns false on failure) until the state has enough and
-// sets the counters: GFLOPs, peak_fraction (of the FMA peak of `target` times
-// `threads`, measured between the iterations), GBps, and bandwidth_fraction (of
-// what one thread reads as a stream). 0 flops or bytes: nothing to count.
+// sets the counters: GFLOPs, peak_fraction (of the FMA peak of `target`, or the
+// peak of `unit` where that is not empty, times `threads`, measured between the
+// iterations), GBps, and bandwidth_fraction (of what one thread reads as a
+// stream). 0 flops or bytes: nothing to count.
 template <class Function>
-void Measure(benchmark::State& state, const std::string& target, int threads,
-             double flops, double bytes, const Function& run);
+void Measure(benchmark::State& state, const std::string& target,
+             const std::string& unit, int threads, double flops, double bytes,
+             const Function& run);
 
 // Registration of each file's benchmarks; called by main.
 void RegisterAttention();

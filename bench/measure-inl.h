@@ -18,14 +18,16 @@ namespace heed::bench {
 double ReadBandwidth(const std::string& target);
 
 template <class Function>
-void Measure(benchmark::State& state, const std::string& target, int threads,
-             double flops, double bytes, const Function& run) {
+void Measure(benchmark::State& state, const std::string& target,
+             const std::string& unit, int threads, double flops, double bytes,
+             const Function& run) {
   using Clock = std::chrono::steady_clock;
   const auto seconds = [](Clock::duration time) {
     return std::chrono::duration<double>(time).count();
   };
   constexpr double kProbeSeconds = 0.01;
-  double peak = MeasurePeakFlops(target, 3 * kProbeSeconds);
+  const std::string& rate = unit.empty() ? target : unit;
+  double peak = MeasurePeakFlops(rate, 3 * kProbeSeconds);
   double best = std::numeric_limits<double>::infinity();
   double since_probe = 0;
   for (auto _ : state) {
@@ -40,11 +42,11 @@ void Measure(benchmark::State& state, const std::string& target, int threads,
     if (since_probe > 0.1) {
       since_probe = 0;
       state.PauseTiming();
-      peak = std::max(peak, MeasurePeakFlops(target, kProbeSeconds));
+      peak = std::max(peak, MeasurePeakFlops(rate, kProbeSeconds));
       state.ResumeTiming();
     }
   }
-  peak = std::max(peak, MeasurePeakFlops(target, kProbeSeconds));
+  peak = std::max(peak, MeasurePeakFlops(rate, kProbeSeconds));
   state.counters["best_us"] = best * 1e6;
   // All of them, always: CSV has one header.
   state.counters["GFLOPs"] = flops / best / 1e9;

@@ -133,16 +133,20 @@ volatile float sink;
 }  // namespace
 
 double MeasurePeakFlops(const std::string& target, double seconds) {
-  Probe probe;
-  if (!FindProbe(target, &probe)) return 0;
+  PeakProbe peak;
+  if (!FindUnitProbe(target, &peak)) {
+    Probe probe;
+    if (!FindProbe(target, &probe)) return 0;
+    peak = {probe.fma_chains, probe.flops_of_turn()};
+  }
   constexpr int64_t kTurns = 20000;  // a fraction of a millisecond
   double best = 0;
   const double end = Now() + seconds;
   double before = Now();
   do {
-    sink = probe.fma_chains(kTurns, static_cast<float>(before - end));
+    sink = peak.chains(kTurns, static_cast<float>(before - end));
     const double after = Now();
-    best = std::max(best, probe.flops_of_turn() * kTurns / (after - before));
+    best = std::max(best, peak.flops_of_turn * kTurns / (after - before));
     before = after;
   } while (before < end);
   return best;

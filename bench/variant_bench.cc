@@ -59,7 +59,7 @@ void Run(benchmark::State& state, const NamedVariant& named,
   if (!reason.empty()) return state.SkipWithError(reason.c_str());
   const Cost cost =
       named.variant.cost(problem.shape, problem.params, args.knobs);
-  Measure(state, DefaultTarget(), 1, cost.flops, cost.bytes, [&] {
+  Measure(state, DefaultTarget(), "", 1, cost.flops, cost.bytes, [&] {
     args.scratch = scratch.Begin();
     return named.variant.run(args).ok();
   });

@@ -18,7 +18,8 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
 #include "hwy/highway.h"
-#include "lib/kernels/attend_finish-inl.h"
+#include "lib/arch/avx512_bf16_nest-inl.h"
+#include "lib/arch/avx512_bf16_tile-inl.h"
 #include "lib/kernels/attend_step-inl.h"
 #include "lib/kernels/attend_tile-inl.h"
 
@@ -28,253 +29,6 @@ HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512bf16")
 namespace heed {
 namespace HWY_NAMESPACE {
 namespace {
-
-constexpr size_t kLanes = 16;
-constexpr size_t kPairs = kBlockKeys / 2;
-
-// Words of the lower and the upper half in turn.
-alignas(64) constexpr uint16_t kInterleaveHalves[32] = {
-    0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-    8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-
-// ---- The nest ---------------------------------------------------------------
-
-HWY_INLINE __m512 Dot(__m512 sum, __m512i a, __m512i b) {
-  return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-}
-
-// Two elements, or the only one that is left and +0: aligned as one of them.
-HWY_INLINE __m512i PairAt(const char* at) {
-  int32_t pair;
-  std::memcpy(&pair, at, sizeof(pair));
-  return _mm512_set1_epi32(pair);
-}
-HWY_INLINE __m512i OneAt(const char* at) {
-  uint16_t one;
-  std::memcpy(&one, at, sizeof(one));
-  return _mm512_set1_epi32(one);
-}
-
-// The scalars of a tile: those of row r in turn k are the pair at
-// Row(r) + Turn(k). With kOdd there is one more turn, whose scalars are half a
-// pair.
-template <bool kOddDim>
-struct KeyPairs {  // row r is a key, in place
-  static constexpr bool kOdd = kOddDim;
-  const void* const* key;
-  HWY_INLINE const char* Row(int r) const {
-    return static_cast<const char*>(key[r]);
-  }
-  HWY_INLINE size_t Turn(size_t k) const { return k * sizeof(uint32_t); }
-};
-struct ValuePairs {  // row r is a column of values, a turn is a pair of keys
-  static constexpr bool kOdd = false;
-  const uint32_t* value;
-  size_t dim;
-  HWY_INLINE const char* Row(int r) const {
-    return reinterpret_cast<const char*>(value + r);
-  }
-  HWY_INLINE size_t Turn(size_t k) const { return k * dim * sizeof(uint32_t); }
-};
-
-// FmaTile (lib/kernels/fma_tile-inl.h) for pairs: `vectors` are pairs too.
-template <int MR, int NV, class Scalars>
-HWY_INLINE void DotTile(const Scalars& scalars, size_t depth,
-                        const uint32_t* HWY_RESTRICT vectors,
-                        const FmaTileEnds& ends) {
-  constexpr size_t N1 = NV > 1 ? kLanes : 0;
-  constexpr size_t N2 = NV > 2 ? 2 * kLanes : 0;
-#define HEED_ROW(r)                               \
-  const char* x##r = scalars.Row(r < MR ? r : 0); \
-  __m512 s##r##0 = _mm512_setzero_ps();           \
-  __m512 s##r##1 = s##r##0, s##r##2 = s##r##0;    \
-  (void)x##r;
-  HEED_ROWS(HEED_ROW)
-#undef HEED_ROW
-  if (ends.load) {
-#define HEED_ROW(r)                                            \
-  if constexpr (r < MR) {                                      \
-    const float* from = ends.out + r * ends.out_row;           \
-    s##r##0 = _mm512_load_ps(from);                            \
-    if constexpr (NV > 1) s##r##1 = _mm512_load_ps(from + N1); \
-    if constexpr (NV > 2) s##r##2 = _mm512_load_ps(from + N2); \
-  }
-    HEED_ROWS(HEED_ROW)
-#undef HEED_ROW
-  }
-  if (ends.scale != nullptr) {
-    const __m512 f0 = _mm512_load_ps(ends.scale);
-    const __m512 f1 = _mm512_load_ps(ends.scale + N1);
-    const __m512 f2 = _mm512_load_ps(ends.scale + N2);
-#define HEED_ROW(r)                                             \
-  if constexpr (r < MR) {                                       \
-    s##r##0 = _mm512_mul_ps(s##r##0, f0);                       \
-    if constexpr (NV > 1) s##r##1 = _mm512_mul_ps(s##r##1, f1); \
-    if constexpr (NV > 2) s##r##2 = _mm512_mul_ps(s##r##2, f2); \
-  }
-    HEED_ROWS(HEED_ROW)
-#undef HEED_ROW
-  }
-#define HEED_ROW_OF(r, Load)                             \
-  if constexpr (r < MR) {                                \
-    const __m512i b = Load(x##r + turn);                 \
-    s##r##0 = Dot(s##r##0, b, v0);                       \
-    if constexpr (NV > 1) s##r##1 = Dot(s##r##1, b, v1); \
-    if constexpr (NV > 2) s##r##2 = Dot(s##r##2, b, v2); \
-  }
-  for (size_t k = 0; k < depth; ++k) {
-    const size_t turn = scalars.Turn(k);
-    const __m512i v0 = _mm512_load_si512(vectors);
-    const __m512i v1 = _mm512_load_si512(vectors + N1);
-    const __m512i v2 = _mm512_load_si512(vectors + N2);
-    vectors += NV * kLanes;
-#define HEED_ROW(r) HEED_ROW_OF(r, PairAt)
-    HEED_ROWS(HEED_ROW)
-#undef HEED_ROW
-  }
-  if constexpr (Scalars::kOdd) {
-    const size_t turn = scalars.Turn(depth);
-    const __m512i v0 = _mm512_load_si512(vectors);
-    const __m512i v1 = _mm512_load_si512(vectors + N1);
-    const __m512i v2 = _mm512_load_si512(vectors + N2);
-#define HEED_ROW(r) HEED_ROW_OF(r, OneAt)
-    HEED_ROWS(HEED_ROW)
-#undef HEED_ROW
-  }
-#undef HEED_ROW_OF
-#define HEED_ROW(r)                                          \
-  if constexpr (r < MR) {                                    \
-    float* HWY_RESTRICT to = ends.out + r * ends.out_row;    \
-    _mm512_store_ps(to, s##r##0);                            \
-    if constexpr (NV > 1) _mm512_store_ps(to + N1, s##r##1); \
-    if constexpr (NV > 2) _mm512_store_ps(to + N2, s##r##2); \
-  }
-  HEED_ROWS(HEED_ROW)
-#undef HEED_ROW
-  if (ends.max != nullptr) {
-    __m512 m0 = _mm512_load_ps(ends.max);
-    __m512 m1 = _mm512_load_ps(ends.max + N1);
-    __m512 m2 = _mm512_load_ps(ends.max + N2);
-#define HEED_ROW(r)                                        \
-  if constexpr (r < MR) {                                  \
-    m0 = _mm512_max_ps(m0, s##r##0);                       \
-    if constexpr (NV > 1) m1 = _mm512_max_ps(m1, s##r##1); \
-    if constexpr (NV > 2) m2 = _mm512_max_ps(m2, s##r##2); \
-  }
-    HEED_ROWS(HEED_ROW)
-#undef HEED_ROW
-    _mm512_store_ps(ends.max, m0);
-    if constexpr (NV > 1) _mm512_store_ps(ends.max + N1, m1);
-    if constexpr (NV > 2) _mm512_store_ps(ends.max + N2, m2);
-  }
-}
-
-// ---- The tile ---------------------------------------------------------------
-
-// The f32 kernel's, but that keys and values need no floats.
-internal::TileShape WithoutFloats(internal::TileShape shape) {
-  shape.key = shape.value = DType::kF32;
-  return shape;
-}
-
-int64_t CarvePairs(const internal::TileShape& shape, void* memory,
-                   QueryTile* tile) {
-  const int64_t rows = HWY_MIN(PadRows(shape.rows), kMaxVectors * PadRows(1));
-  internal::Carver carver(memory);
-  tile->weight_pair = carver.Take<uint32_t>(kPairs * rows);
-  tile->value_pair = carver.Take<uint32_t>(kPairs * shape.head_dim_v);
-  return carver.used();
-}
-
-int64_t PairTileBytes(const internal::TileShape& shape) {
-  QueryTile tile;
-  return TileBytes(WithoutFloats(shape)) + CarvePairs(shape, nullptr, &tile);
-}
-
-void PairOpen(const internal::TileShape& shape, void* memory, QueryTile* tile) {
-  const internal::TileShape floats = WithoutFloats(shape);
-  Open(floats, memory, tile);
-  tile->shape = shape;
-  CarvePairs(shape, static_cast<char*>(memory) + TileBytes(floats), tile);
-}
-
-// What multiplies scores of unscaled queries: positive, so that it keeps the
-// order of scores. PackPairs changes the sign of queries instead.
-HWY_INLINE float ScoreScale(const internal::ScoreRule& rule) {
-  const float scale = rule.query_scale;
-  return scale < 0.0f ? -scale : scale > 0.0f ? scale : 1.0f;
-}
-
-// Transposes 16 pairs of 16 rows: to[p][row] = from[row][p]. Loads put a fourth
-// of four rows each into one register, which spares half the shuffles.
-HWY_INLINE void TransposePairs(const char* const from[kLanes], __m512i sign,
-                               size_t to_row, uint32_t* HWY_RESTRICT to) {
-  for (size_t quarter = 0; quarter < 4; ++quarter) {
-    __m512i r[4];
-    for (size_t i = 0; i < 4; ++i) {
-      const auto load = [&](size_t row) HWY_ATTR {
-        return _mm_loadu_si128(
-            reinterpret_cast<const __m128i*>(from[row] + quarter * 16));
-      };
-      r[i] = _mm512_castsi128_si512(load(i));
-      r[i] = _mm512_inserti32x4(r[i], load(4 + i), 1);
-      r[i] = _mm512_inserti32x4(r[i], load(8 + i), 2);
-      r[i] = _mm512_inserti32x4(r[i], load(12 + i), 3);
-      r[i] = _mm512_xor_si512(r[i], sign);
-    }
-    const __m512i a = _mm512_unpacklo_epi32(r[0], r[1]);
-    const __m512i b = _mm512_unpacklo_epi32(r[2], r[3]);
-    const __m512i e = _mm512_unpackhi_epi32(r[0], r[1]);
-    const __m512i f = _mm512_unpackhi_epi32(r[2], r[3]);
-    _mm512_store_si512(to, _mm512_unpacklo_epi64(a, b));
-    _mm512_store_si512(to + to_row, _mm512_unpackhi_epi64(a, b));
-    _mm512_store_si512(to + 2 * to_row, _mm512_unpacklo_epi64(e, f));
-    _mm512_store_si512(to + 3 * to_row, _mm512_unpackhi_epi64(e, f));
-    to += 4 * to_row;
-  }
-}
-
-// Queries as pairs of channels, not scaled: that would round them. An odd last
-// channel has a zero beside it.
-void PackPairs(const QueryTile& tile, const void* const* query) {
-  alignas(16) static constexpr char kZeros[64] = {};
-  const size_t dim = static_cast<size_t>(tile.shape.head_dim);
-  const size_t pairs = (dim + 1) / 2;
-  const size_t rows = static_cast<size_t>(tile.shape.rows);
-  const float scale = tile.shape.rule.query_scale;
-  const uint32_t flip = scale < 0.0f ? 0x80008000u : 0;
-  const uint32_t keep = scale == 0.0f ? 0 : ~0u;
-  const __m512i sign = _mm512_set1_epi32(static_cast<int32_t>(flip));
-  ForEachGroup(tile, [&](const GroupRows& group) HWY_ATTR {
-    uint32_t* packed =
-        reinterpret_cast<uint32_t*>(tile.query) + group.row * pairs;
-    for (size_t r = 0; r < group.lanes; r += kLanes) {
-      const char* from[kLanes];
-      for (size_t i = 0; i < kLanes; ++i) {
-        const size_t row = group.row + r + i;
-        from[i] = row < rows ? static_cast<const char*>(query[row]) : nullptr;
-      }
-      size_t p = 0;
-      for (; keep != 0 && 2 * p + 32 <= dim; p += kLanes) {
-        const char* at[kLanes];
-        for (size_t i = 0; i < kLanes; ++i) {
-          at[i] = from[i] == nullptr ? kZeros : from[i] + p * sizeof(uint32_t);
-        }
-        TransposePairs(at, sign, group.lanes, packed + p * group.lanes + r);
-      }
-      for (; p < pairs; ++p) {
-        for (size_t i = 0; i < kLanes; ++i) {
-          uint32_t pair = 0;
-          if (from[i] != nullptr) {
-            std::memcpy(&pair, from[i] + p * sizeof(pair),
-                        2 * p + 2 <= dim ? 4 : 2);
-          }
-          packed[p * group.lanes + r + i] = (pair ^ flip) & keep;
-        }
-      }
-    }
-  });
-}
 
 // ---- Scores -----------------------------------------------------------------
 
@@ -350,10 +104,8 @@ HWY_INLINE __m512i WeightBits(__m512 score, __m512 scale, __m512 minus_m) {
 template <int NV, bool kNaNs>
 HWY_INLINE bool PairWeights(const GroupStep& s, size_t first, size_t last,
                             float scale) {
-  alignas(64) static constexpr uint16_t kInterleave[32] = {
-      0,  32, 2,  34, 4,  36, 6,  38, 8,  40, 10, 42, 12, 44, 14, 46,
-      16, 48, 18, 50, 20, 52, 22, 54, 24, 56, 26, 58, 28, 60, 30, 62};
-  const __m512i interleave = _mm512_load_si512(kInterleave);
+  // A shift and a blend: vpermt2w would take a turn of the ports that multiply.
+  constexpr __mmask32 kUpperHalves = 0xaaaaaaaa;
   const __m512i ones = _mm512_set1_epi32(kOnePair);
   const __m512 factor = _mm512_set1_ps(scale);
   __m512 minus_m[NV], sum[NV];
@@ -381,7 +133,8 @@ HWY_INLINE bool PairWeights(const GroupStep& s, size_t first, size_t last,
       } else {
         seen = _mm512_ternarylogic_epi32(seen, a, b, 0xfe);  // or
       }
-      const __m512i pair = _mm512_permutex2var_epi16(a, interleave, b);
+      const __m512i pair =
+          _mm512_mask_blend_epi16(kUpperHalves, a, _mm512_slli_epi32(b, 16));
       sum[v] = Dot(sum[v], pair, ones);
       _mm512_store_si512(weight + v * kLanes, pair);
     }
@@ -600,7 +353,7 @@ void DotStep(const QueryTile& tile, const KeyBlock& block) {
   const uint64_t nonfinite =
       unseen ? NonFinitePairs(tile.value_pair, first / 2, (last + 1) / 2, dim)
              : 0;
-  ForEachGroup(tile, [&](const GroupRows& group) HWY_ATTR {
+  ForEachGroup(tile, [&](const GroupRows& group) HEED_UNIT_ATTR {
     const size_t g = group.index;
     const GroupStep s = {&tile,
                          &block,
@@ -626,90 +379,6 @@ void DotStep(const QueryTile& tile, const KeyBlock& block) {
       StepDotGroup<3>(s, nonfinite);
     }
   });
-}
-
-// ---- The end ----------------------------------------------------------------
-
-// Transposes: lane j of x[i] becomes lane i of x[j].
-HWY_INLINE void Transpose16(__m512i (&x)[kLanes]) {
-  __m512i y[kLanes];
-#pragma GCC unroll 8
-  for (size_t i = 0; i < kLanes; i += 2) {
-    y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
-    y[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (size_t i = 0; i < kLanes; i += 4) {
-    x[i] = _mm512_unpacklo_epi64(y[i], y[i + 2]);
-    x[i + 1] = _mm512_unpackhi_epi64(y[i], y[i + 2]);
-    x[i + 2] = _mm512_unpacklo_epi64(y[i + 1], y[i + 3]);
-    x[i + 3] = _mm512_unpackhi_epi64(y[i + 1], y[i + 3]);
-  }
-  // Quarter q of x[4 a + b] is now rows 4 a .. of column 4 q + b.
-#pragma GCC unroll 4
-  for (size_t b = 0; b < 4; ++b) {
-    const __m512i low = _mm512_shuffle_i32x4(x[b], x[4 + b], 0x88);
-    const __m512i odd = _mm512_shuffle_i32x4(x[b], x[4 + b], 0xdd);
-    const __m512i low2 = _mm512_shuffle_i32x4(x[8 + b], x[12 + b], 0x88);
-    const __m512i odd2 = _mm512_shuffle_i32x4(x[8 + b], x[12 + b], 0xdd);
-    y[b] = _mm512_shuffle_i32x4(low, low2, 0x88);
-    y[8 + b] = _mm512_shuffle_i32x4(low, low2, 0xdd);
-    y[4 + b] = _mm512_shuffle_i32x4(odd, odd2, 0x88);
-    y[12 + b] = _mm512_shuffle_i32x4(odd, odd2, 0xdd);
-  }
-#pragma GCC unroll 16
-  for (size_t i = 0; i < kLanes; ++i) x[i] = y[i];
-}
-
-// Finish (lib/kernels/attend_tile-inl.h) for an output of bf16: times 1 / l
-// rather than divided, and transposed as pairs of columns. Of a sequence of 64
-// tokens the other took 18 % of the time.
-void PairFinish(const QueryTile& tile, void* const* out, float* const* lse) {
-  if (tile.shape.out != DType::kBF16) return Finish(tile, out, lse);
-  const hn::ScalableTag<float> d;
-  const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
-  const size_t rows = static_cast<size_t>(tile.shape.rows);
-  const State state = StateOf(tile);
-  const __m512 zero = _mm512_setzero_ps();
-  const __m512i interleave = _mm512_load_si512(kInterleaveHalves);
-  ForEachGroup(tile, [&](const GroupRows& group) HWY_ATTR {
-    if (IsFresh(state, group.row)) Begin(state, group, dim);
-    for (size_t i = 0; i < group.lanes; i += kLanes) {
-      const size_t row = group.row + i;
-      const float* acc = state.acc + group.row * dim + i;
-      const __m512 l = _mm512_load_ps(state.l + row);
-      const __mmask16 some = _mm512_cmp_ps_mask(l, zero, _CMP_NEQ_UQ);
-      const __m512 inverse = _mm512_maskz_div_ps(some, _mm512_set1_ps(1.0f), l);
-      const auto column = [&](size_t c) HWY_ATTR {
-        // + 0 turns -0 into 0.
-        return c < dim ? _mm512_maskz_fmadd_ps(
-                             some, _mm512_load_ps(acc + c * group.lanes),
-                             inverse, zero)
-                       : zero;
-      };
-      for (size_t c = 0; c < dim; c += 2 * kLanes) {
-        const size_t rest = dim - c;
-        const __mmask32 in = rest < 32 ? (1u << rest) - 1 : ~0u;
-        __m512i pair[kLanes];
-#pragma GCC unroll 16
-        for (size_t p = 0; p < kLanes; ++p) {
-          const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(
-              column(c + 2 * p + 1), column(c + 2 * p));
-          pair[p] = _mm512_permutexvar_epi16(interleave, halves);
-        }
-        Transpose16(pair);
-        for (size_t r = 0; r < kLanes && row + r < rows; ++r) {
-          _mm512_mask_storeu_epi16(static_cast<bf16*>(out[row + r]) + c, in,
-                                   pair[r]);
-        }
-      }
-      // l is not needed any more: it becomes the row's lse.
-      const hn::Vec<decltype(d)> m = hn::Load(d, state.m + row);
-      hn::Store(LogSum(d, m, hn::Load(d, state.l + row)), d, state.l + row);
-    }
-  });
-  if (lse == nullptr) return;
-  for (size_t r = 0; r < rows; ++r) *lse[r] = state.l[r];
 }
 
 int DotLanes() { return static_cast<int>(kLanes); }

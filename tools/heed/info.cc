@@ -50,6 +50,23 @@ void PrintInfoJson(const Environment& environment) {
     writer.End();
   }
   writer.End();
+  writer.Key("units");
+  writer.StartArray();
+  for (int i = 0; i < NumUnits(); ++i) {
+    const UnitInfo unit = GetUnit(i);
+    writer.StartObject();
+    Put(writer, "name", unit.name);
+    Put(writer, "target", unit.target);
+    Put(writer, "serves", unit.serves);
+    Put(writer, "needs", unit.needs);
+    writer.Key("usable");
+    writer.Bool(unit.usable);
+    writer.Key("used");
+    writer.Bool(unit.used);
+    Put(writer, "reason", unit.reason);
+    writer.End();
+  }
+  writer.End();
   writer.End();
   fmt::print("{}\n", writer.Text());
 }
@@ -138,6 +155,14 @@ int RunInfo(const Options& options) {
                target.name, width, target.usable ? "usable" : "not usable",
                target.needs, target.reason,
                target.same_bits ? "" : "; its bits are its own (no FMA)");
+  }
+  fmt::print("units    for 16 bits, where numerics are fast\n");
+  for (int i = 0; i < NumUnits(); ++i) {
+    const UnitInfo unit = GetUnit(i);
+    fmt::print("  {} {} on {}  {}; serves {}; needs {}; {}\n",
+               unit.used ? '>' : ' ', unit.name, unit.target,
+               unit.usable ? "usable" : "not usable", unit.serves, unit.needs,
+               unit.reason);
   }
   return 0;
 }
