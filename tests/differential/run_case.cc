@@ -14,6 +14,7 @@
 #include "lib/eval/workload.h"
 #include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
+#include "tests/differential/double_bound.h"
 #include "tests/differential/fuzz_case.h"
 #include "tests/differential/fuzz_tensors.h"
 #include "tests/support/compare.h"
@@ -137,28 +138,6 @@ std::string CompareNear(const char* tensor, const std::vector<float>& got,
   return "";
 }
 
-// What a chain over keys may lose at worst: the bound of Truth is for numbers
-// that are not all equal, as here they may be, when each step rounds the same
-// way, in the sum of values and in that of weights.
-double ChainBound(const FuzzCase& c, const std::vector<double>& want) {
-  double largest = 1;
-  for (const double w : want) {
-    if (std::isfinite(w)) largest = std::max(largest, std::fabs(w));
-  }
-  return 0x1p-24 * static_cast<double>(std::min<int64_t>(c.keys, 4096)) *
-         largest;
-}
-
-// Whether double and a table without FMA must agree: not where numbers leave
-// f32 on the way or meet weights that only the table cuts to 0.
-bool FitForDouble(const FuzzCase& c) {
-  constexpr int64_t kInfinite = 2 | 4 | 16 | 128;
-  // Where positions share memory, what no row sees is seen elsewhere.
-  const bool spreads =
-      c.poison != 0 && (c.key.repeat != 0 || c.value.repeat != 0);
-  return (c.specials == 0 || (c.kinds & kInfinite) == 0) && !spreads;
-}
-
 // The right results of a case.
 struct Wanted {
   std::vector<float> out, lse;
@@ -177,14 +156,11 @@ std::string Compare(const FuzzCase& c, const std::string& target,
     return different.empty() ? CompareBits("lse", lse, want.lse) : different;
   }
   if (want.truth == nullptr) return "";
-  const std::string different =
-      CompareNear("out", out, want.truth->out(),
-                  want.truth->out_bound() + ChainBound(c, want.truth->out()),
-                  tensors.args.out.dtype);
+  const DoubleBound bound = BoundOf(c, tensors, *want.truth);
+  const std::string different = CompareNear("out", out, want.truth->out(),
+                                            bound.out, tensors.args.out.dtype);
   if (!different.empty()) return different;
-  return CompareNear("lse", lse, want.truth->lse(),
-                     want.truth->lse_bound() + ChainBound(c, want.truth->lse()),
-                     DType::kF32);
+  return CompareNear("lse", lse, want.truth->lse(), bound.lse, DType::kF32);
 }
 
 }  // namespace
