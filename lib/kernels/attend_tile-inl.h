@@ -16,6 +16,7 @@
 #include "hwy/highway.h"
 #include "lib/kernels/carver.h"
 #include "lib/kernels/convert-inl.h"
+#include "lib/kernels/hadamard-inl.h"
 #include "lib/kernels/hwy_math-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
@@ -75,7 +76,8 @@ inline int64_t CarveTile(const internal::TileShape& shape, void* memory,
     tile->value_f32 =
         carver.Take<float>(internal::kBlockKeys * shape.head_dim_v);
   }
-  if (shape.query != DType::kF32 || shape.out != DType::kF32) {
+  if (shape.query != DType::kF32 || shape.out != DType::kF32 ||
+      shape.rotate_query || shape.rotate_out) {
     tile->row_f32 =
         carver.Take<float>(4 * HWY_MAX(shape.head_dim, shape.head_dim_v));
   }
@@ -150,6 +152,7 @@ inline void Pack(const internal::QueryTile& tile, const void* const* query) {
   const size_t dim = static_cast<size_t>(tile.shape.head_dim);
   const size_t rows = static_cast<size_t>(tile.shape.rows);
   const DType type = tile.shape.query;
+  const bool rotate = tile.shape.rotate_query;
   const float scale = tile.shape.rule.query_scale;
   ForEachGroup(tile, [&](const GroupRows& group) {
     const size_t row = group.row, lanes = group.lanes;
@@ -160,9 +163,10 @@ inline void Pack(const internal::QueryTile& tile, const void* const* query) {
       const size_t count = first < rows ? HWY_MIN(rows - first, size_t{4}) : 0;
       for (size_t i = 0; i < count; ++i) {
         from[i] = static_cast<const float*>(query[first + i]);
-        if (type == DType::kF32) continue;
+        if (type == DType::kF32 && !rotate) continue;
         float* wide = tile.row_f32 + i * dim;
         WidenRow(type, query[first + i], dim, wide);
+        if (rotate) RotateRow(wide, dim);
         from[i] = wide;
       }
       size_t c = 0;
@@ -236,6 +240,7 @@ inline void Finish(const internal::QueryTile& tile, void* const* out,
   const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
   const size_t rows = static_cast<size_t>(tile.shape.rows);
   const DType type = tile.shape.out;
+  const bool direct = type == DType::kF32 && !tile.shape.rotate_out;
   const State state = StateOf(tile);
   ForEachGroup(tile, [&](const GroupRows& group) {
     const size_t row = group.row, lanes = group.lanes;
@@ -259,8 +264,8 @@ inline void Finish(const internal::QueryTile& tile, void* const* out,
       const size_t count = HWY_MIN(rows - row - r, size_t{4});
       float* to[4];
       for (size_t i = 0; i < count; ++i) {
-        to[i] = type == DType::kF32 ? static_cast<float*>(out[row + r + i])
-                                    : tile.row_f32 + i * dim;
+        to[i] = direct ? static_cast<float*>(out[row + r + i])
+                       : tile.row_f32 + i * dim;
       }
       size_t c = 0;
       if (count == 4) {
@@ -277,8 +282,9 @@ inline void Finish(const internal::QueryTile& tile, void* const* out,
       for (; c < dim; ++c) {
         for (size_t i = 0; i < count; ++i) to[i][c] = acc[c * lanes + r + i];
       }
-      if (type == DType::kF32) continue;
+      if (direct) continue;
       for (size_t i = 0; i < count; ++i) {
+        if (tile.shape.rotate_out) RotateRow(to[i], dim);
         NarrowRow(type, to[i], dim, out[row + r + i]);
       }
     }
