@@ -57,7 +57,13 @@ double UsefulFlops(const io::Problem& problem) {
 double CompulsoryBytes(const io::Problem& problem) {
   const AttentionShape& s = problem.shape;
   const auto bytes = [&](int64_t dim, DType dtype) {
-    return static_cast<double>(BytesOf(dtype, dim));
+    // Scales as workloads have them: one a row, or a group of 4-bit numbers.
+    const int64_t scales = dtype == DType::kU4 ? 2 * (dim / 64)
+                           : dtype == DType::kI8 || dtype == DType::kF8E4M3 ||
+                                   dtype == DType::kF8E5M2
+                               ? 1
+                               : 0;
+    return static_cast<double>(BytesOf(dtype, dim) + scales * 4);
   };
   const double lists = static_cast<double>(s.batch * s.num_heads);
   const double rows = static_cast<double>(s.seqlen_q) * lists;

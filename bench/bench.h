@@ -36,7 +36,8 @@ int MaxThreads();
 // Useful floating-point operations: 2 * (head_dim + head_dim_v) a visible pair.
 double UsefulFlops(const io::Problem& problem);
 
-// Bytes of query, out, and the keys and values that a row sees, once each.
+// Bytes of query, out, and the keys and values that a row sees with their
+// scales, once each.
 double CompulsoryBytes(const io::Problem& problem);
 
 // Times `run` (which returns false on failure) until the state has enough and

@@ -73,7 +73,8 @@ struct AttentionArgs {
   TensorView lse;
   // Which keys each block of queries attends to; absent: every key.
   KeyIntervals key_intervals;
-  // What quantised keys and values are multiplied by.
+  // What quantised keys and values are multiplied by, and whether rows are
+  // rotated.
   KvScales kv_scales;
 };
 
@@ -90,8 +91,10 @@ struct AttentionShape {
   int64_t seqlen_k = 0;
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
-  int64_t head_dim = 0;    // 1 to 1024
-  int64_t head_dim_v = 0;  // 0 to 1024
+  int64_t head_dim = 0;      // 1 to 1024
+  int64_t head_dim_v = 0;    // 0 to 1024
+  bool key_rotated = false;  // as in KvScales
+  bool value_rotated = false;
 };
 
 // Returns the shape that fits exactly these tensors.
@@ -108,6 +111,8 @@ inline AttentionShape ShapeOf(const AttentionArgs& args) {
   shape.num_kv_heads = args.key.heads();
   shape.head_dim = args.query.head_dim();
   shape.head_dim_v = args.value.head_dim();
+  shape.key_rotated = args.kv_scales.key_rotated;
+  shape.value_rotated = args.kv_scales.value_rotated;
   return shape;
 }
 

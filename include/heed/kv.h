@@ -35,7 +35,52 @@ struct KvScales {
   ConstTensorView value_scale;
   ConstTensorView key_minimum;
   ConstTensorView value_minimum;
+  // The rows (of any type) were rotated before they were stored: queries are
+  // then rotated too, which leaves the scores as they were but for rounding,
+  // and `out` is rotated back. The rotation is the Hadamard transform of
+  // head_dim in blocks of the largest power of two that divides it, times 1 /
+  // sqrt(block): its own inverse. It spreads a channel that is larger than the
+  // others over all of them. A NaN in a rotated value, or in what a row of
+  // `out` is made of, reaches all channels of its block.
+  bool key_rotated = false;
+  bool value_rotated = false;
 };
+
+// How QuantizeKv writes.
+struct QuantizeOptions {
+  // Rotates rows first: see KvScales. Queries must then be told.
+  bool rotate = false;
+  // `scale` is read instead of written: float8 only, where one scale may serve
+  // a head or a tensor (zero strides), or be absent, which is 1.
+  bool given_scale = false;
+};
+
+// Writes rows as quantised ones, as KvScales describes them. `source` is f32,
+// bf16 or f16, [batch, tokens, heads, head_dim], head_dim 1 to 1024; `to` has
+// the same extents and the dtype to write, `scale` (and, for kU4 alone,
+// `minimum`) [batch, tokens, heads, groups] as there. To append to a cache,
+// hand in views of its next tokens (TokensOf). For each row, or group of kU4:
+//
+//   kI8      scale = max|x| / 127          q = x / scale
+//   kF8E4M3  scale = max|x| / 448          q = x / scale, up to 448
+//   kF8E5M2  scale = max|x| / 57344        q = x / scale, up to 57344
+//   kU4      scale = (max - min) / 15      q = (x - min) / scale, minimum = min
+//
+// in double, rounded to the nearest, ties to even. So |x - widened| is at most
+// scale / 2 (float8: 2^-4 or 2^-3 of |x|, or half a subnormal unit times scale)
+// and rounding of f32. Where scale would be 0 (all numbers equal for kU4, all
+// next to zero elsewhere), it is, and q is 0. Where a number is not finite, the
+// scale is NaN, so the row or group reads as NaN. With a given scale, float8
+// elements that are NaN stay so, infinite ones become NaN (e4m3) or stay
+// (e5m2), and finite ones end at the largest finite number; a scale that is not
+// finite and positive makes elements NaN.
+//
+// Refuses, with nothing written, what the calls above refuse of views, and
+// outputs that overlap anything. Allocates nothing; one thread; costs a few
+// nanoseconds an element.
+HEED_API Status QuantizeKv(const ConstTensorView& source,
+                           const QuantizeOptions& options, const TensorView& to,
+                           const TensorView& scale, const TensorView& minimum);
 
 // Key positions [begin, end).
 struct KeyInterval {

@@ -128,6 +128,19 @@ ViewOf<T> Bhs(T* data, int64_t batch, int64_t heads, int64_t seqlen) {
   return Bhsd(data, batch, heads, seqlen, int64_t{1});
 }
 
+// Returns the view of positions [first, first + count) of a sequence, which it
+// must have.
+template <typename Void>
+BasicTensorView<Void> TokensOf(BasicTensorView<Void> view, int64_t first,
+                               int64_t count) {
+  using Byte = typename std::conditional<std::is_const<Void>::value, const char,
+                                         char>::type;
+  if (view.absent()) return view;
+  view.data = static_cast<Byte*>(view.data) + first * view.stride[1];
+  view.extent[1] = count;
+  return view;
+}
+
 namespace internal {
 // Where the row of one (batch, position, head) stands, whatever its elements.
 // Nothing is checked here.

@@ -55,6 +55,8 @@ Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,
 // What quantised keys and values are multiplied by (check_scales.cc). Needs
 // tensors that were checked one by one and against the plan.
 Status CheckScales(const AttentionArgs& args);
+Status CheckScalesOf(const ScaledRows& rows, const TensorName& scale,
+                     const TensorName& minimum);
 
 Status CheckExecutor(const Executor& executor);
 

@@ -176,6 +176,12 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
   if (!status.ok()) return status;
   status = CheckExtents(plan, args);
   if (!status.ok()) return status;
+  if (args.kv_scales.key_rotated != plan.shape.key_rotated) {
+    return Invalid("key_rotated", "differs from the plan's");
+  }
+  if (args.kv_scales.value_rotated != plan.shape.value_rotated) {
+    return Invalid("value_rotated", "differs from the plan's");
+  }
   status = CheckScales(args);
   if (!status.ok()) return status;
   status = CheckOverlaps(args);

@@ -33,8 +33,8 @@ Status CheckFits(const ConstTensorView& rows, const ConstTensorView& view,
         .WithValue(groups)
         .WithBound(1, BoundKind::kNeeds);
   }
-  if (groups == dim / 32 || (groups == dim / 64 && dim % 64 == 0)) {
-    return Status();
+  for (const int64_t size : {int64_t{32}, int64_t{64}}) {
+    if (dim % size == 0 && groups == dim / size) return Status();
   }
   return Invalid(name.argument, "must be one number a group of 32 or 64")
       .WithIndex(3)
@@ -42,8 +42,10 @@ Status CheckFits(const ConstTensorView& rows, const ConstTensorView& view,
       .WithBound(dim, BoundKind::kSaid);
 }
 
-Status CheckOf(const ScaledRows& t, const TensorName& scale,
-               const TensorName& minimum) {
+}  // namespace
+
+Status CheckScalesOf(const ScaledRows& t, const TensorName& scale,
+                     const TensorName& minimum) {
   const bool packed = t.rows.dtype == DType::kU4;
   if (!IsQuantised(t.rows.dtype)) {
     if (t.scale.absent() && t.minimum.absent()) return Status();
@@ -75,12 +77,11 @@ Status CheckOf(const ScaledRows& t, const TensorName& scale,
       .WithBound(t.scale.head_dim(), BoundKind::kNeeds);
 }
 
-}  // namespace
-
 Status CheckScales(const AttentionArgs& args) {
-  const Status status = CheckOf(KeysOf(args), kKeyScaleName, kKeyMinimumName);
+  const Status status =
+      CheckScalesOf(KeysOf(args), kKeyScaleName, kKeyMinimumName);
   if (!status.ok()) return status;
-  return CheckOf(ValuesOf(args), kValueScaleName, kValueMinimumName);
+  return CheckScalesOf(ValuesOf(args), kValueScaleName, kValueMinimumName);
 }
 
 }  // namespace heed::internal

@@ -42,6 +42,8 @@ inline TileShape TileShapeOf(const Plan& plan, int64_t rows) {
   shape.key = plan.shape.key_dtype;
   shape.value = plan.shape.value_dtype;
   shape.out = plan.shape.out_dtype;
+  shape.rotate_query = plan.shape.key_rotated;
+  shape.rotate_out = plan.shape.value_rotated;
   shape.rule = plan.score_rule;
   return shape;
 }

@@ -35,6 +35,12 @@ Status CheckArgs(const AttentionParams& params, const AttentionArgs& args) {
                name.dtype_field == nullptr ? name.argument : name.dtype_field,
                "must be f32 for a variant");
   });
+  if (status.ok() &&
+      (args.kv_scales.key_rotated || args.kv_scales.value_rotated)) {
+    return Status(StatusCode::kUnsupported,
+                  args.kv_scales.key_rotated ? "key_rotated" : "value_rotated",
+                  "must be false for a variant");
+  }
   return status.ok() ? internal::CheckArgs(plan, args) : status;
 }
 

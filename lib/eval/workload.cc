@@ -231,6 +231,8 @@ AttentionArgs Tensors::Args() const {
   args.kv_scales.key_minimum = key_minimum.view;
   args.kv_scales.value_scale = value_scale.view;
   args.kv_scales.value_minimum = value_minimum.view;
+  args.kv_scales.key_rotated = problem.shape.key_rotated;
+  args.kv_scales.value_rotated = problem.shape.value_rotated;
   return args;
 }
 

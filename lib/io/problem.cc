@@ -95,6 +95,11 @@ std::string ParseField(std::string_view token, Problem* problem,
     *field = "cache dtype";
     return "";
   }
+  if (token == "rot") {
+    shape.key_rotated = shape.value_rotated = true;
+    *field = "rot";
+    return "";
+  }
   if (token == "causal") {
     params.causal = true;
     *field = "causal";
@@ -131,7 +136,8 @@ std::string ParseField(std::string_view token, Problem* problem,
   if (name == "scale") return ParseFloat(token, name, &params.softmax_scale);
   return "problem field " + Quoted(token) +
          " is unknown; fields are b h kv d dv q k (each with a number), f32 "
-         "bf16 f16, kvi8 kve4m3 kve5m2 kvu4, causal, and off wl wr sink cap "
+         "bf16 f16, kvi8 kve4m3 kve5m2 kvu4, rot, causal, and off wl wr sink "
+         "cap "
          "scale (each with a number)";
 }
 
@@ -194,6 +200,7 @@ std::string FormatProblem(const Problem& problem) {
   for (const CacheType& type : kCacheTypes) {
     if (shape.key_dtype == type.dtype) text += "_" + std::string(type.name);
   }
+  if (shape.key_rotated) text += "_rot";
   if (params.causal) text += "_causal";
   if (params.causal_offset != kBottomRight) add("off", params.causal_offset);
   if (params.window_left >= 0) add("wl", params.window_left);
@@ -214,10 +221,12 @@ bool operator==(const Problem& a, const Problem& b) {
          s.batch == t.batch && s.seqlen_q == t.seqlen_q &&
          s.seqlen_k == t.seqlen_k && s.num_heads == t.num_heads &&
          s.num_kv_heads == t.num_kv_heads && s.head_dim == t.head_dim &&
-         s.head_dim_v == t.head_dim_v && p.softmax_scale == r.softmax_scale &&
-         p.softcap == r.softcap && p.causal == r.causal &&
-         p.causal_offset == r.causal_offset && p.window_left == r.window_left &&
-         p.window_right == r.window_right && p.sink_size == r.sink_size;
+         s.head_dim_v == t.head_dim_v && s.key_rotated == t.key_rotated &&
+         s.value_rotated == t.value_rotated &&
+         p.softmax_scale == r.softmax_scale && p.softcap == r.softcap &&
+         p.causal == r.causal && p.causal_offset == r.causal_offset &&
+         p.window_left == r.window_left && p.window_right == r.window_right &&
+         p.sink_size == r.sink_size;
 }
 
 }  // namespace heed::io

@@ -27,6 +27,7 @@ struct Problem {
 //   q<N> seqlen_q    k<N> seqlen_k (q)
 //   f32 | bf16 | f16 (f32)
 //   kvi8 | kve4m3 | kve5m2 | kvu4: keys and values are quantised
+//   rot: keys and values are rotated
 //   causal   off<N> causal_offset   wl<N> window_left   wr<N> window_right
 //   sink<N> sink_size   cap<X> softcap   scale<X> softmax_scale
 //

@@ -107,6 +107,20 @@ HWY_NOINLINE void FinishRows(const Sums& sums, size_t dim, size_t count,
   }
 }
 
+// The same, rotated on the way.
+inline void FinishRotated(const internal::QueryTile& tile, const Sums& sums,
+                          size_t count, void* const* out) {
+  const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
+  void* wide[kMostLanes];
+  for (size_t i = 0; i < count; ++i) wide[i] = tile.row_f32 + i * dim;
+  FinishRows<float>(sums, dim, count, wide);
+  for (size_t i = 0; i < count; ++i) {
+    float* row = static_cast<float*>(wide[i]);
+    RotateRow(row, dim);
+    NarrowRow(tile.shape.out, row, dim, out[i]);
+  }
+}
+
 inline void Finish(const internal::QueryTile& tile, void* const* out,
                    float* const* lse) {
   const hn::ScalableTag<float> d;
@@ -120,15 +134,14 @@ inline void Finish(const internal::QueryTile& tile, void* const* out,
     for (size_t i = 0; i < lanes && row + i < rows; i += N) {
       const Sums sums = {state.acc + row * dim + i, lanes, state.l + row + i};
       const size_t count = HWY_MIN(N, rows - row - i);
-      switch (tile.shape.out) {
-        case DType::kBF16:
-          FinishRows<bf16>(sums, dim, count, out + row + i);
-          break;
-        case DType::kF16:
-          FinishRows<f16>(sums, dim, count, out + row + i);
-          break;
-        default:
-          FinishRows<float>(sums, dim, count, out + row + i);
+      if (tile.shape.rotate_out) {
+        FinishRotated(tile, sums, count, out + row + i);
+      } else if (tile.shape.out == DType::kBF16) {
+        FinishRows<bf16>(sums, dim, count, out + row + i);
+      } else if (tile.shape.out == DType::kF16) {
+        FinishRows<f16>(sums, dim, count, out + row + i);
+      } else {
+        FinishRows<float>(sums, dim, count, out + row + i);
       }
       if (lse == nullptr) continue;
       // l is not needed any more: it becomes the row's lse.

@@ -16,6 +16,7 @@
 #include "hwy/highway.h"
 #include "lib/kernels/carver.h"
 #include "lib/kernels/convert-inl.h"
+#include "lib/kernels/hadamard-inl.h"
 #include "lib/kernels/hwy_math-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
@@ -89,6 +90,10 @@ inline int64_t CarveTile(const internal::TileShape& shape, void* memory,
       (kCopiesValues && shape.head_dim_v <= kMostCopied)) {
     tile->value_f32 =
         carver.Take<float>(internal::kBlockKeys * shape.head_dim_v);
+  }
+  if (shape.rotate_query || shape.rotate_out) {
+    tile->row_f32 = carver.Take<float>(
+        PadRows(1) * HWY_MAX(shape.head_dim, shape.head_dim_v));
   }
   return carver.used();
 }
@@ -176,19 +181,13 @@ HWY_INLINE size_t PackSquares(D d, const T* const* query, size_t c, size_t dim,
   return c;
 }
 
-// Rows of one vector from `row` on; padding repeats the last row.
+// The rows of one vector.
 template <class T>
-HWY_NOINLINE void PackRows(const internal::QueryTile& tile,
-                           const void* const* query, size_t row, size_t lanes,
-                           float* HWY_RESTRICT packed) {
+HWY_NOINLINE void PackRows(const void* const* rows, size_t dim, float scale,
+                           size_t lanes, float* HWY_RESTRICT packed) {
   const size_t N = hn::Lanes(hn::ScalableTag<float>());
-  const size_t dim = static_cast<size_t>(tile.shape.head_dim);
-  const size_t last = static_cast<size_t>(tile.shape.rows) - 1;
-  const float scale = tile.shape.rule.query_scale;
   const T* from[kMostLanes];
-  for (size_t i = 0; i < N; ++i) {
-    from[i] = static_cast<const T*>(query[HWY_MIN(row + i, last)]);
-  }
+  for (size_t i = 0; i < N; ++i) from[i] = static_cast<const T*>(rows[i]);
   size_t c = PackSquares(SquareTag(), from, 0, dim, scale, lanes, packed);
   c = PackSquares(SmallSquareTag(), from, c, dim, scale, lanes, packed);
   for (; c < dim; ++c) {
@@ -198,22 +197,43 @@ HWY_NOINLINE void PackRows(const internal::QueryTile& tile,
   }
 }
 
+// Makes rows[0 .. count - 1] rotated floats in tile.row_f32.
+inline void RotateRows(const internal::QueryTile& tile, size_t count,
+                       const void** rows) {
+  const size_t dim = static_cast<size_t>(tile.shape.head_dim);
+  for (size_t i = 0; i < count; ++i) {
+    float* wide = tile.row_f32 + i * dim;
+    WidenRow(tile.shape.query, rows[i], dim, wide);
+    RotateRow(wide, dim);
+    rows[i] = wide;
+  }
+}
+
 inline void Pack(const internal::QueryTile& tile, const void* const* query) {
   const size_t N = hn::Lanes(hn::ScalableTag<float>());
   const size_t dim = static_cast<size_t>(tile.shape.head_dim);
+  const size_t num_rows = static_cast<size_t>(tile.shape.rows);
+  const float scale = tile.shape.rule.query_scale;
+  const DType type = tile.shape.rotate_query ? DType::kF32 : tile.shape.query;
   ForEachGroup(tile, [&](const GroupRows& group) {
     for (size_t i = 0; i < group.lanes; i += N) {
       const size_t row = group.row + i, lanes = group.lanes;
+      const size_t count = HWY_MIN(num_rows - row, N);
+      const void* rows[kMostLanes];
+      for (size_t r = 0; r < count; ++r) rows[r] = query[row + r];
+      if (tile.shape.rotate_query) RotateRows(tile, count, rows);
+      // Padding repeats the last row.
+      for (size_t r = count; r < N; ++r) rows[r] = rows[count - 1];
       float* packed = tile.query + group.row * dim + i;
-      switch (tile.shape.query) {
+      switch (type) {
         case DType::kBF16:
-          PackRows<bf16>(tile, query, row, lanes, packed);
+          PackRows<bf16>(rows, dim, scale, lanes, packed);
           break;
         case DType::kF16:
-          PackRows<f16>(tile, query, row, lanes, packed);
+          PackRows<f16>(rows, dim, scale, lanes, packed);
           break;
         default:
-          PackRows<float>(tile, query, row, lanes, packed);
+          PackRows<float>(rows, dim, scale, lanes, packed);
       }
     }
   });

@@ -84,7 +84,7 @@ HWY_NOINLINE void DecodeScores(const DecodeStep& s) {
   for (size_t c = 0; c < dim; c += kTurnColumns) {
     const size_t columns = HWY_MIN(kTurnColumns, dim - c);
     if constexpr (kScaled<T>) {
-      TurnScaledRows(key, scales.list, vectors * N, c, columns, &fetch,
+      TurnQuantised(key, scales.list, vectors * N, c, columns, &fetch,
                      s.tile->row_f32, s.tile->key_f32);
     } else {
       TurnKeyRows(key, vectors * N, c, columns, &fetch, s.tile->key_f32);

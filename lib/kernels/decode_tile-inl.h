@@ -17,6 +17,7 @@
 #include "lib/kernels/carver.h"
 #include "lib/kernels/convert-inl.h"
 #include "lib/kernels/decode_nest-inl.h"
+#include "lib/kernels/hadamard-inl.h"
 #include "lib/kernels/hwy_math-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
@@ -100,6 +101,7 @@ inline void DecodePack(const internal::QueryTile& tile,
   const size_t floats = static_cast<size_t>(tile.shape.rows) * dim;
   for (size_t r = 0; r < static_cast<size_t>(tile.shape.rows); ++r) {
     WidenRow(tile.shape.query, query[r], dim, tile.query + r * dim);
+    if (tile.shape.rotate_query) RotateRow(tile.query + r * dim, dim);
   }
   const float scale = tile.shape.rule.query_scale;
   for (size_t i = 0; i < floats; ++i) tile.query[i] *= scale;
@@ -160,6 +162,7 @@ inline void DecodeFinish(const internal::QueryTile& tile, void* const* out,
       // + 0 turns -0 into 0, as a masked key may or may not have done before.
       hn::StoreU(hn::IfThenZeroElse(none, hn::Add(x, hn::Zero(d))), d, acc + c);
     }
+    if (tile.shape.rotate_out) RotateRow(acc, dim);
     NarrowRow(tile.shape.out, acc, dim, out[r]);
     if (lse != nullptr) {
       *lse[r] = hn::GetLane(LogSum(d, hn::Set(d, state.m[r]), l));

@@ -50,6 +50,8 @@ struct TileShape {
   DType key = DType::kF32;
   DType value = DType::kF32;
   DType out = DType::kF32;
+  bool rotate_query = false;  // before it is scaled
+  bool rotate_out = false;    // before it is rounded to its type
   ScoreRule rule;
 };
 

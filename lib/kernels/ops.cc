@@ -15,6 +15,7 @@
 // After foreach_target.h.
 #include "hwy/highway.h"
 #include "lib/kernels/convert-inl.h"
+#include "lib/kernels/hadamard-inl.h"
 #include "lib/kernels/ops_matmul-inl.h"
 
 #if HEED_COMPILE_TARGET
@@ -227,6 +228,8 @@ void Narrow(DType type, const float* from, int64_t n, void* to) {
   NarrowRow(type, from, static_cast<size_t>(n), to);
 }
 
+void Rotate(float* row, int64_t n) { RotateRow(row, static_cast<size_t>(n)); }
+
 constexpr internal::OpsTable kTable = {
     /*same_bits=*/HEED_TARGET_FACTS.same_bits,
     /*matmul=*/&MatMul,
@@ -238,6 +241,7 @@ constexpr internal::OpsTable kTable = {
     /*widen=*/&Widen,
     /*widen_scaled=*/&WidenScaled,
     /*narrow=*/&Narrow,
+    /*rotate=*/&Rotate,
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "lib/kernels/kernels.h"
 #include "lib/kernels/scalar_convert.h"
+#include "lib/kernels/scalar_rotate.h"
 
 namespace heed::internal {
 namespace {
@@ -128,6 +129,10 @@ void Narrow(DType type, const float* from, int64_t n, void* to) {
   if (type == DType::kF16) NarrowAll<f16>(from, n, to);
 }
 
+void Rotate(float* row, int64_t n) {
+  scalar::RotateRow(row, static_cast<size_t>(n));
+}
+
 }  // namespace
 
 const OpsTable kPlainOpsTable = {
@@ -141,6 +146,7 @@ const OpsTable kPlainOpsTable = {
     &Widen,
     &WidenScaled,
     &Narrow,
+    &Rotate,
 };
 
 }  // namespace heed::internal

@@ -31,6 +31,8 @@ struct OpsTable {
   void (*widen_scaled)(const int8_t* from, int64_t n, float scale, float* to);
   // To kF32, kBF16 or kF16.
   void (*narrow)(DType type, const float* from, int64_t n, void* to);
+  // The Hadamard rotation of heed/kv.h, in place. The same bits on all tables.
+  void (*rotate)(float* row, int64_t n);
 };
 
 // Partial sums of a reduction: a constant of the result, so that the number of

@@ -9,6 +9,7 @@
 #include "lib/kernels/carver.h"
 #include "lib/kernels/kernels.h"
 #include "lib/kernels/scalar_math.h"
+#include "lib/kernels/scalar_rotate.h"
 
 namespace heed::internal {
 namespace {
@@ -130,9 +131,12 @@ void Pack(const QueryTile& tile, const void* const* query) {
   const int dim = tile.shape.head_dim;
   for (int r = 0; r < tile.shape.rows; ++r) {
     const Elements row(tile.shape.query, query[r]);
-    for (int c = 0; c < dim; ++c) {
-      tile.query[r * dim + c] = row[c] * tile.shape.rule.query_scale;
+    float* query_row = tile.query + r * dim;
+    for (int c = 0; c < dim; ++c) query_row[c] = row[c];
+    if (tile.shape.rotate_query) {
+      scalar::RotateRow(query_row, static_cast<size_t>(dim));
     }
+    for (int c = 0; c < dim; ++c) query_row[c] *= tile.shape.rule.query_scale;
   }
 }
 
@@ -215,10 +219,12 @@ void Finish(const QueryTile& tile, void* const* out, float* const* lse) {
   const int dim = tile.shape.head_dim_v;
   for (int r = 0; r < tile.shape.rows; ++r) {
     const float l = state.l[r];
-    for (int c = 0; c < dim; ++c) {
-      const float x = l == 0.0f ? 0.0f : state.acc[r * dim + c] / l + 0.0f;
-      Store(tile.shape.out, x, out[r], c);
+    float* acc = state.acc + r * dim;
+    for (int c = 0; c < dim; ++c) acc[c] = l == 0.0f ? 0.0f : acc[c] / l + 0.0f;
+    if (tile.shape.rotate_out) {
+      scalar::RotateRow(acc, static_cast<size_t>(dim));
     }
+    for (int c = 0; c < dim; ++c) Store(tile.shape.out, acc[c], out[r], c);
     if (lse != nullptr) *lse[r] = LogSum(state.m[r], l);
   }
 }

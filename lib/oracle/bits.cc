@@ -163,7 +163,7 @@ void AttendRow(const AttentionParams& params, const AttentionArgs& args,
   const float out_scale = static_cast<float>(cap * kLog2E);
 
   std::vector<float> query(static_cast<size_t>(dim));
-  ReadRow(args.query, b, row, h, query.data());
+  ReadQuery(args, b, row, h, query.data());
   for (float& c : query) c *= query_scale;
 
   std::vector<float> k(static_cast<size_t>(dim));
@@ -214,11 +214,10 @@ void AttendRow(const AttentionParams& params, const AttentionArgs& args,
   Merge(group, state);
   Merge(total, group);
 
+  for (float& c : total.acc) c = total.l == 0.0f ? 0.0f : c / total.l + 0.0f;
+  RotateBack(args, total.acc.data());
   for (int64_t c = 0; c < dim_v; ++c) {
-    const float out = total.l == 0.0f
-                          ? 0.0f
-                          : total.acc[static_cast<size_t>(c)] / total.l + 0.0f;
-    StoreElement(args.out, b, row, h, c, out);
+    StoreElement(args.out, b, row, h, c, total.acc[static_cast<size_t>(c)]);
   }
   if (args.lse.data != nullptr) {
     StoreElement(args.lse, b, row, h, 0, LogSum(total.m, total.l));

@@ -13,12 +13,13 @@ namespace heed::oracle {
 namespace {
 
 double Score(const AttentionParams& params, const AttentionArgs& args,
-             int64_t b, int64_t h, int64_t row, int64_t key) {
+             const std::vector<double>& query, int64_t b, int64_t h,
+             int64_t key) {
   const int64_t dim = args.query.head_dim();
   const int64_t kv_head = h / (args.query.heads() / args.key.heads());
   double score = 0.0;
   for (int64_t c = 0; c < dim; ++c) {
-    score += ElementAt(args.query, b, row, h, c) *
+    score += query[static_cast<size_t>(c)] *
              ElementAt(KeyOf(args), b, key, kv_head, c);
   }
   score *= params.softmax_scale != 0.0f
@@ -33,13 +34,15 @@ double Score(const AttentionParams& params, const AttentionArgs& args,
 double AttendRow(const AttentionParams& params, const AttentionArgs& args,
                  int64_t b, int64_t h, int64_t row, std::vector<double>& out) {
   const int64_t kv_head = h / (args.query.heads() / args.key.heads());
+  std::vector<double> query(static_cast<size_t>(args.query.head_dim()));
+  ReadQuery(args, b, row, h, query.data());
   std::vector<int64_t> keys;
   std::vector<double> scores;
   double max = -INFINITY;
   bool poisoned = false;
   for (int64_t key = 0; key < args.key.seqlen(); ++key) {
     if (!Visible(params, args, b, h, row, key)) continue;
-    const double score = Score(params, args, b, h, row, key);
+    const double score = Score(params, args, query, b, h, key);
     keys.push_back(key);
     scores.push_back(score);
     if (score > max) max = score;
@@ -59,6 +62,7 @@ double AttendRow(const AttentionParams& params, const AttentionArgs& args,
     }
   }
   for (double& c : out) c /= sum;
+  RotateBack(args, out.data());
   return max + std::log(sum);
 }
 

@@ -176,6 +176,39 @@ void ReadRow(const ScaledTensor& tensor, int64_t b, int64_t s, int64_t h,
   }
 }
 
+// Rotates a row in place (heed/kv.h): sums and differences of neighbours first,
+// then of ever farther elements of a block, and the factor last.
+template <typename T>
+void Rotate(T* row, int64_t dim) {
+  if (dim == 0) return;
+  const int64_t block = dim & -dim;
+  for (int64_t half = 1; half < block; half *= 2) {
+    for (int64_t i = 0; i < dim; ++i) {
+      if (i / half % 2 != 0) continue;
+      const T sum = row[i] + row[i + half];
+      const T difference = row[i] - row[i + half];
+      row[i] = sum;
+      row[i + half] = difference;
+    }
+  }
+  const T factor = static_cast<T>(1.0 / std::sqrt(static_cast<double>(block)));
+  for (int64_t i = 0; i < dim; ++i) row[i] *= factor;
+}
+
+// Reads a row of the query as it meets the keys: rotated where they are.
+template <typename T>
+void ReadQuery(const AttentionArgs& args, int64_t b, int64_t s, int64_t h,
+               T* row) {
+  ReadRow(args.query, b, s, h, row);
+  if (args.kv_scales.key_rotated) Rotate(row, args.query.head_dim());
+}
+
+// Turns a finished row of out back where the values are rotated.
+template <typename T>
+void RotateBack(const AttentionArgs& args, T* row) {
+  if (args.kv_scales.value_rotated) Rotate(row, args.value.head_dim());
+}
+
 // Returns the bits of the 8-bit float nearest to `value`, the even one of two,
 // and of the largest finite one beyond it; NaN for NaN. The smallest normal
 // number is 2^first, and `mantissa` bits follow the exponent's.

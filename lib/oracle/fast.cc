@@ -126,10 +126,10 @@ void AttentionFast(const AttentionParams& params, const AttentionArgs& args,
                            : 1.0 / std::sqrt(static_cast<double>(dim));
   Row row;
   std::vector<double> row_out;
+  std::vector<double> query(RoundUp(static_cast<size_t>(dim)));
   for (int64_t b = 0; b < args.query.batch(); ++b) {
     for (int64_t h = 0; h < heads; ++h) {
       const int64_t kv_head = h / (heads / args.key.heads());
-      const Matrix query({args.query, {}, {}}, b, h);
       const Matrix key(KeyOf(args), b, kv_head);
       const Matrix value(ValueOf(args), b, kv_head);
       for (int64_t q = 0; q < seqlen_q; ++q) {
@@ -139,8 +139,10 @@ void AttentionFast(const AttentionParams& params, const AttentionArgs& args,
             row.keys.push_back(static_cast<size_t>(k));
           }
         }
-        ScoreRow(params, query.Row(static_cast<size_t>(q)), key, scale, row);
+        ReadQuery(args, b, q, h, query.data());
+        ScoreRow(params, query.data(), key, scale, row);
         const double row_lse = FinishRow(value, row, row_out);
+        RotateBack(args, row_out.data());
         const int64_t at = (b * seqlen_q + q) * heads + h;
         if (lse != nullptr) lse[at] = row_lse;
         if (out == nullptr) continue;

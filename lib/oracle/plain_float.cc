@@ -47,7 +47,7 @@ void AttentionPlainFloat(const AttentionParams& params,
     for (int64_t row = 0; row < args.query.seqlen(); ++row) {
       for (int64_t h = 0; h < args.query.heads(); ++h) {
         const int64_t kv_head = h / (args.query.heads() / args.key.heads());
-        ReadRow(args.query, b, row, h, q.data());
+        ReadQuery(args, b, row, h, q.data());
         for (int64_t key = 0; key < args.key.seqlen(); ++key) {
           float score = 0.0f;
           ReadRow(KeyOf(args), b, key, kv_head, k.data());
@@ -68,6 +68,7 @@ void AttentionPlainFloat(const AttentionParams& params,
           ReadRow(ValueOf(args), b, key, kv_head, v.data());
           for (size_t c = 0; c < v.size(); ++c) out[c] += weight * v[c];
         }
+        RotateBack(args, out);
         for (int64_t c = 0; c < dim_v; ++c) {
           out[c] = RoundTo(args.out.dtype, out[c]);
         }

@@ -106,6 +106,13 @@ TEST_F(ScaleStatus, OfGroups) {
             "scale (got 2, needs 1)");
 }
 
+TEST_F(ScaleStatus, OfRotations) {
+  EXPECT_EQ(Runs(i8_, [](auto& a) { a.kv_scales.key_rotated = true; }),
+            "invalid argument: key_rotated: differs from the plan's");
+  EXPECT_EQ(Runs(f32_, [](auto& a) { a.kv_scales.value_rotated = true; }),
+            "invalid argument: value_rotated: differs from the plan's");
+}
+
 // What a call with other tensors would be, had the plan been made for it.
 TEST_F(ScaleStatus, OfPackedRows) {
   EXPECT_EQ(Runs(u4_, [](auto& a) { a.key.extent[3] = 63; }),

@@ -56,18 +56,20 @@ TEST(Problem, ReadsTheTypeOfACache) {
                {"kvu4", DType::kU4}};
   for (const auto& type : types) {
     const std::string text =
-        std::string("b1_h4_kv2_d64_q1_k9_bf16_") + type.field + "_causal";
+        std::string("b1_h4_kv2_d64_q1_k9_bf16_") + type.field + "_rot_causal";
     const Problem p = ProblemOf(text);
     EXPECT_EQ(p.shape.query_dtype, DType::kBF16);
     EXPECT_EQ(p.shape.key_dtype, type.dtype);
     EXPECT_EQ(p.shape.value_dtype, type.dtype);
     EXPECT_EQ(p.shape.out_dtype, DType::kBF16);
     EXPECT_EQ(p.shape.num_kv_heads, 2);
+    EXPECT_TRUE(p.shape.key_rotated && p.shape.value_rotated);
     EXPECT_EQ(FormatProblem(p), text);
     // Wherever it stands.
-    EXPECT_EQ(ProblemOf(std::string(type.field) + "_bf16_causal_h4_kv2_d64_q1_"
-                                                  "k9"),
-              p);
+    EXPECT_EQ(
+        ProblemOf(std::string(type.field) + "_rot_bf16_causal_h4_kv2_d64_q1_"
+                                            "k9"),
+        p);
   }
 }
 

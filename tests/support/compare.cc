@@ -69,15 +69,17 @@ double LargestScore(const AttentionParams& params, const AttentionArgs& args) {
                            ? static_cast<double>(params.softmax_scale)
                            : 1.0 / std::sqrt(static_cast<double>(dim));
   double largest = 0;
+  std::vector<double> query(static_cast<size_t>(dim));
   for (int64_t b = 0; b < args.query.batch(); ++b) {
     for (int64_t h = 0; h < args.query.heads(); ++h) {
       const int64_t kv_head = h / (args.query.heads() / args.key.heads());
       for (int64_t row = 0; row < args.query.seqlen(); ++row) {
+        oracle::ReadQuery(args, b, row, h, query.data());
         for (int64_t key = 0; key < args.key.seqlen(); ++key) {
           if (!oracle::Visible(params, args, b, h, row, key)) continue;
           double score = 0;
           for (int64_t c = 0; c < dim; ++c) {
-            score += oracle::ElementAt(args.query, b, row, h, c) *
+            score += query[static_cast<size_t>(c)] *
                      oracle::ElementAt(oracle::KeyOf(args), b, key, kv_head, c);
           }
           score = std::fabs(score * scale);

@@ -194,6 +194,8 @@ TEST_P(VariantConformance, RefusesBadInput) {
        [](auto* a) { a->args.key.dtype = DType::kI8; }},
       {"scales", "key_scale",
        [](auto* a) { a->args.kv_scales.key_scale = Bshd(kScale, 1, 9, 2, 1); }},
+      {"rotated", "value_rotated",
+       [](auto* a) { a->args.kv_scales.value_rotated = true; }},
       {"out on query", "out",
        [](auto* a) {
          a->args.out.data = const_cast<void*>(a->args.query.data);
