@@ -90,12 +90,29 @@ class FetchAhead {
     }
   }
 
+  // The same in whole lines: what is less is owed to the next call.
+  HWY_INLINE void NextLines(size_t elements) {
+    constexpr size_t kLine = 64;
+    owed_ += elements * sizeof(T) / kPerUnit<T>;
+    for (; owed_ >= kLine && row_ != last_; owed_ -= kLine) {
+      const uintptr_t line = reinterpret_cast<uintptr_t>(*row_) + ahead_ + at_;
+      __builtin_prefetch(reinterpret_cast<const void*>(line), /*rw=*/0,
+                         /*locality=*/3);
+      at_ += kLine;
+      if (at_ >= row_bytes_) {
+        at_ = 0;
+        ++row_;
+      }
+    }
+  }
+
  private:
   const T* const* row_;
   const T* const* last_;
   uintptr_t ahead_;
   size_t row_bytes_;
   size_t at_ = 0;
+  size_t owed_ = 0;  // bytes
 };
 
 // ---- Turning keys -----------------------------------------------------------
@@ -251,8 +268,8 @@ HWY_INLINE void SpreadWord(D d, V word, hn::Vec<D> scale, hn::Vec<D> minimum,
 template <class T>
 HWY_NOINLINE void TurnWords(const T* const* key,
                             const internal::RowScales& scales, size_t keys,
-                            size_t column, size_t columns,
-                            FetchAhead<T>* fetch, float* HWY_RESTRICT turned) {
+                            size_t column, size_t columns, FetchAhead<T>* fetch,
+                            float* HWY_RESTRICT turned) {
   const TurnTag d;
   const hn::Repartition<uint8_t, TurnTag> d8;
   const hn::RepartitionToWide<hn::RebindToUnsigned<TurnTag>> dw;
@@ -267,8 +284,8 @@ HWY_NOINLINE void TurnWords(const T* const* key,
     float scale_of[kMostTurnKeys];
     float minimum_of[kMostTurnKeys] = {};
     for (size_t i = 0; i < step; ++i) {
-      at[i] = reinterpret_cast<const uint8_t*>(key[k + i]) +
-              column / kPerUnit<T>;
+      at[i] =
+          reinterpret_cast<const uint8_t*>(key[k + i]) + column / kPerUnit<T>;
       scale_of[i] = scales.scale[k + i][group];
       if constexpr (kPerUnit<T> == 2) {
         minimum_of[i] = scales.minimum[k + i][group];
@@ -298,7 +315,7 @@ HWY_NOINLINE void TurnWords(const T* const* key,
                     to + 2 * kWord * stride, stride);
       SpreadWord<T>(d, hn::InterleaveUpper(dw, e, f), scale, minimum,
                     to + 3 * kWord * stride, stride);
-      for (size_t i = 0; i < step; ++i) ahead.Next(4 * kWord);
+      ahead.NextLines(step * 4 * kWord);
     }
   }
   *fetch = ahead;

@@ -85,7 +85,7 @@ HWY_NOINLINE void DecodeScores(const DecodeStep& s) {
     const size_t columns = HWY_MIN(kTurnColumns, dim - c);
     if constexpr (kScaled<T>) {
       TurnQuantised(key, scales.list, vectors * N, c, columns, &fetch,
-                     s.tile->row_f32, s.tile->key_f32);
+                    s.tile->row_f32, s.tile->key_f32);
     } else {
       TurnKeyRows(key, vectors * N, c, columns, &fetch, s.tile->key_f32);
     }
