@@ -46,8 +46,10 @@ inline constexpr int kNestVectors = HEED_TARGET_FACTS.attend.rows == 8
 
 // Columns of key rows that are turned at a time: 4 KiB as floats. Zen 4, one
 // row, head_dim 128, f32 from memory: 22 GB/s with 16 columns, 19 with 32, 18
-// with 64 (from cache 34, 39 and 40).
-inline constexpr size_t kTurnColumns = 16;
+// with 64 (from cache 34, 39 and 40). Of quantised keys a group of 4-bit ones.
+inline constexpr size_t kMostTurnColumns = internal::kMinScaleGroup;
+template <class T>
+inline constexpr size_t kTurnColumns = kScaled<T> ? kMostTurnColumns : 16;
 
 // Floats from one column of turned keys to the next, and from one row of scores
 // to the next: room for whole vectors.
@@ -92,12 +94,29 @@ class FetchAhead {
     }
   }
 
+  // The same in whole lines: what is less is owed to the next call.
+  HWY_INLINE void NextLines(size_t elements) {
+    constexpr size_t kLine = 64;
+    owed_ += elements * sizeof(T) / kPerUnit<T>;
+    for (; owed_ >= kLine && row_ != last_; owed_ -= kLine) {
+      const uintptr_t line = reinterpret_cast<uintptr_t>(*row_) + ahead_ + at_;
+      __builtin_prefetch(reinterpret_cast<const void*>(line), /*rw=*/0,
+                         /*locality=*/2);
+      at_ += kLine;
+      if (at_ >= row_bytes_) {
+        at_ = 0;
+        ++row_;
+      }
+    }
+  }
+
  private:
   const T* const* row_;
   const T* const* last_;
   uintptr_t ahead_;
   size_t row_bytes_;
   size_t at_ = 0;
+  size_t owed_ = 0;  // bytes
 };
 
 // ---- Turning keys -----------------------------------------------------------
@@ -202,7 +221,7 @@ HWY_NOINLINE void TurnKeyRows(const T* const* key, size_t keys, size_t column,
 // ---- Turning quantised keys -------------------------------------------------
 
 // The same of quantised rows: made floats first, TurnKeys() rows of up to
-// kTurnColumns columns at a time in `wide`.
+// kMostTurnColumns columns at a time in `wide`.
 template <class T>
 HWY_NOINLINE void TurnScaledRows(const T* const* key,
                                  const internal::RowScales& scales, size_t keys,
@@ -216,8 +235,8 @@ HWY_NOINLINE void TurnScaledRows(const T* const* key,
     for (size_t i = 0; i < step; ++i) {
       ScaledRow<T> row(key[k + i], scales, k + i);
       row.Skip(column);
-      WidenScaledRow(row, columns, wide + i * kTurnColumns);
-      at[i] = wide + i * kTurnColumns;
+      WidenScaledRow(row, columns, wide + i * kMostTurnColumns);
+      at[i] = wide + i * kMostTurnColumns;
       fetch->Next(columns);
     }
     TurnKeyRows(at, step, 0, columns, &nothing, turned + k);
@@ -277,8 +296,8 @@ HWY_INLINE void SpreadWord(D d, V word, hn::Vec<D> scale, hn::Vec<D> minimum,
 template <class T>
 HWY_NOINLINE void TurnWords(const T* const* key,
                             const internal::RowScales& scales, size_t keys,
-                            size_t column, size_t columns,
-                            FetchAhead<T>* fetch, float* HWY_RESTRICT turned) {
+                            size_t column, size_t columns, FetchAhead<T>* fetch,
+                            float* HWY_RESTRICT turned) {
   const TurnTag d;
   const hn::Repartition<uint8_t, TurnTag> d8;
   const hn::RepartitionToWide<hn::RebindToUnsigned<TurnTag>> dw;
@@ -293,8 +312,8 @@ HWY_NOINLINE void TurnWords(const T* const* key,
     float scale_of[kMostTurnKeys];
     float minimum_of[kMostTurnKeys] = {};
     for (size_t i = 0; i < step; ++i) {
-      at[i] = reinterpret_cast<const uint8_t*>(key[k + i]) +
-              column / kPerUnit<T>;
+      at[i] =
+          reinterpret_cast<const uint8_t*>(key[k + i]) + column / kPerUnit<T>;
       scale_of[i] = scales.scale[k + i][group];
       if constexpr (kPerUnit<T> == 2) {
         minimum_of[i] = scales.minimum[k + i][group];
@@ -324,7 +343,7 @@ HWY_NOINLINE void TurnWords(const T* const* key,
                     to + 2 * kWord * stride, stride);
       SpreadWord<T>(d, hn::InterleaveUpper(dw, e, f), scale, minimum,
                     to + 3 * kWord * stride, stride);
-      for (size_t i = 0; i < step; ++i) ahead.Next(4 * kWord);
+      ahead.NextLines(step * 4 * kWord);
     }
   }
   *fetch = ahead;

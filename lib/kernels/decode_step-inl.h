@@ -81,11 +81,11 @@ HWY_NOINLINE void DecodeScores(const DecodeStep& s) {
   }
   FetchAhead<T> fetch(key, s.keys, dim, s.block->next_key);
   FetchNothing nothing;
-  for (size_t c = 0; c < dim; c += kTurnColumns) {
-    const size_t columns = HWY_MIN(kTurnColumns, dim - c);
+  for (size_t c = 0; c < dim; c += kTurnColumns<T>) {
+    const size_t columns = HWY_MIN(kTurnColumns<T>, dim - c);
     if constexpr (kScaled<T>) {
       TurnQuantised(key, scales.list, vectors * N, c, columns, &fetch,
-                     s.tile->row_f32, s.tile->key_f32);
+                    s.tile->row_f32, s.tile->key_f32);
     } else {
       TurnKeyRows(key, vectors * N, c, columns, &fetch, s.tile->key_f32);
     }

@@ -70,10 +70,10 @@ inline int64_t CarveDecode(const internal::TileShape& shape, void* memory,
   tile->query = carver.Take<float>(int64_t{shape.rows} * shape.head_dim);
   tile->score = carver.Take<float>(shape.rows * stride);
   tile->key_f32 =
-      carver.Take<float>(static_cast<int64_t>(kTurnColumns) * stride);
+      carver.Take<float>(static_cast<int64_t>(kMostTurnColumns) * stride);
   if (internal::IsQuantised(shape.key)) {
     tile->row_f32 =
-        carver.Take<float>(static_cast<int64_t>(kTurnColumns * TurnKeys()));
+        carver.Take<float>(static_cast<int64_t>(kMostTurnColumns * TurnKeys()));
   }
   // The last columns of values, where they fill no vector.
   tile->value_f32 = carver.Take<float>(internal::kBlockKeys *
