@@ -221,7 +221,8 @@ HWY_INLINE void AllDotValues(const GroupStep& s, size_t first, size_t last,
                    dim / kMaxRows);
   size_t c = 0;
   for (; c + kMaxRows <= dim; c += kMaxRows) {
-    DotValues<kMaxRows, NV, kFresh>(value + c, dim, pairs, weight, alpha, acc + c * L);
+    DotValues<kMaxRows, NV, kFresh>(value + c, dim, pairs, weight, alpha,
+                                    acc + c * L);
     fetch.Next();
   }
   for (; c + 4 <= dim; c += 4) {
@@ -355,20 +356,21 @@ void DotStep(const QueryTile& tile, const KeyBlock& block) {
              : 0;
   ForEachGroup(tile, [&](const GroupRows& group) HEED_UNIT_ATTR {
     const size_t g = group.index;
-    const GroupStep s = {&tile,
-                         &block,
-                         /*key=*/nullptr,
-                         /*value=*/nullptr,
-                         /*key_bytes=*/sizeof(bf16) * static_cast<size_t>(shape.head_dim),
-                         /*value_bytes=*/sizeof(bf16) * dim,
-                         StateOf(tile),
-                         group.row,
-                         block.first[g],
-                         block.last[g],
-                         block.full[g],
-                         IsFresh(StateOf(tile), group.row),
-                         keys * g / groups,
-                         keys * (g + 1) / groups};
+    const GroupStep s = {
+        &tile,
+        &block,
+        /*key=*/nullptr,
+        /*value=*/nullptr,
+        /*key_bytes=*/sizeof(bf16) * static_cast<size_t>(shape.head_dim),
+        /*value_bytes=*/sizeof(bf16) * dim,
+        StateOf(tile),
+        group.row,
+        block.first[g],
+        block.last[g],
+        block.full[g],
+        IsFresh(StateOf(tile), group.row),
+        keys * g / groups,
+        keys * (g + 1) / groups};
     if (s.first >= s.last) return;
     const size_t vectors = group.lanes / kLanes;
     if (vectors == 1) {

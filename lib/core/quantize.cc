@@ -96,8 +96,11 @@ Status CheckViews(const ConstTensorView& source, bool given_scale,
 uint8_t ToFloat8(double x, int mantissa, int first, int largest) {
   const int sign = std::signbit(x) ? 0x80 : 0;
   const double magnitude = std::fabs(x);
+  // No f8 has an exponent of 16.
   int exponent = first;
-  if (magnitude >= std::ldexp(1.0, first + 1)) exponent = std::ilogb(magnitude);
+  while (exponent < 16 && magnitude >= std::ldexp(1.0, exponent + 1)) {
+    ++exponent;
+  }
   // In units of the last place; a carry moves into the exponent by itself.
   const double units =
       std::nearbyint(std::ldexp(magnitude, mantissa - exponent));

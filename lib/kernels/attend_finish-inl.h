@@ -148,8 +148,9 @@ inline void Finish(const internal::QueryTile& tile, void* const* out,
       const auto m = hn::Load(d, state.m + row + i);
       const auto l = hn::Load(d, state.l + row + i);
       hn::Store(LogSum(d, m, l), d, state.l + row + i);
-      for (size_t r = 0; r < count; ++r)
+      for (size_t r = 0; r < count; ++r) {
         *lse[row + i + r] = state.l[row + i + r];
+      }
     }
   });
 }

@@ -228,8 +228,9 @@ HWY_INLINE void AllValues(const GroupStep& s, const float* alpha) {
   for (; c + 2 <= dim; c += 2) {
     WeighValues<2, NV, kFresh>(value, c, keys, weight, alpha, acc + c * L);
   }
-  if (c < dim)
+  if (c < dim) {
     WeighValues<1, NV, kFresh>(value, c, keys, weight, alpha, acc + c * L);
+  }
 }
 
 // The same where a masked value is not finite: lanes that do not see a key keep
