@@ -42,7 +42,10 @@ inline constexpr int64_t kSlotsBytesPerWorker = 48 * 1024;
 // consecutive tiles, this many a worker: neighbouring heads' rows of out may
 // share cache lines, which two workers would pass to and fro. Batch 8, 12
 // heads, 16 tokens, strided: 1.4 times one thread by single tiles, 1.9 by runs.
-inline constexpr int64_t kTasksPerWorker = 4;
+// One sequence of 64 tokens, 12 heads, strided, out not at the start of a line:
+// 1.05 with 8 tasks for 2 workers, 1.64 with 4 (128 tokens 1.28, 1.78); batch 8
+// does not care.
+inline constexpr int64_t kTasksPerWorker = 2;
 
 // Below this many tiles a worker, tiles go heaviest first over all lists, so
 // that the last ones are light: by the same simulation 0.97 instead of 0.87 for
