@@ -83,9 +83,11 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
   constexpr internal::Unit kUnit = internal::Unit::kAvx512Bf16;
   const internal::AttendKernel& kernel = plan->table->attend_bf16;
   const AttentionShape& shape = plan->shape;
-  const bool serves = shape.query_dtype == DType::kBF16 &&
-                      shape.key_dtype == DType::kBF16 &&
-                      shape.value_dtype == DType::kBF16;
+  const bool types = shape.query_dtype == DType::kBF16 &&
+                     shape.key_dtype == DType::kBF16 &&
+                     shape.value_dtype == DType::kBF16;
+  // The unit packs queries and finishes rows by itself, without a rotation.
+  const bool rotated = shape.key_rotated || shape.value_rotated;
   const bool there = kernel.name != nullptr && internal::Usable(kUnit);
   plan->attend = &plan->table->attend;
   plan->numerics = options.numerics;
@@ -102,8 +104,10 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
       message = internal::kNotOffered;
     } else if (options.numerics != Numerics::kFast) {
       message = "does not give the bits of kSame";
-    } else if (!serves) {
+    } else if (!types) {
       message = "serves query, key and value of bf16 only";
+    } else if (rotated) {
+      message = "serves no rotated keys and values";
     }
     if (message != nullptr) {
       return Status(StatusCode::kUnsupported, "unit", message);
@@ -112,7 +116,9 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
     plan->unit_reason = "as named";
     return Status();
   }
-  if (options.numerics == Numerics::kSame || !serves || !there) return Status();
+  if (options.numerics == Numerics::kSame || !types || rotated || !there) {
+    return Status();
+  }
   const internal::UnitChoice choice = internal::ChoiceOf(kUnit);
   if (choice.use) plan->attend = &kernel;
   plan->unit_reason = choice.reason;

@@ -124,6 +124,7 @@ TEST(Units, APlanTakesOneWhereItMay) {
   const bool best = std::string(DefaultTarget()) == unit.target;
   EXPECT_EQ(TakesUnit("h1_d64_q100_bf16", fast), unit.used && best);
   EXPECT_FALSE(TakesUnit("h1_d64_q100_bf16", same));
+  EXPECT_FALSE(TakesUnit("h1_d64_q100_bf16_rot", fast));
   EXPECT_FALSE(TakesUnit("h1_d64_q100_f16", fast));
   EXPECT_FALSE(TakesUnit("h1_d64_q100", fast));
   if (unit.usable && best) {
@@ -153,7 +154,8 @@ TEST(Units, APlanTakesTheNamedOneOrSaysWhyNot) {
   };
   if (unit.usable) {
     EXPECT_TRUE(TakesUnit("h1_d64_q100_bf16", options));
-    refused(ProblemOf("h1_d64_q100").shape, "unit: serves");
+    refused(ProblemOf("h1_d64_q100").shape, "unit: serves query, key");
+    refused(ProblemOf("h1_d64_q100_bf16_rot").shape, "unit: serves no rotated");
     options.numerics = Numerics::kSame;
     refused(shape, "unit: does not give the bits of kSame");
     options.numerics = Numerics::kFast;
