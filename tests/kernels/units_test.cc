@@ -169,6 +169,24 @@ TEST(Units, APlanTakesTheNamedOneOrSaysWhyNot) {
   refused(shape, "unit: is unknown");
 }
 
+// The tile kernel of f32 widens keys, which few rows do not repay; a unit does
+// not, and takes over from the decode kernel earlier.
+TEST(Units, TakesOverFromFewerRows) {
+  const UnitInfo unit = GetUnit(0);
+  if (!unit.usable) GTEST_SKIP() << unit.name << ": " << unit.reason;
+  PlanOptions options;
+  options.target = unit.target;
+  options.unit = unit.name;
+  const AttentionShape shape = ProblemOf("h1_d64_q100_bf16").shape;
+  Plan fast, same;
+  ASSERT_TRUE(MakePlan({}, shape, options, &fast).ok());
+  options.unit = nullptr;
+  options.numerics = Numerics::kSame;
+  ASSERT_TRUE(MakePlan({}, shape, options, &same).ok());
+  EXPECT_GT(fast.decode_rows, 0);
+  EXPECT_LT(fast.decode_rows, same.decode_rows);
+}
+
 TEST(Units, NumericsThatDoNotExistAreRefused) {
   PlanOptions options;
   options.numerics = static_cast<Numerics>(2);
