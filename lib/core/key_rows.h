@@ -54,7 +54,8 @@ class RowList {
         scale_(ScaleOrOne(rows), item),
         minimum_(rows.minimum, item),
         scaled_(IsQuantised(rows.rows.dtype)),
-        offset_(!rows.minimum.absent()) {
+        // Also where rows without channels have none: a null for each row.
+        offset_(rows.rows.dtype == DType::kU4) {
     scales_.group = static_cast<int>(rows.rows.head_dim());
     if (rows.scale.head_dim() > 1) {
       scales_.group =

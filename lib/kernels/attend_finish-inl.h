@@ -15,9 +15,11 @@
 #include "hwy/highway.h"
 #include "lib/kernels/attend_tile-inl.h"
 #include "lib/kernels/convert-inl.h"
+#include "lib/kernels/hadamard-inl.h"
 #include "lib/kernels/hwy_math-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
+#include "lib/kernels/scalar_convert.h"
 #include "lib/kernels/transpose-inl.h"
 
 #if HEED_COMPILE_TARGET

@@ -12,7 +12,6 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h.
 #include "hwy/highway.h"
-#include "lib/kernels/decode_nest-inl.h"
 #include "lib/kernels/decode_step-inl.h"
 #include "lib/kernels/decode_tile-inl.h"
 

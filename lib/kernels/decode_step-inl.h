@@ -16,6 +16,8 @@
 #include "lib/kernels/convert-inl.h"
 #include "lib/kernels/decode_nest-inl.h"
 #include "lib/kernels/decode_tile-inl.h"
+#include "lib/kernels/decode_turn-inl.h"
+#include "lib/kernels/decode_turn_scaled-inl.h"
 #include "lib/kernels/hwy_math-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"

@@ -16,7 +16,7 @@
 #include "hwy/highway.h"
 #include "lib/kernels/carver.h"
 #include "lib/kernels/convert-inl.h"
-#include "lib/kernels/decode_nest-inl.h"
+#include "lib/kernels/decode_turn-inl.h"
 #include "lib/kernels/hadamard-inl.h"
 #include "lib/kernels/hwy_math-inl.h"
 #include "lib/kernels/hwy_targets.h"

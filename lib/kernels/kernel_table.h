@@ -63,8 +63,8 @@ struct LaneGroup {
 
 // A tile of query rows. A row is a (position, head) pair; rows are
 // position-major, so that the heads of a group share every key they read. Rows
-// beyond shape.rows pad the last lane group: they repeat the last row and its
-// limits; what they give is never stored.
+// beyond shape.rows pad the last lane group: they repeat the last row's limits;
+// what they give is never stored.
 //
 // Made by a kernel's `open` in memory that core gives; only the kernel knows
 // what stands where in it.
@@ -84,8 +84,9 @@ struct QueryTile {
   // memory, 64-byte aligned. Core changes it between steps.
   void* state = nullptr;
 
-  // The kernel's own: packed queries, the weights of a block, and keys and
-  // values as f32, where it does not read them in place.
+  // The kernel's own: packed queries, the weights of a block, keys and values
+  // as f32 where it does not read them in place, and rows on their way there or
+  // to be rotated.
   float* query = nullptr;
   float* score = nullptr;
   float* key_f32 = nullptr;
@@ -184,8 +185,9 @@ struct AttendKernel {
 struct AttentionTable {
   // For tiles of many query rows, which stand in lanes.
   AttendKernel attend;
-  // The same for query, key and value of bf16, by a unit: no name where none
-  // has it. Its tiles split as those of `attend`, its states are as large.
+  // The same for query, key and value of bf16 that are not rotated, by a unit:
+  // no name where none has it. Its tiles split as those of `attend`, its states
+  // are as large.
   AttendKernel attend_bf16;
   // For up to decode_rows query rows, which share what they read of each key:
   // lanes are keys, and then columns of values.

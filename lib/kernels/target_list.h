@@ -18,9 +18,9 @@
 //   matmul_rows, matmul_vectors
 //               of that of the matrix product
 //   decode_rows the most query rows of a key head for which the decode kernel
-//               is taken where keys are f32; half as many more where they have
-//               fewer bits. Zen 4, head_dim 128, times of the tile kernel over
-//               the decode kernel, from memory (from cache): AVX-512, 8 rows
+//               is taken where keys are f32; half as many more where there are
+//               bits to widen. Zen 4, head_dim 128, times of the tile kernel by
+//               the decode kernel's, from memory (from cache): AVX-512, 8 rows
 //               1.09 (1.28), 10 rows 0.90 (1.05), of bf16 12 rows 1.13 (1.15),
 //               16 rows 0.89 (0.90); AVX2, 8 rows 1.13, of bf16 1.40; SSE4, 4
 //               rows 0.99, of bf16 6 rows 1.18. The tile kernel spends as many

@@ -206,6 +206,24 @@ TEST_P(AttentionQuantised, PoisonedScales) {
   }
 }
 
+// Values without channels need no scales: only lse is wanted.
+TEST_P(AttentionQuantised, NoValueChannelsNoScales) {
+  const eval::Tensors tensors = Make("h2_d32_dv0_q9_k40_causal_kvu4");
+  AttentionArgs args = tensors.Args();
+  args.kv_scales.value_scale = args.kv_scales.value_minimum = ConstTensorView();
+  for (const int decode_rows : {0, 64}) {
+    RunConfig config;
+    config.target = GetParam();
+    config.decode_rows = decode_rows;
+    ASSERT_TRUE(RunOn(config, tensors.problem.params, tensors.Args()).ok());
+    const std::vector<float> want = tensors.lse.Dense();
+    tensors.ClearOutput();
+    const Status status = RunOn(config, tensors.problem.params, args);
+    ASSERT_TRUE(status.ok()) << ToString(status);
+    EXPECT_EQ(tensors.lse.Dense(), want);
+  }
+}
+
 HEED_ON_EVERY_TARGET(AttentionQuantised);
 
 }  // namespace

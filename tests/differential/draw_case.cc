@@ -108,6 +108,10 @@ void DrawTypes(Random& random, FuzzCase* c) {
   }
 }
 
+void DrawRotation(Random& random, FuzzCase* c) {
+  if (OneIn(random, 8)) c->rotated = Within(random, 1, 3);
+}
+
 void DrawPlacement(Random& random, FuzzCase* c) {
   for (Placement* p : {&c->query, &c->key, &c->value, &c->out, &c->lse}) {
     p->back = random.Below(2);
@@ -143,6 +147,7 @@ void DrawPlan(Random& random, FuzzCase* c) {
   if (OneIn(random, 3)) c->lane_groups = random.Below(17);
   if (OneIn(random, 2)) c->decode_rows = OneOf(random, {0, 1, 5, 64});
   if (OneIn(random, 3)) c->slack = OneOf(random, {1, 3, 100, 5000});
+  c->fast = random.Below(2);
 }
 
 void DrawRun(Random& random, FuzzCase* c) {
@@ -155,9 +160,9 @@ void DrawRun(Random& random, FuzzCase* c) {
 
 // In this order: later ones look at what earlier ones drew.
 constexpr void (*kFeatures[])(Random&, FuzzCase*) = {
-    DrawExtents, DrawLongKeys,  DrawWideHeads, DrawCausal,
-    DrawWindow,  DrawScale,     DrawTypes,     DrawPlacement,
-    DrawNumbers, DrawIntervals, DrawPlan,      DrawRun,
+    DrawExtents,   DrawLongKeys, DrawWideHeads, DrawCausal,    DrawWindow,
+    DrawScale,     DrawTypes,    DrawRotation,  DrawPlacement, DrawNumbers,
+    DrawIntervals, DrawPlan,     DrawRun,
 };
 
 }  // namespace

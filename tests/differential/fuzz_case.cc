@@ -51,6 +51,12 @@ void MakeConsistent(FuzzCase* c) {
   c->out.repeat = c->lse.repeat = c->lse.dtype = 0;
   if (c->placed == 0) c->offset = 0;
   if (c->tasks == 0) c->free = 0;
+  // A unit's bits are not the page's.
+  const AttentionShape shape = ShapeOf(*c);
+  const bool units = shape.query_dtype == DType::kBF16 &&
+                     shape.key_dtype == DType::kBF16 &&
+                     shape.value_dtype == DType::kBF16;
+  if (units && c->rotated == 0) c->fast = 0;
   if (c->list_rows == 0) {
     c->list_most = 0;
     c->list_longest = 1;
@@ -82,6 +88,8 @@ AttentionShape ShapeOf(const FuzzCase& c) {
   shape.num_kv_heads = c.kv_heads;
   shape.head_dim = c.dim;
   shape.head_dim_v = c.dim_v;
+  shape.key_rotated = (c.rotated & 1) != 0;
+  shape.value_rotated = (c.rotated & 2) != 0;
   return shape;
 }
 

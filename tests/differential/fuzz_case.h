@@ -39,7 +39,8 @@ struct FuzzCase {
   // Memory.
   Placement query, key, value, out, lse;
   int64_t no_lse = 0;
-  int64_t alias = 0;  // values are the first elements of the keys
+  int64_t alias = 0;    // values are the first elements of the keys
+  int64_t rotated = 0;  // as bits: 1 keys, 2 values
   // Numbers.
   int64_t seed = 0;
   int64_t fill = 0;      // eval::Fill
@@ -50,6 +51,7 @@ struct FuzzCase {
   int64_t list_rows = 0, list_most = 0, list_longest = 1;
   // The plan, and what the plan's extents exceed the call's by.
   int64_t lane_groups = 0, decode_rows = -1, slack = 0;
+  int64_t fast = 0;  // kFast, where no unit may serve
   // The run: by tasks instead of Run, without barriers, workers, the seed of
   // the order of tasks (0: as they come), real threads.
   int64_t tasks = 0, free = 0, workers = 1, shuffle = 0, threads = 0;
@@ -89,6 +91,7 @@ void ForEachField(Case& c, Function f) {
   placement("lse", c.lse);
   f("no_lse", c.no_lse);
   f("alias", c.alias);
+  f("rotated", c.rotated);
   f("seed", c.seed);
   f("fill", c.fill);
   f("specials", c.specials);
@@ -100,6 +103,7 @@ void ForEachField(Case& c, Function f) {
   f("lane_groups", c.lane_groups);
   f("decode_rows", c.decode_rows);
   f("slack", c.slack);
+  f("fast", c.fast);
   f("tasks", c.tasks);
   f("free", c.free);
   f("workers", c.workers);

@@ -132,6 +132,8 @@ void FuzzTensors::Set(const FuzzCase& c) {
   args.value = value.view;
   args.out = out.view;
   if (c.no_lse == 0) args.lse = lse.view;
+  args.kv_scales.key_rotated = shape.key_rotated;
+  args.kv_scales.value_rotated = shape.value_rotated;
   DrawLists(c);
   PutSpecials(c);
   PoisonUnseen(c);

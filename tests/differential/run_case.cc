@@ -83,7 +83,7 @@ Status RunTasks(const FuzzCase& c, const Plan& plan, const AttentionArgs& args,
 Status RunOnTable(const FuzzCase& c, const std::string& target,
                   FuzzTensors* tensors) {
   PlanOptions options;
-  options.numerics = Numerics::kSame;
+  options.numerics = c.fast != 0 ? Numerics::kFast : Numerics::kSame;
   options.target = target.c_str();
   options.lane_groups = static_cast<int>(c.lane_groups);
   options.decode_rows = static_cast<int>(c.decode_rows);

@@ -124,6 +124,7 @@ TEST(Units, APlanTakesOneWhereItMay) {
   const bool best = std::string(DefaultTarget()) == unit.target;
   EXPECT_EQ(TakesUnit("h1_d64_q100_bf16", fast), unit.used && best);
   EXPECT_FALSE(TakesUnit("h1_d64_q100_bf16", same));
+  EXPECT_FALSE(TakesUnit("h1_d64_q100_bf16_rot", fast));
   EXPECT_FALSE(TakesUnit("h1_d64_q100_f16", fast));
   EXPECT_FALSE(TakesUnit("h1_d64_q100", fast));
   if (unit.usable && best) {
@@ -153,7 +154,8 @@ TEST(Units, APlanTakesTheNamedOneOrSaysWhyNot) {
   };
   if (unit.usable) {
     EXPECT_TRUE(TakesUnit("h1_d64_q100_bf16", options));
-    refused(ProblemOf("h1_d64_q100").shape, "unit: serves");
+    refused(ProblemOf("h1_d64_q100").shape, "unit: serves query, key");
+    refused(ProblemOf("h1_d64_q100_bf16_rot").shape, "unit: serves no rotated");
     options.numerics = Numerics::kSame;
     refused(shape, "unit: does not give the bits of kSame");
     options.numerics = Numerics::kFast;
@@ -165,6 +167,24 @@ TEST(Units, APlanTakesTheNamedOneOrSaysWhyNot) {
   options.target = nullptr;
   options.unit = "abacus";
   refused(shape, "unit: is unknown");
+}
+
+// The tile kernel of f32 widens keys, which few rows do not repay; a unit does
+// not, and takes over from the decode kernel earlier.
+TEST(Units, TakesOverFromFewerRows) {
+  const UnitInfo unit = GetUnit(0);
+  if (!unit.usable) GTEST_SKIP() << unit.name << ": " << unit.reason;
+  PlanOptions options;
+  options.target = unit.target;
+  options.unit = unit.name;
+  const AttentionShape shape = ProblemOf("h1_d64_q100_bf16").shape;
+  Plan fast, same;
+  ASSERT_TRUE(MakePlan({}, shape, options, &fast).ok());
+  options.unit = nullptr;
+  options.numerics = Numerics::kSame;
+  ASSERT_TRUE(MakePlan({}, shape, options, &same).ok());
+  EXPECT_GT(fast.decode_rows, 0);
+  EXPECT_LT(fast.decode_rows, same.decode_rows);
 }
 
 TEST(Units, NumericsThatDoNotExistAreRefused) {
