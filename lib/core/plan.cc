@@ -83,9 +83,11 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
   constexpr internal::Unit kUnit = internal::Unit::kAvx512Bf16;
   const internal::AttendKernel& kernel = plan->table->attend_bf16;
   const AttentionShape& shape = plan->shape;
+  // Rotated queries are no bf16 any more.
+  const bool rotated = shape.key_rotated || shape.value_rotated;
   const bool serves = shape.query_dtype == DType::kBF16 &&
                       shape.key_dtype == DType::kBF16 &&
-                      shape.value_dtype == DType::kBF16;
+                      shape.value_dtype == DType::kBF16 && !rotated;
   const bool there = kernel.name != nullptr && internal::Usable(kUnit);
   plan->attend = &plan->table->attend;
   plan->numerics = options.numerics;
@@ -102,6 +104,8 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
       message = internal::kNotOffered;
     } else if (options.numerics != Numerics::kFast) {
       message = "does not give the bits of kSame";
+    } else if (rotated) {
+      message = "does not serve rotated keys and values";
     } else if (!serves) {
       message = "serves query, key and value of bf16 only";
     }
