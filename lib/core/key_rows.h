@@ -46,8 +46,7 @@ inline ConstTensorView ScaleOrOne(const ScaledRows& rows) {
                  rows.rows.heads(), int64_t{1}, 0, 0, 0);
 }
 
-// 4-bit rows have minima, but for those without channels, of which none is
-// used.
+// 4-bit rows without channels may go without minima: none is used.
 inline constexpr float kNoMinimum = 0.0f;
 inline ConstTensorView MinimumOrZero(const ScaledRows& rows) {
   if (!rows.minimum.absent()) return rows.minimum;
