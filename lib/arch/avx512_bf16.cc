@@ -82,10 +82,20 @@ constexpr float kLeastExponent = -127.0f;
 constexpr float kToBits = 98431.0f;
 constexpr int32_t kNaNBits = 0x38000000;  // set in NaNs, not in what is added
 constexpr int32_t kOnePair = 0x3f803f80;
+// A maximum from here on is that of rounded products: what rounding takes from
+// score * scale, 2^-2 or more, would be seen in an FMA's score * scale - m.
+constexpr float kLargeMaximum = 0x1p22f;
 
-// The bits of 2^(score * scale - m) in the lower half.
-HWY_INLINE __m512i WeightBits(__m512 score, __m512 scale, __m512 minus_m) {
-  __m512 x = _mm512_fmadd_ps(score, scale, minus_m);
+// Lanes with such a maximum; those that have seen no key have none.
+HWY_INLINE __mmask16 HasLargeMaximum(__m512 minus_m) {
+  const __mmask16 large = _mm512_cmp_ps_mask(
+      _mm512_abs_ps(minus_m), _mm512_set1_ps(kLargeMaximum), _CMP_GE_OQ);
+  return _mm512_mask_cmp_ps_mask(large, minus_m, _mm512_set1_ps(-kEmptyMax),
+                                 _CMP_NEQ_OQ);
+}
+
+// The bits of 2^x in the lower half.
+HWY_INLINE __m512i WeightBits(__m512 x) {
   // The second operand where one is NaN.
   x = _mm512_max_ps(_mm512_set1_ps(kLeastExponent), x);
   const __m512 n =
@@ -99,9 +109,9 @@ HWY_INLINE __m512i WeightBits(__m512 score, __m512 scale, __m512 minus_m) {
 }
 
 // Scores of the keys [first, last), both even, become weights; l grows by them,
-// pair by pair. Returns false, with nothing done to l, where a weight is NaN,
-// unless kNaNs.
-template <int NV, bool kNaNs>
+// pair by pair. Returns false, with nothing done to l, where a weight is NaN or
+// a maximum large, unless kCareful; the bits of other lanes are the same.
+template <int NV, bool kCareful>
 HWY_INLINE bool PairWeights(const GroupStep& s, size_t first, size_t last,
                             float scale) {
   // A shift and a blend: vpermt2w would take a turn of the ports that multiply.
@@ -110,20 +120,30 @@ HWY_INLINE bool PairWeights(const GroupStep& s, size_t first, size_t last,
   const __m512 factor = _mm512_set1_ps(scale);
   __m512 minus_m[NV], sum[NV];
   __m512i seen = _mm512_setzero_si512();
+  __mmask16 large[NV];
   for (size_t v = 0; v < NV; ++v) {
     minus_m[v] = _mm512_sub_ps(_mm512_setzero_ps(),
                                _mm512_load_ps(s.state.m + s.row + v * kLanes));
+    large[v] = HasLargeMaximum(minus_m[v]);
+    if (!kCareful && HWY_UNLIKELY(large[v] != 0)) return false;
     sum[v] = _mm512_load_ps(s.state.l + s.row + v * kLanes);
   }
+  const auto weight_bits = [&](const float* at, size_t v) HEED_UNIT_ATTR {
+    const __m512 x = _mm512_load_ps(at);
+    __m512 power = _mm512_fmadd_ps(x, factor, minus_m[v]);
+    if constexpr (kCareful) {
+      power = _mm512_mask_add_ps(power, large[v], _mm512_mul_ps(x, factor),
+                                 minus_m[v]);
+    }
+    return WeightBits(power);
+  };
   const float* HWY_RESTRICT score = s.tile->score + first * NV * kLanes;
   uint32_t* HWY_RESTRICT weight = s.tile->weight_pair + first / 2 * NV * kLanes;
   for (size_t key = first; key < last; key += 2) {
     for (size_t v = 0; v < NV; ++v) {
-      __m512i a =
-          WeightBits(_mm512_load_ps(score + v * kLanes), factor, minus_m[v]);
-      __m512i b = WeightBits(_mm512_load_ps(score + (NV + v) * kLanes), factor,
-                             minus_m[v]);
-      if constexpr (kNaNs) {
+      __m512i a = weight_bits(score + v * kLanes, v);
+      __m512i b = weight_bits(score + (NV + v) * kLanes, v);
+      if constexpr (kCareful) {
         const __m512i nan = _mm512_set1_epi32(0x7fc0);
         const __m512 x = _mm512_castsi512_ps(a), y = _mm512_castsi512_ps(b);
         a = _mm512_mask_mov_epi32(a, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q),
@@ -141,7 +161,7 @@ HWY_INLINE bool PairWeights(const GroupStep& s, size_t first, size_t last,
     score += 2 * NV * kLanes;
     weight += NV * kLanes;
   }
-  if (!kNaNs &&
+  if (!kCareful &&
       _mm512_test_epi32_mask(seen, _mm512_set1_epi32(kNaNBits)) != 0) {
     return false;
   }

@@ -46,15 +46,22 @@ inline ConstTensorView ScaleOrOne(const ScaledRows& rows) {
                  rows.rows.heads(), int64_t{1}, 0, 0, 0);
 }
 
+// 4-bit rows without channels may go without minima: none is used.
+inline constexpr float kNoMinimum = 0.0f;
+inline ConstTensorView MinimumOrZero(const ScaledRows& rows) {
+  if (!rows.minimum.absent()) return rows.minimum;
+  return Strided(&kNoMinimum, rows.rows.batch(), rows.rows.seqlen(),
+                 rows.rows.heads(), int64_t{1}, 0, 0, 0);
+}
+
 // The rows of keys or values, and what quantised ones are multiplied by.
 class RowList {
  public:
   RowList(const ScaledRows& rows, const WorkItem& item)
       : rows_(rows.rows, item),
         scale_(ScaleOrOne(rows), item),
-        minimum_(rows.minimum, item),
+        minimum_(MinimumOrZero(rows), item),
         scaled_(IsQuantised(rows.rows.dtype)),
-        // Also where rows without channels have none: a null for each row.
         offset_(rows.rows.dtype == DType::kU4) {
     scales_.group = static_cast<int>(rows.rows.head_dim());
     if (rows.scale.head_dim() > 1) {

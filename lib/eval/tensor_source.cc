@@ -366,9 +366,15 @@ TensorSource MakeSynthetic(const std::string& problem,
   const std::string error = io::ParseProblem(problem, &parsed);
   if (!error.empty()) throw InputError(error);
   const AttentionShape& shape = parsed.shape;
-  if (shape.query_dtype != DType::kF32) {
+  for (const DType dtype :
+       {shape.query_dtype, shape.key_dtype, shape.value_dtype}) {
+    if (dtype == DType::kF32) continue;
     throw InputError("problem '" + problem +
                      "': variants are compared in f32 only");
+  }
+  if (shape.key_rotated || shape.value_rotated) {
+    throw InputError("problem '" + problem +
+                     "': variants are compared without rotation only");
   }
   const double rows_q = static_cast<double>(shape.batch) *
                         static_cast<double>(shape.seqlen_q) *

@@ -302,6 +302,60 @@ TEST_F(Avx512Bf16, ScalesOfAllKinds) {
   for (const float lse : even.lse) EXPECT_NEAR(lse, std::log(70.0f), 1e-5f);
 }
 
+// Scores whose rounding is larger than 1: the largest one's value comes out, of
+// positive and of negative ones, and rows beside them keep their bits.
+TEST_F(Avx512Bf16, LargeScoresStayFinite) {
+  const io::Problem problem = FastProblem("h1_d16_q40_k90");
+  const eval::Tensors ordinary = eval::MakeTensors(problem, {});
+  const auto large = [](int64_t row) { return row % 3 != 0; };
+  const auto sign = [](int64_t row) { return row % 2 == 0 ? 1.0f : -1.0f; };
+  for (int64_t row = 0; row < 40; ++row) {
+    oracle::StoreElement(ordinary.query.view, 0, row, 0, 0, 0.0f);
+  }
+  const Result want = RunFast(problem, ordinary);
+  for (const int exponent : {20, 24, 31, 32, 50, 80, 120}) {
+    SCOPED_TRACE(exponent);
+    const eval::Tensors tensors = eval::MakeTensors(problem, {});
+    for (int64_t row = 0; row < 40; ++row) {
+      oracle::StoreElement(tensors.query.view, 0, row, 0, 0, 0.0f);
+      for (int64_t c = 0; c < 16 && large(row); ++c) {
+        oracle::StoreElement(
+            tensors.query.view, 0, row, 0, c,
+            c == 0 ? sign(row) * std::ldexp(1.0f, exponent / 2) : 0.0f);
+      }
+    }
+    const auto key = [&](int64_t at) {
+      return std::ldexp(1 + static_cast<float>(at) / 128,
+                        exponent - exponent / 2);
+    };
+    for (int64_t at = 0; at < 90; ++at) {
+      oracle::StoreElement(tensors.key.view, 0, at, 0, 0, key(at));
+    }
+    const Result got = RunFast(problem, tensors);
+    for (int64_t row = 0; row < 40; ++row) {
+      const int64_t winner = sign(row) > 0 ? 89 : 0;
+      const double lse = static_cast<double>(sign(row)) * 0.25 *
+                         std::ldexp(key(winner), exponent / 2);
+      const size_t r = static_cast<size_t>(row);
+      if (large(row)) {
+        EXPECT_NEAR(got.lse[r], lse, std::fabs(lse) * 1e-6) << row;
+      } else {
+        EXPECT_EQ(got.lse[r], want.lse[r]) << row;
+      }
+      for (int64_t c = 0; c < 16; ++c) {
+        const size_t at = r * 16 + static_cast<size_t>(c);
+        if (large(row)) {
+          const double value =
+              oracle::ElementAt(tensors.value.view, 0, winner, 0, c);
+          EXPECT_NEAR(got.out[at], value, std::fabs(value) * 1e-6) << row;
+        } else {
+          EXPECT_EQ(got.out[at], want.out[at]) << row;
+        }
+      }
+    }
+  }
+}
+
 // All tensors and the workspace against pages that fault.
 TEST_F(Avx512Bf16, TouchesNothingButElements) {
   const GuardedMemory memory[4] = {

@@ -182,6 +182,16 @@ TEST_P(AttentionQuantised, AbsentScalesAreOne) {
   }
 }
 
+// Without channels there is nothing to scale.
+TEST_P(AttentionQuantised, FourBitValuesWithoutChannelsNeedNoScales) {
+  for (const char* text : {"h2_kv1_q20_k90_causal", "h2_kv1_q1_k4200"}) {
+    eval::Tensors tensors =
+        Make(text + Dims(DType::kU4, 32, 0) + Field(DType::kU4));
+    tensors.value_scale = tensors.value_minimum = eval::Tensor();
+    Check(tensors);
+  }
+}
+
 // A number that is not finite, or makes others so, among scales or minima is as
 // one in the data: in the rows that see it, and in no other.
 TEST_P(AttentionQuantised, PoisonedScales) {

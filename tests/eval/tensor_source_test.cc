@@ -163,8 +163,8 @@ TEST(TensorSource, RefusesBadValuesAndMetadata) {
 
 TEST(TensorSource, MakesSyntheticProblems) {
   EXPECT_EQ(eval::MakeSynthetic("h2_d4_q8", {}).name, "b1_h2_d4_q8_k8_f32");
-  for (const char* bad :
-       {"", "x", "h2_d4", "h2_d4_q8_bf16", "h99999_d9999_q9999999"}) {
+  for (const char* bad : {"", "x", "h2_d4", "h2_d4_q8_bf16", "h2_d4_q8_kvi8",
+                          "h2_d4_q8_rot", "h99999_d9999_q9999999"}) {
     EXPECT_THROW(eval::MakeSynthetic(bad, {}), InputError) << bad;
   }
 }

@@ -155,7 +155,12 @@ TEST(Units, APlanTakesTheNamedOneOrSaysWhyNot) {
   if (unit.usable) {
     EXPECT_TRUE(TakesUnit("h1_d64_q100_bf16", options));
     refused(ProblemOf("h1_d64_q100").shape, "unit: serves query, key");
-    refused(ProblemOf("h1_d64_q100_bf16_rot").shape, "unit: serves no rotated");
+    for (const bool key : {false, true}) {
+      AttentionShape rotated = shape;
+      rotated.key_rotated = key;
+      rotated.value_rotated = !key;
+      refused(rotated, "unit: serves no rotated");
+    }
     options.numerics = Numerics::kSame;
     refused(shape, "unit: does not give the bits of kSame");
     options.numerics = Numerics::kFast;
@@ -198,9 +203,11 @@ TEST(Units, NumericsThatDoNotExistAreRefused) {
             "invalid argument: numerics: must be kSame or kFast (got 2)");
 }
 
-// Types that no unit serves give the bits of kSame under kFast.
+// Types that no unit serves, and rotated rows, give the bits of kSame under
+// kFast.
 TEST(Units, FastIsTheSameWhereThereIsNoUnit) {
-  for (const char* text : {"h2_d24_q70_causal", "h2_d24_q70_causal_f16"}) {
+  for (const char* text : {"h2_d24_q70_causal", "h2_d24_q70_causal_f16",
+                           "h2_d24_q70_causal_bf16_rot"}) {
     std::vector<float> out[2];
     for (const Numerics numerics : {Numerics::kSame, Numerics::kFast}) {
       const io::Problem problem = ProblemOf(text);
