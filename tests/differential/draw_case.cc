@@ -108,17 +108,44 @@ void DrawTypes(Random& random, FuzzCase* c) {
   }
 }
 
+void DrawPlace(Random& random, Placement* p) {
+  p->back = random.Below(2);
+  if (OneIn(random, 2)) p->order = random.Below(6);
+  if (OneIn(random, 3)) p->pad = Within(random, 1, 9);
+  if (OneIn(random, 4)) p->wild = 1;
+  if (OneIn(random, 3)) p->shift = Within(random, 1, 16);
+}
+
 void DrawPlacement(Random& random, FuzzCase* c) {
   for (Placement* p : {&c->query, &c->key, &c->value, &c->out, &c->lse}) {
-    p->back = random.Below(2);
-    if (OneIn(random, 2)) p->order = random.Below(6);
-    if (OneIn(random, 3)) p->pad = Within(random, 1, 9);
+    DrawPlace(random, p);
     if (OneIn(random, 8)) p->repeat = random.Below(8);
-    if (OneIn(random, 4)) p->wild = 1;
-    if (OneIn(random, 3)) p->shift = Within(random, 1, 16);
   }
   if (OneIn(random, 4)) c->no_lse = 1;
   if (OneIn(random, 12)) c->alias = 1;
+}
+
+void DrawQuantised(Random& random, FuzzCase* c) {
+  if (OneIn(random, 6)) c->key_rotated = 1;
+  if (OneIn(random, 6)) c->value_rotated = 1;
+  if (OneIn(random, 2)) return;
+  const int64_t type = Within(random, 3, 6);
+  for (Placement* p : {&c->key, &c->value}) {
+    // Both the same, often, or two types, or one that is not quantised.
+    p->dtype = OneIn(random, 2) ? type : Within(random, 0, 6);
+  }
+  for (Placement* p :
+       {&c->key_scale, &c->key_minimum, &c->value_scale, &c->value_minimum}) {
+    DrawPlace(random, p);
+    // One a tensor, a head, a token; any.
+    if (OneIn(random, 2))
+      p->repeat = OneOf(random, {7, 3, 4, Skewed(random, 7)});
+  }
+  if (OneIn(random, 8)) c->no_key_scale = 1;
+  if (OneIn(random, 8)) c->no_value_scale = 1;
+  c->key_groups = random.Below(2);
+  c->value_groups = random.Below(2);
+  if (OneIn(random, 2)) c->raw = 1;
 }
 
 void DrawNumbers(Random& random, FuzzCase* c) {
@@ -155,9 +182,9 @@ void DrawRun(Random& random, FuzzCase* c) {
 
 // In this order: later ones look at what earlier ones drew.
 constexpr void (*kFeatures[])(Random&, FuzzCase*) = {
-    DrawExtents, DrawLongKeys,  DrawWideHeads, DrawCausal,
-    DrawWindow,  DrawScale,     DrawTypes,     DrawPlacement,
-    DrawNumbers, DrawIntervals, DrawPlan,      DrawRun,
+    DrawExtents,   DrawLongKeys, DrawWideHeads, DrawCausal,    DrawWindow,
+    DrawScale,     DrawTypes,    DrawPlacement, DrawQuantised, DrawNumbers,
+    DrawIntervals, DrawPlan,     DrawRun,
 };
 
 }  // namespace
