@@ -127,10 +127,10 @@ enum class Numerics : uint8_t {
   // nor on how keys are spread over workers.
   //
   // Today there is one: avx512_bf16, for query, key and value of bf16 (and any
-  // out). Everything else gives the bits of kSame under kFast too; tensors that
-  // are all f32 always will. So does a call whose rows a key head are few
-  // enough for the decode kernel (decode_rows): under kFast the same row may
-  // have other bits there than in a longer prompt.
+  // out) that are not rotated. Everything else gives the bits of kSame under
+  // kFast too; tensors that are all f32 always will. So does a call whose rows a
+  // key head are few enough for the decode kernel (decode_rows): under kFast the
+  // same row may have other bits there than in a longer prompt.
   kFast,
 };
 
@@ -148,7 +148,7 @@ struct PlanOptions {
   Numerics numerics = Numerics::kFast;
   // A name from heed/target.h to take that unit though it is not faster on this
   // CPU, or null for the measured choice. Refused where it is not offered or
-  // does not serve the shape's types, and with kSame.
+  // does not serve the shape's types or rotated rows, and with kSame.
   const char* unit = nullptr;
 };
 

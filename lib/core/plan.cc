@@ -86,6 +86,8 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
   const bool serves = shape.query_dtype == DType::kBF16 &&
                       shape.key_dtype == DType::kBF16 &&
                       shape.value_dtype == DType::kBF16;
+  // A rotated query is a row of floats, and so is what `out` is made of.
+  const bool rotated = shape.key_rotated || shape.value_rotated;
   const bool there = kernel.name != nullptr && internal::Usable(kUnit);
   plan->attend = &plan->table->attend;
   plan->numerics = options.numerics;
@@ -104,6 +106,8 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
       message = "does not give the bits of kSame";
     } else if (!serves) {
       message = "serves query, key and value of bf16 only";
+    } else if (rotated) {
+      message = "does not serve rotated rows";
     }
     if (message != nullptr) {
       return Status(StatusCode::kUnsupported, "unit", message);
@@ -113,6 +117,10 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
     return Status();
   }
   if (options.numerics == Numerics::kSame || !serves || !there) return Status();
+  if (rotated) {
+    plan->unit_reason = "keys or values are rotated";
+    return Status();
+  }
   const internal::UnitChoice choice = internal::ChoiceOf(kUnit);
   if (choice.use) plan->attend = &kernel;
   plan->unit_reason = choice.reason;
