@@ -126,6 +126,16 @@ DoubleBound BoundOf(const FuzzCase& c, const FuzzTensors& tensors,
                    scores};
 }
 
+DoubleBound UnitBoundOf(const FuzzCase& c, const FuzzTensors& tensors,
+                        const Truth& truth) {
+  const double scores = LostInScores(c, tensors);
+  const double keys = LostInKeys(c);
+  const double value = Largest(NumbersOf(oracle::ValueOf(tensors.args)));
+  return {(0x1.08p-7 + 2 * scores) * value +
+              keys * std::max(1.0, Largest(truth.out())),
+          0x1.08p-8 + scores + keys * std::max(1.0, Largest(truth.lse()))};
+}
+
 bool FitForDouble(const FuzzCase& c) {
   constexpr int64_t kInfinite = 2 | 4 | 16 | 128;
   // Where positions share memory, what no row sees is seen elsewhere.

@@ -172,6 +172,17 @@ void DrawPlan(Random& random, FuzzCase* c) {
   if (OneIn(random, 3)) c->slack = OneOf(random, {1, 3, 100, 5000});
 }
 
+void DrawNumerics(Random& random, FuzzCase* c) {
+  if (!OneIn(random, 3)) return;
+  c->fast = 1;
+  c->named = random.Below(2);
+  if (OneIn(random, 4)) return;
+  // What a unit serves, and rows enough that it does.
+  for (Placement* p : {&c->query, &c->key, &c->value}) p->dtype = 1;
+  if (!OneIn(random, 5)) c->key_rotated = c->value_rotated = 0;
+  if (!OneIn(random, 4)) c->decode_rows = OneOf(random, {0, 0, 1, 5});
+}
+
 void DrawRun(Random& random, FuzzCase* c) {
   c->workers = OneIn(random, 3) ? 1 : Within(random, 1, 7);
   c->tasks = random.Below(2);
@@ -184,7 +195,7 @@ void DrawRun(Random& random, FuzzCase* c) {
 constexpr void (*kFeatures[])(Random&, FuzzCase*) = {
     DrawExtents,   DrawLongKeys, DrawWideHeads, DrawCausal,    DrawWindow,
     DrawScale,     DrawTypes,    DrawPlacement, DrawQuantised, DrawNumbers,
-    DrawIntervals, DrawPlan,     DrawRun,
+    DrawIntervals, DrawPlan,     DrawNumerics,  DrawRun,
 };
 
 }  // namespace
@@ -196,6 +207,23 @@ FuzzCase DrawCase(uint64_t seed, uint64_t number) {
   for (const auto& draw : kFeatures) draw(random, &c);
   MakeConsistent(&c);
   return c;
+}
+
+FuzzCase OtherWayOf(const FuzzCase& c) {
+  FuzzCase other = c;
+  Random random(static_cast<uint64_t>(c.seed) + 5);
+  for (Placement* p :
+       {&other.query, &other.key, &other.value, &other.out, &other.lse}) {
+    Placement place;
+    place.dtype = p->dtype;
+    place.repeat = p->repeat;
+    DrawPlace(random, &place);
+    *p = place;
+  }
+  other.lane_groups = random.Below(17);
+  DrawRun(random, &other);
+  MakeConsistent(&other);
+  return other;
 }
 
 }  // namespace heed::test

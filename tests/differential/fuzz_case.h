@@ -58,6 +58,8 @@ struct FuzzCase {
   int64_t list_rows = 0, list_most = 0, list_longest = 1;
   // The plan, and what the plan's extents exceed the call's by.
   int64_t lane_groups = 0, decode_rows = -1, slack = 0;
+  // numerics kFast, and the unit by its name where it serves these types.
+  int64_t fast = 0, named = 0;
   // The run: by tasks instead of Run, without barriers, workers, the seed of
   // the order of tasks (0: as they come), real threads.
   int64_t tasks = 0, free = 0, workers = 1, shuffle = 0, threads = 0;
@@ -119,6 +121,8 @@ void ForEachField(Case& c, Function f) {
   f("lane_groups", c.lane_groups);
   f("decode_rows", c.decode_rows);
   f("slack", c.slack);
+  f("fast", c.fast);
+  f("named", c.named);
   f("tasks", c.tasks);
   f("free", c.free);
   f("workers", c.workers);
@@ -128,6 +132,10 @@ void ForEachField(Case& c, Function f) {
 
 // Returns the case of this number in the sequence of `seed`.
 FuzzCase DrawCase(uint64_t seed, uint64_t number);
+
+// Returns the same numbers, in other places of memory and run in other ways:
+// the result's bits may not differ.
+FuzzCase OtherWayOf(const FuzzCase& c);
 
 // Makes fields agree that contradict one another, and the whole small enough
 // for the page that defines the bits. Drawn cases are; shrunk ones are made so.
