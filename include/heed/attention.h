@@ -148,7 +148,7 @@ struct PlanOptions {
   Numerics numerics = Numerics::kFast;
   // A name from heed/target.h to take that unit though it is not faster on this
   // CPU, or null for the measured choice. Refused where it is not offered or
-  // does not serve the shape's types or its rotation, and with kSame.
+  // does not serve the shape's types or rotated rows, and with kSame.
   const char* unit = nullptr;
 };
 

@@ -86,10 +86,10 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
   constexpr internal::Unit kUnit = internal::Unit::kAvx512Bf16;
   const internal::AttendKernel& kernel = plan->table->attend_bf16;
   const AttentionShape& shape = plan->shape;
-  const bool types = shape.query_dtype == DType::kBF16 &&
-                     shape.key_dtype == DType::kBF16 &&
-                     shape.value_dtype == DType::kBF16;
-  // The unit packs queries and finishes rows by itself, without a rotation.
+  const bool serves = shape.query_dtype == DType::kBF16 &&
+                      shape.key_dtype == DType::kBF16 &&
+                      shape.value_dtype == DType::kBF16;
+  // A rotated query is a row of floats, and so is what `out` is made of.
   const bool rotated = shape.key_rotated || shape.value_rotated;
   const bool there = kernel.name != nullptr && internal::Usable(kUnit);
   plan->attend = &plan->table->attend;
@@ -107,10 +107,10 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
       message = internal::kNotOffered;
     } else if (options.numerics != Numerics::kFast) {
       message = "does not give the bits of kSame";
-    } else if (!types) {
+    } else if (!serves) {
       message = "serves query, key and value of bf16 only";
     } else if (rotated) {
-      message = "serves no rotated keys and values";
+      message = "does not serve rotated rows";
     }
     if (message != nullptr) {
       return Status(StatusCode::kUnsupported, "unit", message);
@@ -119,7 +119,9 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
     plan->unit_reason = "as named";
     return Status();
   }
-  if (options.numerics == Numerics::kSame || !types || rotated || !there) {
+  if (options.numerics == Numerics::kSame || !serves || !there) return Status();
+  if (rotated) {
+    plan->unit_reason = "keys or values are rotated";
     return Status();
   }
   const internal::UnitChoice choice = internal::ChoiceOf(kUnit);

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// How near a table without FMA must come to double.
+// How near tables without FMA, and units, must come to double.
 #ifndef HEED_TESTS_DIFFERENTIAL_DOUBLE_BOUND_H_
 #define HEED_TESTS_DIFFERENTIAL_DOUBLE_BOUND_H_
 
@@ -19,6 +19,11 @@ struct DoubleBound {
 // what it may leave at worst: random problems meet that.
 DoubleBound BoundOf(const FuzzCase& c, const FuzzTensors& tensors,
                     const Truth& truth);
+
+// The bound of docs/numerics.md for a unit (kFast), and what rounding of scores
+// and sums may leave at worst.
+DoubleBound UnitBoundOf(const FuzzCase& c, const FuzzTensors& tensors,
+                        const Truth& truth);
 
 // Whether double and such a table must agree: not where numbers leave f32 on
 // the way or meet weights that only the table cuts to 0.

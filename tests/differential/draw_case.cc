@@ -108,21 +108,44 @@ void DrawTypes(Random& random, FuzzCase* c) {
   }
 }
 
-void DrawRotation(Random& random, FuzzCase* c) {
-  if (OneIn(random, 8)) c->rotated = Within(random, 1, 3);
+void DrawPlace(Random& random, Placement* p) {
+  p->back = random.Below(2);
+  if (OneIn(random, 2)) p->order = random.Below(6);
+  if (OneIn(random, 3)) p->pad = Within(random, 1, 9);
+  if (OneIn(random, 4)) p->wild = 1;
+  if (OneIn(random, 3)) p->shift = Within(random, 1, 16);
 }
 
 void DrawPlacement(Random& random, FuzzCase* c) {
   for (Placement* p : {&c->query, &c->key, &c->value, &c->out, &c->lse}) {
-    p->back = random.Below(2);
-    if (OneIn(random, 2)) p->order = random.Below(6);
-    if (OneIn(random, 3)) p->pad = Within(random, 1, 9);
+    DrawPlace(random, p);
     if (OneIn(random, 8)) p->repeat = random.Below(8);
-    if (OneIn(random, 4)) p->wild = 1;
-    if (OneIn(random, 3)) p->shift = Within(random, 1, 16);
   }
   if (OneIn(random, 4)) c->no_lse = 1;
   if (OneIn(random, 12)) c->alias = 1;
+}
+
+void DrawQuantised(Random& random, FuzzCase* c) {
+  if (OneIn(random, 6)) c->key_rotated = 1;
+  if (OneIn(random, 6)) c->value_rotated = 1;
+  if (OneIn(random, 2)) return;
+  const int64_t type = Within(random, 3, 6);
+  for (Placement* p : {&c->key, &c->value}) {
+    // Both the same, often, or two types, or one that is not quantised.
+    p->dtype = OneIn(random, 2) ? type : Within(random, 0, 6);
+  }
+  for (Placement* p :
+       {&c->key_scale, &c->key_minimum, &c->value_scale, &c->value_minimum}) {
+    DrawPlace(random, p);
+    // One a tensor, a head, a token; any.
+    if (OneIn(random, 2))
+      p->repeat = OneOf(random, {7, 3, 4, Skewed(random, 7)});
+  }
+  if (OneIn(random, 8)) c->no_key_scale = 1;
+  if (OneIn(random, 8)) c->no_value_scale = 1;
+  c->key_groups = random.Below(2);
+  c->value_groups = random.Below(2);
+  if (OneIn(random, 2)) c->raw = 1;
 }
 
 void DrawNumbers(Random& random, FuzzCase* c) {
@@ -147,7 +170,17 @@ void DrawPlan(Random& random, FuzzCase* c) {
   if (OneIn(random, 3)) c->lane_groups = random.Below(17);
   if (OneIn(random, 2)) c->decode_rows = OneOf(random, {0, 1, 5, 64});
   if (OneIn(random, 3)) c->slack = OneOf(random, {1, 3, 100, 5000});
-  c->fast = random.Below(2);
+}
+
+void DrawNumerics(Random& random, FuzzCase* c) {
+  if (!OneIn(random, 3)) return;
+  c->fast = 1;
+  c->named = random.Below(2);
+  if (OneIn(random, 4)) return;
+  // What a unit serves, and rows enough that it does.
+  for (Placement* p : {&c->query, &c->key, &c->value}) p->dtype = 1;
+  if (!OneIn(random, 5)) c->key_rotated = c->value_rotated = 0;
+  if (!OneIn(random, 4)) c->decode_rows = OneOf(random, {0, 0, 1, 5});
 }
 
 void DrawRun(Random& random, FuzzCase* c) {
@@ -161,8 +194,8 @@ void DrawRun(Random& random, FuzzCase* c) {
 // In this order: later ones look at what earlier ones drew.
 constexpr void (*kFeatures[])(Random&, FuzzCase*) = {
     DrawExtents,   DrawLongKeys, DrawWideHeads, DrawCausal,    DrawWindow,
-    DrawScale,     DrawTypes,    DrawRotation,  DrawPlacement, DrawNumbers,
-    DrawIntervals, DrawPlan,     DrawRun,
+    DrawScale,     DrawTypes,    DrawPlacement, DrawQuantised, DrawNumbers,
+    DrawIntervals, DrawPlan,     DrawNumerics,  DrawRun,
 };
 
 }  // namespace
@@ -174,6 +207,23 @@ FuzzCase DrawCase(uint64_t seed, uint64_t number) {
   for (const auto& draw : kFeatures) draw(random, &c);
   MakeConsistent(&c);
   return c;
+}
+
+FuzzCase OtherWayOf(const FuzzCase& c) {
+  FuzzCase other = c;
+  Random random(static_cast<uint64_t>(c.seed) + 5);
+  for (Placement* p :
+       {&other.query, &other.key, &other.value, &other.out, &other.lse}) {
+    Placement place;
+    place.dtype = p->dtype;
+    place.repeat = p->repeat;
+    DrawPlace(random, &place);
+    *p = place;
+  }
+  other.lane_groups = random.Below(17);
+  DrawRun(random, &other);
+  MakeConsistent(&other);
+  return other;
 }
 
 }  // namespace heed::test

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace heed::test {
@@ -27,36 +28,65 @@ std::vector<int64_t*> FieldsOf(FuzzCase& c) {
   return fields;
 }
 
-constexpr DType kDTypes[] = {DType::kF32, DType::kBF16, DType::kF16};
+// What head_dim must be a multiple of.
+int64_t GranuleOf(const Placement& placement) {
+  return DTypeOf(placement) == DType::kU4 ? 32 : 1;
+}
 
-DType DTypeAt(int64_t index) { return kDTypes[index]; }
+// Halves the largest extent until the case is small enough.
+void MakeSmall(FuzzCase* c) {
+  const auto down = [](int64_t extent, int64_t granule) {
+    return extent / granule * granule;
+  };
+  const int64_t key = GranuleOf(c->key), value = GranuleOf(c->value);
+  // Keys last: long ones are drawn on purpose.
+  while (WorkOf(*c) > kMostWork) {
+    const std::pair<int64_t*, int64_t> extents[] = {
+        {&c->rows, 1},  {&c->dim, key},    {&c->dim_v, value},
+        {&c->group, 1}, {&c->kv_heads, 1}, {&c->batch, 1}};
+    int64_t* largest = &c->keys;
+    int64_t granule = 1, most = 1;
+    for (const auto& [extent, least] : extents) {
+      if (*extent <= least || *extent <= most) continue;
+      largest = extent;
+      granule = least;
+      most = *extent;
+    }
+    *largest = down(*largest / 2, granule);
+  }
+}
 
 }  // namespace
 
+DType DTypeOf(const Placement& placement) {
+  return static_cast<DType>(placement.dtype);
+}
+
 void MakeConsistent(FuzzCase* c) {
-  // Keys last: long ones are drawn on purpose.
-  while (WorkOf(*c) > kMostWork) {
-    int64_t* const extents[] = {&c->rows,  &c->dim,      &c->dim_v,
-                                &c->group, &c->kv_heads, &c->batch};
-    int64_t* const largest = *std::max_element(
-        std::begin(extents), std::end(extents),
-        [](const int64_t* a, const int64_t* b) { return *a < *b; });
-    *(*largest > 1 ? largest : &c->keys) /= 2;
-  }
   if (c->alias != 0) {
-    c->dim_v = std::min(c->dim_v, c->dim);
     c->value = c->key;
+    c->value_groups = c->key_groups;
   }
-  // Outputs may not repeat, and lse is f32.
-  c->out.repeat = c->lse.repeat = c->lse.dtype = 0;
+  const auto up = [](int64_t extent, int64_t granule) {
+    return (extent + granule - 1) / granule * granule;
+  };
+  c->dim = up(c->dim, GranuleOf(c->key));
+  c->dim_v = up(c->dim_v, GranuleOf(c->value));
+  MakeSmall(c);
+  if (c->alias != 0) c->dim_v = std::min(c->dim_v, c->dim);
+  // Groups of 64 need so many channels.
+  if (c->dim % 64 != 0) c->key_groups = 0;
+  if (c->dim_v % 64 != 0) c->value_groups = 0;
+  // Outputs may not repeat; lse and scales are f32.
+  c->out.repeat = c->lse.repeat = 0;
+  for (Placement* p : {&c->lse, &c->key_scale, &c->key_minimum, &c->value_scale,
+                       &c->value_minimum}) {
+    p->dtype = 0;
+  }
+  c->query.dtype %= 3;
+  c->out.dtype %= 3;
   if (c->placed == 0) c->offset = 0;
   if (c->tasks == 0) c->free = 0;
-  // A unit's bits are not the page's.
-  const AttentionShape shape = ShapeOf(*c);
-  const bool units = shape.query_dtype == DType::kBF16 &&
-                     shape.key_dtype == DType::kBF16 &&
-                     shape.value_dtype == DType::kBF16;
-  if (units && c->rotated == 0) c->fast = 0;
   if (c->list_rows == 0) {
     c->list_most = 0;
     c->list_longest = 1;
@@ -77,10 +107,10 @@ AttentionParams ParamsOf(const FuzzCase& c) {
 
 AttentionShape ShapeOf(const FuzzCase& c) {
   AttentionShape shape;
-  shape.query_dtype = DTypeAt(c.query.dtype);
-  shape.key_dtype = DTypeAt(c.key.dtype);
-  shape.value_dtype = DTypeAt(c.value.dtype);
-  shape.out_dtype = DTypeAt(c.out.dtype);
+  shape.query_dtype = DTypeOf(c.query);
+  shape.key_dtype = DTypeOf(c.key);
+  shape.value_dtype = DTypeOf(c.value);
+  shape.out_dtype = DTypeOf(c.out);
   shape.batch = c.batch;
   shape.seqlen_q = c.rows;
   shape.seqlen_k = c.keys;
@@ -88,8 +118,8 @@ AttentionShape ShapeOf(const FuzzCase& c) {
   shape.num_kv_heads = c.kv_heads;
   shape.head_dim = c.dim;
   shape.head_dim_v = c.dim_v;
-  shape.key_rotated = (c.rotated & 1) != 0;
-  shape.value_rotated = (c.rotated & 2) != 0;
+  shape.key_rotated = c.key_rotated != 0;
+  shape.value_rotated = c.value_rotated != 0;
   return shape;
 }
 

@@ -18,7 +18,7 @@ namespace heed::test {
 
 // Where one tensor stands. The defaults are dense [batch][seqlen][heads][dim].
 struct Placement {
-  int64_t dtype = 0;   // f32, bf16, f16
+  int64_t dtype = 0;   // as in DType
   int64_t order = 0;   // which of the six orders of batch, seqlen and heads
   int64_t pad = 0;     // unused elements behind each row, head, ...
   int64_t repeat = 0;  // axes of stride 0, as bits: 1 batch, 2 seqlen, 4 heads
@@ -39,11 +39,18 @@ struct FuzzCase {
   // Memory.
   Placement query, key, value, out, lse;
   int64_t no_lse = 0;
-  int64_t alias = 0;    // values are the first elements of the keys
-  int64_t rotated = 0;  // as bits: 1 keys, 2 values
+  int64_t alias = 0;  // values are the first elements of the keys
+  // What quantised keys and values are multiplied by: where it stands, whether
+  // it is absent, 0 for groups of 32 and 1 for those of 64 (u4), rotation (of
+  // any type).
+  Placement key_scale, key_minimum, value_scale, value_minimum;
+  int64_t no_key_scale = 0, no_value_scale = 0;
+  int64_t key_groups = 0, value_groups = 0;
+  int64_t key_rotated = 0, value_rotated = 0;
   // Numbers.
   int64_t seed = 0;
   int64_t fill = 0;      // eval::Fill
+  int64_t raw = 0;       // quantised elements are random bits instead
   int64_t specials = 0;  // elements replaced
   int64_t kinds = 0;     // by which numbers, as bits: see kSpecials
   int64_t poison = 0;    // keys and values that no row sees are NaN or Inf
@@ -51,7 +58,8 @@ struct FuzzCase {
   int64_t list_rows = 0, list_most = 0, list_longest = 1;
   // The plan, and what the plan's extents exceed the call's by.
   int64_t lane_groups = 0, decode_rows = -1, slack = 0;
-  int64_t fast = 0;  // kFast, where no unit may serve
+  // numerics kFast, and the unit by its name where it serves these types.
+  int64_t fast = 0, named = 0;
   // The run: by tasks instead of Run, without barriers, workers, the seed of
   // the order of tasks (0: as they come), real threads.
   int64_t tasks = 0, free = 0, workers = 1, shuffle = 0, threads = 0;
@@ -91,9 +99,19 @@ void ForEachField(Case& c, Function f) {
   placement("lse", c.lse);
   f("no_lse", c.no_lse);
   f("alias", c.alias);
-  f("rotated", c.rotated);
+  placement("key_scale", c.key_scale);
+  placement("key_minimum", c.key_minimum);
+  placement("value_scale", c.value_scale);
+  placement("value_minimum", c.value_minimum);
+  f("no_key_scale", c.no_key_scale);
+  f("no_value_scale", c.no_value_scale);
+  f("key_groups", c.key_groups);
+  f("value_groups", c.value_groups);
+  f("key_rotated", c.key_rotated);
+  f("value_rotated", c.value_rotated);
   f("seed", c.seed);
   f("fill", c.fill);
+  f("raw", c.raw);
   f("specials", c.specials);
   f("kinds", c.kinds);
   f("poison", c.poison);
@@ -104,6 +122,7 @@ void ForEachField(Case& c, Function f) {
   f("decode_rows", c.decode_rows);
   f("slack", c.slack);
   f("fast", c.fast);
+  f("named", c.named);
   f("tasks", c.tasks);
   f("free", c.free);
   f("workers", c.workers);
@@ -114,12 +133,17 @@ void ForEachField(Case& c, Function f) {
 // Returns the case of this number in the sequence of `seed`.
 FuzzCase DrawCase(uint64_t seed, uint64_t number);
 
+// Returns the same numbers, in other places of memory and run in other ways:
+// the result's bits may not differ.
+FuzzCase OtherWayOf(const FuzzCase& c);
+
 // Makes fields agree that contradict one another, and the whole small enough
 // for the page that defines the bits. Drawn cases are; shrunk ones are made so.
 void MakeConsistent(FuzzCase* c);
 
 AttentionParams ParamsOf(const FuzzCase& c);
 AttentionShape ShapeOf(const FuzzCase& c);
+DType DTypeOf(const Placement& placement);
 
 // The fields that differ from the defaults, as "batch=2 rows=17".
 std::string TextOf(const FuzzCase& c);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <vector>
 
 #include "lib/eval/workload.h"
@@ -41,7 +42,7 @@ void FuzzTensor::Place(const Placement& placement, DType dtype,
   view.dtype = dtype;
   std::copy_n(extent, 4, view.extent);
   view.stride[3] = size;
-  int64_t step = (extent[3] + placement.pad) * size;
+  int64_t step = BytesOf(dtype, extent[3]) + placement.pad * size;
   for (const int axis : kOrders[placement.order]) {
     const bool repeat = (placement.repeat >> axis & 1) != 0;
     view.stride[axis] = repeat ? 0 : step;
@@ -53,7 +54,9 @@ void FuzzTensor::Place(const Placement& placement, DType dtype,
   int64_t bytes = size;
   for (int axis = 0; axis < 4; ++axis) {
     empty = empty || extent[axis] == 0;
-    bytes += (extent[axis] - 1) * view.stride[axis];
+    const int64_t steps =
+        axis == 3 && dtype == DType::kU4 ? extent[axis] / 2 : extent[axis];
+    bytes += (steps - 1) * view.stride[axis];
     if (placement.wild != 0 && extent[axis] <= 1) {
       view.stride[axis] = -77777 * (axis + 1);
     }
@@ -123,17 +126,16 @@ void FuzzTensors::Set(const FuzzCase& c) {
   const auto fill = static_cast<eval::Fill>(c.fill);
   const auto seed = static_cast<uint64_t>(c.seed);
   eval::FillTensor({nullptr, query.view}, 0, fill, seed);
+  args = AttentionArgs();
+  SetScales(c);
   if (c.alias == 0) eval::FillTensor({nullptr, value.view}, 2, fill, seed);
   eval::FillTensor({nullptr, key.view}, 1, fill, seed);
-
-  args = AttentionArgs();
   args.query = query.view;
   args.key = key.view;
   args.value = value.view;
   args.out = out.view;
+  FillQuantised(c);
   if (c.no_lse == 0) args.lse = lse.view;
-  args.kv_scales.key_rotated = shape.key_rotated;
-  args.kv_scales.value_rotated = shape.value_rotated;
   DrawLists(c);
   PutSpecials(c);
   PoisonUnseen(c);
@@ -158,8 +160,13 @@ void FuzzTensors::PutSpecials(const FuzzCase& c) {
   if (c.kinds == 0) return;
   eval::Random random(static_cast<uint64_t>(c.seed) + 2);
   for (int64_t i = 0; i < c.specials; ++i) {
-    const TensorView* const views[] = {&query.view, &key.view, &value.view};
-    const TensorView& view = *views[random.Below(3)];
+    std::vector<TensorView> views = {query.view, key.view, value.view};
+    for (const FuzzTensor* scale :
+         {&key_scale, &key_minimum, &value_scale, &value_minimum}) {
+      if (!scale->view.absent()) views.push_back(scale->view);
+    }
+    const TensorView& view =
+        views[static_cast<size_t>(random.Below(std::ssize(views)))];
     int64_t at[4];
     bool empty = false;
     for (int axis = 0; axis < 4; ++axis) {
@@ -170,6 +177,10 @@ void FuzzTensors::PutSpecials(const FuzzCase& c) {
     while ((c.kinds >> kind & 1) == 0) kind = (kind + 1) % 8;
     if (empty) continue;
     oracle::StoreElement(view, at[0], at[1], at[2], at[3], kSpecials[kind]);
+    if (view.dtype == DType::kF8E5M2 && std::isinf(kSpecials[kind])) {
+      // StoreElement ends at the largest finite number, one before Inf.
+      ++*oracle::AddressOf(view, at[0], at[1], at[2], at[3]);
+    }
   }
 }
 
@@ -195,6 +206,17 @@ void FuzzTensors::PoisonUnseen(const FuzzCase& c) {
     for (int64_t i = 0; i < c.dim_v; ++i) {
       oracle::StoreElement(value.view, b, s, h, i, bad(i));
     }
+    const auto scales = [&](const FuzzTensor& tensor, const Placement& p) {
+      // One that serves several keys may serve one that is seen.
+      if (tensor.view.absent() || p.repeat != 0) return;
+      for (int64_t i = 0; i < tensor.view.head_dim(); ++i) {
+        oracle::StoreElement(tensor.view, b, s, h, i, bad(i + 1));
+      }
+    };
+    scales(key_scale, c.key_scale);
+    scales(key_minimum, c.key_minimum);
+    scales(value_scale, c.value_scale);
+    scales(value_minimum, c.value_minimum);
   });
 }
 

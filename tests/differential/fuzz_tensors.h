@@ -59,9 +59,13 @@ class FuzzTensors {
 
   AttentionArgs args;
   FuzzTensor query, key, value, out, lse;
+  FuzzTensor key_scale, key_minimum, value_scale, value_minimum;
   GuardedMemory workspace{size_t{16} << 20};
 
  private:
+  // Of fuzz_scales.cc: places and draws the scales, and quantised elements.
+  void SetScales(const FuzzCase& c);
+  void FillQuantised(const FuzzCase& c);
   void DrawLists(const FuzzCase& c);
   void PutSpecials(const FuzzCase& c);
   void PoisonUnseen(const FuzzCase& c);

@@ -159,7 +159,7 @@ TEST(Units, APlanTakesTheNamedOneOrSaysWhyNot) {
       AttentionShape rotated = shape;
       rotated.key_rotated = key;
       rotated.value_rotated = !key;
-      refused(rotated, "unit: serves no rotated");
+      refused(rotated, "unit: does not serve rotated");
     }
     options.numerics = Numerics::kSame;
     refused(shape, "unit: does not give the bits of kSame");
