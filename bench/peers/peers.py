@@ -129,24 +129,21 @@ class OnnxRuntime:
     """The standard operator Attention of opset 23."""
 
     def __init__(self, problem, threads):
-        import onnx
+        import onnx.parser
         import onnxruntime
-        from onnx import TensorProto, helper
         if problem.dtype != "f32":
             raise RuntimeError("f32 only")
-        shapes = {"q": problem.q.shape, "k": problem.k.shape, "v": problem.v.shape}
-        value = lambda n, s: helper.make_tensor_value_info(n, TensorProto.FLOAT, s)
-        node = helper.make_node("Attention", ["q", "k", "v"], ["o"],
-                                is_causal=int(problem.causal))
-        graph = helper.make_graph([node], "attention", [value(n, s) for n, s in shapes.items()],
-                                  [value("o", problem.q.shape)])
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)])
-        model.ir_version = 10
+        kind = lambda x: "float[" + ",".join(map(str, x.shape)) + "]"
+        model = onnx.parser.parse_model(f"""
+            <ir_version: 10, opset_import: ["": 23]>
+            attention ({kind(problem.q)} q, {kind(problem.k)} k, {kind(problem.v)} v)
+                => ({kind(problem.q)} o)
+            {{ o = Attention <is_causal = {int(problem.causal)}> (q, k, v) }}""")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options,
-                                               providers=["CPUExecutionProvider"])
-        self.binding, self.session = session.io_binding(), session
+        self.model = onnxruntime.InferenceSession(model.SerializeToString(), options,
+                                                  providers=["CPUExecutionProvider"])
+        self.binding = self.model.io_binding()
         self.out = np.empty_like(problem.q)
         self.inputs = {"q": problem.q, "k": problem.k, "v": problem.v}
         for name, x in self.inputs.items():
@@ -154,7 +151,7 @@ class OnnxRuntime:
         self.binding.bind_output("o", "cpu", 0, np.float32, self.out.shape, self.out.ctypes.data)
 
     def run(self):
-        self.session.run_with_iobinding(self.binding)
+        self.model.run_with_iobinding(self.binding)
 
     def result(self):
         return self.out

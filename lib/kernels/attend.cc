@@ -66,14 +66,8 @@ class FloatRows {
 
 void Step(const internal::QueryTile& tile, const internal::KeyBlock& block) {
   const internal::TileShape& shape = tile.shape;
-  const size_t keys = static_cast<size_t>(block.num_keys);
   const size_t groups = static_cast<size_t>(tile.num_groups);
-  size_t first = keys, last = 0;
-  for (size_t g = 0; g < groups; ++g) {
-    if (block.first[g] >= block.last[g]) continue;
-    first = HWY_MIN(first, size_t{block.first[g]});
-    last = HWY_MAX(last, size_t{block.last[g]});
-  }
+  const auto [first, last] = SeenKeys(tile, block);
   FloatRows key_rows, value_rows;
   const float* const* key = key_rows.Of(
       shape.key, block.key, block.key_scales, first, last,
@@ -84,22 +78,7 @@ void Step(const internal::QueryTile& tile, const internal::KeyBlock& block) {
       shape.value, block.value, block.value_scales, first, last,
       static_cast<size_t>(shape.head_dim_v), copy, tile.value_f32);
   ForEachGroup(tile, [&](const GroupRows& group) {
-    const size_t g = group.index;
-    const GroupStep s = {
-        &tile,
-        &block,
-        key,
-        value,
-        static_cast<size_t>(BytesOf(shape.key, shape.head_dim)),
-        static_cast<size_t>(BytesOf(shape.value, shape.head_dim_v)),
-        StateOf(tile),
-        group.row,
-        block.first[g],
-        block.last[g],
-        block.full[g],
-        IsFresh(StateOf(tile), group.row),
-        keys * g / groups,
-        keys * (g + 1) / groups};
+    const GroupStep s = StepOf(tile, block, group, key, value);
     if (s.first >= s.last) return;
     const size_t vectors = group.lanes / hn::Lanes(hn::ScalableTag<float>());
     if (vectors == 1) {

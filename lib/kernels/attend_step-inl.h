@@ -14,6 +14,7 @@
 
 #include "hwy/highway.h"
 #include "lib/kernels/attend_tile-inl.h"
+#include "lib/kernels/group_step-inl.h"
 #include "lib/kernels/hwy_math-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
@@ -32,21 +33,6 @@ using internal::QueryTile;
 
 // Floats of the widest lane group.
 inline constexpr size_t kMaxGroupRows = kMaxVectors * kMostLanes;
-
-// One lane group of a tile against the keys [first, last) of a block.
-struct GroupStep {
-  const QueryTile* tile;
-  const KeyBlock* block;
-  const float* const* key;  // the block's rows as f32
-  const float* const* value;
-  size_t key_bytes, value_bytes;  // of a row where it is stored
-  State state;
-  size_t row;  // the group's first padded row
-  size_t first, last;
-  bool full;
-  bool fresh;  // the group's first step: acc holds nothing yet
-  size_t fetch_first, fetch_last;  // the group's share of what to fetch ahead
-};
 
 // Whether any of the values at the block's keys [first, last) is not finite.
 HWY_INLINE bool HasNonFinite(const GroupStep& s) {
@@ -106,44 +92,6 @@ HWY_NOINLINE void ModifyScores(const GroupStep& s, float* HWY_RESTRICT max) {
     }
   }
 }
-
-// Brings the rows into the second-level cache that will stand in this block's
-// places in the next: not into the first, which the block at hand fills. Each
-// lane group fetches its share, a few rows after every micro-kernel: in bursts
-// they would take all fill buffers, and what the block at hand misses in the
-// first level would wait behind them for memory (docs/performance.md).
-class FetchAhead {
- public:
-  // `rows` are the block's, of `bytes` each; `ahead` is in bytes, 0 for nothing
-  // to fetch. Next will be called `calls` times.
-  FetchAhead(const GroupStep& s, const void* const* rows, int64_t ahead,
-             size_t bytes, size_t calls)
-      : rows_(rows),
-        ahead_(static_cast<uintptr_t>(ahead)),
-        bytes_(bytes),
-        at_(s.fetch_first),
-        last_(ahead != 0 && calls != 0 ? s.fetch_last : s.fetch_first),
-        step_(calls != 0 ? (last_ - at_ + calls - 1) / calls : 0) {}
-
-  HWY_INLINE void Next() {
-    constexpr uintptr_t kLine = 64;
-    const size_t end = HWY_MIN(at_ + step_, last_);
-    for (; at_ < end; ++at_) {
-      // As an integer: the address may lie past the end, and is never read.
-      const uintptr_t row = reinterpret_cast<uintptr_t>(rows_[at_]) + ahead_;
-      for (uintptr_t line = 0; line < bytes_; line += kLine) {
-        __builtin_prefetch(reinterpret_cast<const void*>(row + line),
-                           /*rw=*/0, /*locality=*/2);
-      }
-    }
-  }
-
- private:
-  const void* const* rows_;
-  uintptr_t ahead_;
-  size_t bytes_;
-  size_t at_, last_, step_;
-};
 
 template <int NV, bool kMax>
 HWY_INLINE void AllScores(const GroupStep& s, float* HWY_RESTRICT max) {
