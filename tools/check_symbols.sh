@@ -69,7 +69,7 @@ allocating=$(awk '$(NF-1) == "U" {print $1, $NF}' "$work/nm" |
 # Which instructions go beyond the baseline, and which functions may hold them:
 # those in Highway's namespace of a target. A weak one could replace the host's
 # function of the same name, so none may be.
-format=$("$objdump" -f "$library" | awk '/file format/ {print $NF; exit}')
+format=$("$objdump" -f "$library" | awk '/file format/ && !found {found = 1; print $NF}')
 case $format in
   *x86-64)
     # VEX and EVEX encodings: every mnemonic in v but two of the system's.
