@@ -13,6 +13,8 @@
 #include "heed/executor.h"
 #include "heed/export.h"
 #include "heed/kv.h"
+#include "heed/ragged.h"
+#include "heed/score_inputs.h"
 #include "heed/score_rule.h"
 #include "heed/status.h"
 #include "heed/tensor.h"
@@ -76,6 +78,11 @@ struct AttentionArgs {
   // What quantised keys and values are multiplied by, and whether rows are
   // rotated.
   KvScales kv_scales;
+  // Sequences of different lengths, and keys and values in pages.
+  Ragged ragged;
+  Pages pages;
+  // Biases, masks and what else changes scores by data.
+  ScoreInputs scores;
 };
 
 // What a plan is made for. Extents are maximal: a call may be smaller in batch,
@@ -95,6 +102,12 @@ struct AttentionShape {
   int64_t head_dim_v = 0;    // 0 to 1024
   bool key_rotated = false;  // as in KvScales
   bool value_rotated = false;
+  // Of ragged calls the most sequences, 0 where there are none; `batch`,
+  // `seqlen_q` and `seqlen_k` are then the most of one sequence: 1, its rows
+  // and its keys.
+  int64_t num_sequences = 0;
+  // Whether calls may come with score inputs.
+  bool scores = false;
 };
 
 // Returns the shape that fits exactly these tensors.

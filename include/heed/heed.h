@@ -10,6 +10,8 @@
 #include "heed/executor.h"
 #include "heed/export.h"
 #include "heed/kv.h"
+#include "heed/ragged.h"
+#include "heed/score_inputs.h"
 #include "heed/status.h"
 #include "heed/target.h"
 #include "heed/tensor.h"

@@ -38,7 +38,8 @@ struct u4x2 {
 };
 
 // The element type of a tensor. Attention takes kF32, kBF16 and kF16
-// everywhere, and all of them for key and value (heed/kv.h).
+// everywhere, for key and value also the quantised ones (heed/kv.h). The last
+// three are for what says which keys a row sees (heed/score_inputs.h).
 enum class DType : int32_t {
   kF32 = 0,
   kBF16 = 1,
@@ -47,6 +48,9 @@ enum class DType : int32_t {
   kF8E4M3 = 4,
   kF8E5M2 = 5,
   kU4 = 6,  // packed, two a byte: u4x2
+  kBool = 7,
+  kI32 = 8,
+  kU64 = 9,
 };
 
 // Returns the bytes of one element (of kU4, which packs them, those of two), or
@@ -59,6 +63,9 @@ constexpr int64_t SizeOf(DType dtype) {
          : dtype == DType::kF8E4M3 ? 1
          : dtype == DType::kF8E5M2 ? 1
          : dtype == DType::kU4     ? 1
+         : dtype == DType::kBool   ? 1
+         : dtype == DType::kI32    ? 4
+         : dtype == DType::kU64    ? 8
                                    : 0;
 }
 
@@ -67,8 +74,8 @@ constexpr int64_t BytesOf(DType dtype, int64_t count) {
   return dtype == DType::kU4 ? count / 2 + count % 2 : count * SizeOf(dtype);
 }
 
-// Returns "f32", "bf16", "f16", "i8", "f8_e4m3", "f8_e5m2" or "u4", or
-// "unknown".
+// Returns "f32", "bf16", "f16", "i8", "f8_e4m3", "f8_e5m2", "u4", "bool",
+// "i32" or "u64", or "unknown".
 constexpr const char* NameOf(DType dtype) {
   return dtype == DType::kF32      ? "f32"
          : dtype == DType::kBF16   ? "bf16"
@@ -77,6 +84,9 @@ constexpr const char* NameOf(DType dtype) {
          : dtype == DType::kF8E4M3 ? "f8_e4m3"
          : dtype == DType::kF8E5M2 ? "f8_e5m2"
          : dtype == DType::kU4     ? "u4"
+         : dtype == DType::kBool   ? "bool"
+         : dtype == DType::kI32    ? "i32"
+         : dtype == DType::kU64    ? "u64"
                                    : "unknown";
 }
 
@@ -110,6 +120,18 @@ struct DTypeOf<f8_e5m2> {
 template <>
 struct DTypeOf<u4x2> {
   static constexpr DType value = DType::kU4;
+};
+template <>
+struct DTypeOf<bool> {
+  static constexpr DType value = DType::kBool;
+};
+template <>
+struct DTypeOf<int32_t> {
+  static constexpr DType value = DType::kI32;
+};
+template <>
+struct DTypeOf<uint64_t> {
+  static constexpr DType value = DType::kU64;
 };
 
 // ---- Conversions ------------------------------------------------------------
