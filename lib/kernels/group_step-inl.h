@@ -32,7 +32,10 @@ struct GroupStep {
   const KeyBlock* block;
   const float* const* key;  // the block's rows as f32
   const float* const* value;
-  size_t key_bytes, value_bytes;  // of a row where it is stored
+  // Of a row where it is stored, and to the row to fetch in its place: see
+  // KeyBlock.
+  size_t key_bytes, value_bytes;
+  int64_t next_key, next_value;
   State state;
   size_t row;  // the group's first padded row
   size_t first, last;
@@ -64,12 +67,23 @@ HWY_INLINE GroupStep StepOf(const QueryTile& tile, const KeyBlock& block,
   const size_t keys = static_cast<size_t>(block.num_keys);
   const size_t groups = static_cast<size_t>(tile.num_groups);
   const size_t g = group.index;
+  const size_t key_bytes =
+      static_cast<size_t>(BytesOf(shape.key, shape.head_dim));
+  const size_t value_bytes =
+      static_cast<size_t>(BytesOf(shape.value, shape.head_dim_v));
+  // Where values are parts of keys (multi-head latent attention), whole keys
+  // are fetched beside the values, whose micro-kernels are shorter and more.
+  // Zen 3, 16 heads of 576 and 512 channels: 0.80 of the FMA peak instead of
+  // 0.75.
+  const bool one = block.num_keys > 0 && block.key[0] == block.value[0];
   return {&tile,
           &block,
           key,
           value,
-          static_cast<size_t>(BytesOf(shape.key, shape.head_dim)),
-          static_cast<size_t>(BytesOf(shape.value, shape.head_dim_v)),
+          key_bytes,
+          one ? HWY_MAX(key_bytes, value_bytes) : value_bytes,
+          one ? 0 : block.next_key,
+          block.next_value,
           StateOf(tile),
           group.row,
           block.first[g],
@@ -95,27 +109,34 @@ class FetchAhead {
         ahead_(static_cast<uintptr_t>(ahead)),
         bytes_(bytes),
         at_(s.fetch_first),
-        last_(ahead != 0 && calls != 0 ? s.fetch_last : s.fetch_first),
-        step_(calls != 0 ? (last_ - at_ + calls - 1) / calls : 0) {}
+        last_(ahead != 0 && calls != 0 ? s.fetch_last : s.fetch_first) {
+    const size_t lines = (last_ - at_) * ((bytes + kLine - 1) / kLine);
+    step_ = calls != 0 ? (lines + calls - 1) / calls : 0;
+  }
 
   HWY_INLINE void Next() {
-    constexpr uintptr_t kLine = 64;
-    const size_t end = HWY_MIN(at_ + step_, last_);
-    for (; at_ < end; ++at_) {
+    for (size_t i = 0; i < step_ && at_ < last_; ++i) {
       // As an integer: the address may lie past the end, and is never read.
       const uintptr_t row = reinterpret_cast<uintptr_t>(rows_[at_]) + ahead_;
-      for (uintptr_t line = 0; line < bytes_; line += kLine) {
-        __builtin_prefetch(reinterpret_cast<const void*>(row + line),
-                           /*rw=*/0, /*locality=*/2);
+      __builtin_prefetch(reinterpret_cast<const void*>(row + byte_), /*rw=*/0,
+                         /*locality=*/2);
+      byte_ += kLine;
+      if (byte_ >= bytes_) {
+        byte_ = 0;
+        ++at_;
       }
     }
   }
 
  private:
+  static constexpr uintptr_t kLine = 64;
+
   const void* const* rows_;
   uintptr_t ahead_;
   size_t bytes_;
-  size_t at_, last_, step_;
+  size_t at_, last_;
+  size_t byte_ = 0;  // of row at_
+  size_t step_ = 0;  // lines a call
 };
 
 }  // namespace
