@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Exact attention:
-// attention/<problem>[/<layout>][/<fill>]/<target or unit>/t<threads>. Under a
-// target's name the numerics are kSame; a unit's is kFast on that unit, and the
-// peak is the unit's.
+// attention/<problem>[/<layout>][/<fill>][/latent]/<target or unit>/t<threads>.
+// Under a target's name the numerics are kSame; a unit's is kFast on that unit,
+// and the peak is the unit's.
 #include <cmath>
 #include <cstdlib>
 #include <memory>
@@ -25,6 +25,7 @@ struct Case {
   eval::Layout layout = eval::Layout::kBhsd;
   eval::Fill fill = eval::Fill::kNormal;
   bool threads = false;  // also on all processors
+  bool latent = false;   // values are the first channels of keys
 };
 
 constexpr Case kCases[] = {
@@ -69,6 +70,11 @@ constexpr Case kCases[] = {
      eval::Fill::kNormal, true},
     {"b1_h8_d128_q1_k32768_bf16_causal", eval::Layout::kBhsd,
      eval::Fill::kNormal, true},
+    // Multi-head latent attention.
+    {"b1_h16_kv1_d576_dv512_q1_k8192_f32_causal", eval::Layout::kBhsd,
+     eval::Fill::kNormal, true, true},
+    {"b1_h16_kv1_d576_dv512_q1_k8192_bf16_causal", eval::Layout::kBhsd,
+     eval::Fill::kNormal, true, true},
     {"b1_h8_d128_q1_k32768_f32_kvi8_causal", eval::Layout::kBhsd,
      eval::Fill::kNormal, true},
     {"b1_h32_kv8_d128_q1_k32768_f32_kvi8_causal", eval::Layout::kBhsd,
@@ -116,6 +122,7 @@ std::string Name(const Case& c, const char* target, int threads) {
   std::string name = std::string("attention/") + c.problem;
   if (c.layout == eval::Layout::kBshd) name += "/bshd";
   if (c.fill == eval::Fill::kSpread) name += "/spread";
+  if (c.latent) name += "/latent";
   return name + "/" + target + "/t" + std::to_string(threads);
 }
 
@@ -168,6 +175,15 @@ void Run(benchmark::State& state, const Case& c, const Kernels& kernels,
   const eval::Tensors tensors = eval::MakeTensors(problem, workload);
   AttentionArgs args = tensors.Args();
   args.lse = TensorView();
+  double bytes = CompulsoryBytes(problem);
+  if (c.latent) {
+    args.value = args.key;
+    args.value.extent[3] = problem.shape.head_dim_v;
+    bytes -= static_cast<double>(
+        problem.shape.batch * problem.shape.num_kv_heads *
+        problem.shape.seqlen_k *
+        BytesOf(problem.shape.value_dtype, problem.shape.head_dim_v));
+  }
 
   PlanOptions options;
   options.target = kernels.target.name;
@@ -192,7 +208,7 @@ void Run(benchmark::State& state, const Case& c, const Kernels& kernels,
   }
   Measure(state, kernels.target.name,
           kernels.unit == nullptr ? "" : kernels.unit, threads,
-          UsefulFlops(problem), CompulsoryBytes(problem),
+          UsefulFlops(problem), bytes,
           [&] { return heed::Run(plan, args, workspace, executor).ok(); });
   state.counters["workspace_KiB"] =
       static_cast<double>(plan.tile_bytes + plan.slots_bytes) / 1024;
