@@ -65,12 +65,20 @@ TEST_P(AttentionMemory, ZeroStridesRepeat) {
 
 // As multi-head latent attention has it: the value is the key's first part.
 TEST_P(AttentionMemory, KeyAndValueMayAlias) {
-  eval::Tensors tensors =
-      eval::MakeTensors(ProblemOf("h8_kv1_d72_dv64_q9_k130_causal"), {});
-  tensors.value.memory = tensors.key.memory;
-  tensors.value.view = tensors.key.view;
-  tensors.value.view.extent[3] = 64;
-  Checker(GetParam(), tensors.problem.params, tensors).Check();
+  // In the tile kernel, and (one query a head) in the decode kernel.
+  for (const char* problem :
+       {"h8_kv1_d72_dv64_q9_k130_causal", "h8_kv1_d72_dv64_q9_k130_bf16_causal",
+        "h4_kv1_d72_dv64_q1_k130_f16"}) {
+    SCOPED_TRACE(problem);
+    eval::Tensors tensors = eval::MakeTensors(ProblemOf(problem), {});
+    tensors.value.memory = tensors.key.memory;
+    tensors.value.view = tensors.key.view;
+    tensors.value.view.extent[3] = 64;
+    const TensorView& out = tensors.out.view;
+    tensors.out = eval::MakeTensor(out.batch(), out.seqlen(), out.heads(),
+                                   out.head_dim(), Layout::kBshd);
+    Checker(GetParam(), tensors.problem.params, tensors).Check();
+  }
 }
 
 // One sequence of a batch, one query head of a group, alone.
