@@ -53,6 +53,12 @@ inline constexpr int64_t kTasksPerWorker = 2;
 // the last tiles weigh little, and going list by list leaves keys in caches.
 inline constexpr int64_t kBalancedTilesPerWorker = 32;
 
+// Of ragged calls: what a task of single tiles stays below, in shares of a
+// worker's part of the work, and the rows that a tile counts as at least, as
+// reading the keys of fewer takes as long.
+inline constexpr double kRaggedTasksPerWorker = 8;
+inline constexpr double kLeastTileRows = 4;
+
 // Rows beyond whole vectors that the decode kernel takes, where vectors have so
 // many lanes. Zen 4, head_dim 64, GFLOP/s with and without: AVX-512 33 tokens
 // 68 and 58, 69 (5 rows) 83 and 81, 71 (7 rows) 84 and 83, 40 (8 rows) 71 and
