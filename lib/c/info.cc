@@ -67,11 +67,11 @@ int32_t heed_get_target(int32_t index, heed_target_info* info,
   return Reported(status, [&]() -> Status {
     const Status result = CheckOutStruct(info, "info");
     if (!result.ok()) return result;
+    if (index < 0 || index >= heed::NumTargets()) {
+      return InvalidStruct("index", "is no kernel table's").WithValue(index);
+    }
     const auto [name, needs, usable, reason, vector_bytes, same_bits] =
         heed::GetTarget(index);
-    if (name == nullptr) {
-      return InvalidStruct("index", "is no kernel table").WithValue(index);
-    }
     heed_target_info to = {};
     to.name = name;
     to.needs = needs;
@@ -91,11 +91,11 @@ int32_t heed_get_unit(int32_t index, heed_unit_info* info,
   return Reported(status, [&]() -> Status {
     const Status result = CheckOutStruct(info, "info");
     if (!result.ok()) return result;
+    if (index < 0 || index >= heed::NumUnits()) {
+      return InvalidStruct("index", "is no unit's").WithValue(index);
+    }
     const auto [name, target, serves, needs, usable, used, reason] =
         heed::GetUnit(index);
-    if (name == nullptr) {
-      return InvalidStruct("index", "is no unit").WithValue(index);
-    }
     heed_unit_info to = {};
     to.name = name;
     to.target = target;
