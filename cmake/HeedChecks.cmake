@@ -9,7 +9,7 @@ if(NOT CMAKE_CROSSCOMPILING AND NOT HEED_SANITIZE)
   add_test(NAME layers
     COMMAND bash ${PROJECT_SOURCE_DIR}/tools/check_layers.sh)
   set_tests_properties(layers PROPERTIES LABELS checks
-    ENVIRONMENT "CXX=${CMAKE_CXX_COMPILER}")
+    ENVIRONMENT "CC=${CMAKE_C_COMPILER};CXX=${CMAKE_CXX_COMPILER}")
   add_test(NAME target_list
     COMMAND bash ${PROJECT_SOURCE_DIR}/tests/target_list_test.sh
             ${PROJECT_SOURCE_DIR})

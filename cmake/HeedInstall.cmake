@@ -56,6 +56,13 @@ install(FILES
   ${CMAKE_CURRENT_BINARY_DIR}/heedConfigVersion.cmake
   DESTINATION ${HEED_PACKAGE_DIR})
 
+# Whoever links the archive by a compiler for C needs the runtime of C++ too,
+# without asking for --static; one for C++ has it anyway.
+set(PC_RUNTIME "")
+if(NOT BUILD_SHARED_LIBS)
+  set(PC_RUNTIME " -lstdc++ -lm")
+endif()
+
 # Writes the pkg-config file `name` of library `target`.
 function(heed_pkg_config name target description requires requires_private)
   set(PC_NAME ${name})

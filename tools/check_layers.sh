@@ -20,11 +20,15 @@ complain() {
 # and <immintrin.h>; everything else is a regular expression on the path.
 rule() {
   case $1 in
+    # C99 alone.
+    include/heed/heed_c.h) echo system 'heed/export\.h' ;;
     # Public headers see one another: no Highway, TBB or xsimd.
     include/heed/*) echo std 'heed/[a-z_0-9]+\.h' ;;
     # Portable loops meet the kernels at their tables.
     lib/core/*) echo std system 'heed/.*' 'lib/core/.*' \
       'lib/kernels/([a-z]+_table|kernels|targets|units|carver)\.h' ;;
+    # The C door stands on the public headers.
+    lib/c/*) echo std 'heed/.*' 'lib/c/.*' ;;
     lib/kernels/* | lib/arch/*) echo std system 'heed/.*' 'lib/(kernels|arch)/.*' \
       'hwy/.*' ;;
     lib/sparse/* | lib/linear/* | lib/layers/*) echo std 'heed/.*' \
@@ -46,7 +50,7 @@ rule() {
       'nlohmann/.*' 'fmt/.*' ;;
     bench/*) echo std system 'heed/.*' 'lib/(eval|io|oracle)/.*' 'bench/.*' \
       'benchmark/.*' 'nlohmann/.*' 'fmt/.*' 'hwy/.*' 'lib/kernels/target_list\.h' ;;
-    examples/*) echo std 'heed/.*' ;;
+    examples/*) echo std system 'heed/.*' ;;
     *) return 1 ;;
   esac
 }
@@ -98,6 +102,11 @@ for header in "${headers[@]}"; do
       -fno-exceptions -fno-rtti -fsyntax-only -Iinclude -x c++ - ||
     complain "$header does not compile alone as C++17"
 done
+
+# Hosts in C, and whatever binds C, see this one.
+printf '#include "heed/heed_c.h"\n' |
+  "${CC:-cc}" -std=c99 -Wall -Wextra -pedantic -Wstrict-prototypes -Werror \
+    -fsyntax-only -Iinclude -x c - || complain "heed_c.h does not compile as C99"
 
 [ $failed -eq 0 ] && echo "layers: ${#headers[@]} public headers, all arrows run down"
 exit $failed

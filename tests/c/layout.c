@@ -1,0 +1,182 @@
+/* SPDX-FileCopyrightText: The heed authors
+   SPDX-License-Identifier: Apache-2.0 */
+
+/* The layouts of heed_c.h, which hosts have compiled in: a number here changes
+   only by a field at the end of a struct. Holes are the compiler's to find
+   (-Wpadded). */
+#include <heed/heed_c.h>
+#include <stddef.h>
+#include <stdio.h>
+
+static int failed = 0;
+
+static void expect(const char* what, size_t got, size_t recorded) {
+  if (got == recorded) return;
+  printf("%s is %lu, recorded is %lu\n", what, (unsigned long)got,
+         (unsigned long)recorded);
+  failed = 1;
+}
+
+#define SIZE(type, bytes) expect("sizeof " #type, sizeof(type), bytes)
+#define FIELD(type, field, at) \
+  expect(#type "." #field, offsetof(type, field), at)
+
+static void results(void) {
+  SIZE(heed_status, 80);
+  FIELD(heed_status, struct_size, 0);
+  FIELD(heed_status, code, 8);
+  FIELD(heed_status, bound_kind, 12);
+  FIELD(heed_status, argument, 16);
+  FIELD(heed_status, message, 24);
+  FIELD(heed_status, unit, 32);
+  FIELD(heed_status, index, 40);
+  FIELD(heed_status, value, 48);
+  FIELD(heed_status, bound, 56);
+  FIELD(heed_status, has_index, 64);
+  FIELD(heed_status, has_value, 68);
+  FIELD(heed_status, has_bound, 72);
+  FIELD(heed_status, reserved, 76);
+  SIZE(heed_target_info, 48);
+  FIELD(heed_target_info, name, 8);
+  FIELD(heed_target_info, needs, 16);
+  FIELD(heed_target_info, reason, 24);
+  FIELD(heed_target_info, usable, 32);
+  FIELD(heed_target_info, vector_bytes, 36);
+  FIELD(heed_target_info, same_bits, 40);
+  SIZE(heed_unit_info, 56);
+  FIELD(heed_unit_info, name, 8);
+  FIELD(heed_unit_info, target, 16);
+  FIELD(heed_unit_info, serves, 24);
+  FIELD(heed_unit_info, needs, 32);
+  FIELD(heed_unit_info, reason, 40);
+  FIELD(heed_unit_info, usable, 48);
+  FIELD(heed_unit_info, used, 52);
+}
+
+static void tensors(void) {
+  SIZE(heed_tensor, 88);
+  FIELD(heed_tensor, data, 8);
+  FIELD(heed_tensor, dtype, 16);
+  FIELD(heed_tensor, reserved, 20);
+  FIELD(heed_tensor, extent, 24);
+  FIELD(heed_tensor, stride, 56);
+  SIZE(heed_attention_args, 488);
+  FIELD(heed_attention_args, query, 8);
+  FIELD(heed_attention_args, key, 96);
+  FIELD(heed_attention_args, value, 184);
+  FIELD(heed_attention_args, out, 272);
+  FIELD(heed_attention_args, lse, 360);
+  FIELD(heed_attention_args, key_intervals, 448);
+  FIELD(heed_attention_args, kv_scales, 456);
+  FIELD(heed_attention_args, ragged, 464);
+  FIELD(heed_attention_args, pages, 472);
+  FIELD(heed_attention_args, scores, 480);
+}
+
+static void groups(void) {
+  SIZE(heed_key_interval, 8);
+  FIELD(heed_key_interval, end, 4);
+  SIZE(heed_key_intervals, 48);
+  FIELD(heed_key_intervals, query_block_size, 8);
+  FIELD(heed_key_intervals, num_offsets, 16);
+  FIELD(heed_key_intervals, num_intervals, 24);
+  FIELD(heed_key_intervals, offsets, 32);
+  FIELD(heed_key_intervals, intervals, 40);
+  SIZE(heed_kv_scales, 368);
+  FIELD(heed_kv_scales, key_scale, 8);
+  FIELD(heed_kv_scales, value_scale, 96);
+  FIELD(heed_kv_scales, key_minimum, 184);
+  FIELD(heed_kv_scales, value_minimum, 272);
+  FIELD(heed_kv_scales, key_rotated, 360);
+  FIELD(heed_kv_scales, value_rotated, 364);
+  SIZE(heed_ragged, 48);
+  FIELD(heed_ragged, num_sequences, 8);
+  FIELD(heed_ragged, cu_seqlens_q, 16);
+  FIELD(heed_ragged, seqlens_k, 24);
+  FIELD(heed_ragged, cu_seqlens_k, 32);
+  FIELD(heed_ragged, causal_offset, 40);
+  SIZE(heed_pages, 40);
+  FIELD(heed_pages, page_table, 8);
+  FIELD(heed_pages, num_sequences, 16);
+  FIELD(heed_pages, pages_per_sequence, 24);
+  FIELD(heed_pages, table_stride, 32);
+}
+
+static void scores(void) {
+  SIZE(heed_score_tile, 64);
+  FIELD(heed_score_tile, batch, 8);
+  FIELD(heed_score_tile, num_keys, 16);
+  FIELD(heed_score_tile, num_rows, 20);
+  FIELD(heed_score_tile, key_position, 24);
+  FIELD(heed_score_tile, row_index, 32);
+  FIELD(heed_score_tile, row_head, 40);
+  FIELD(heed_score_tile, key_stride, 48);
+  FIELD(heed_score_tile, score, 56);
+  SIZE(heed_score_inputs, 1080);
+  FIELD(heed_score_inputs, bias, 8);
+  FIELD(heed_score_inputs, mask, 96);
+  FIELD(heed_score_inputs, alibi_slopes, 184);
+  FIELD(heed_score_inputs, relative_bias, 272);
+  FIELD(heed_score_inputs, query_decay, 360);
+  FIELD(heed_score_inputs, key_decay, 448);
+  FIELD(heed_score_inputs, sink_logits, 536);
+  FIELD(heed_score_inputs, prefix_lengths, 624);
+  FIELD(heed_score_inputs, row_lengths, 712);
+  FIELD(heed_score_inputs, query_documents, 800);
+  FIELD(heed_score_inputs, key_documents, 888);
+  FIELD(heed_score_inputs, tree_mask, 976);
+  FIELD(heed_score_inputs, hook, 1064);
+  FIELD(heed_score_inputs, hook_self, 1072);
+}
+
+static void plans(void) {
+  SIZE(heed_attention_params, 56);
+  FIELD(heed_attention_params, softmax_scale, 8);
+  FIELD(heed_attention_params, softcap, 12);
+  FIELD(heed_attention_params, causal, 16);
+  FIELD(heed_attention_params, causal_offset, 24);
+  FIELD(heed_attention_params, window_left, 32);
+  FIELD(heed_attention_params, window_right, 40);
+  FIELD(heed_attention_params, sink_size, 48);
+  SIZE(heed_attention_shape, 104);
+  FIELD(heed_attention_shape, query_dtype, 8);
+  FIELD(heed_attention_shape, key_dtype, 12);
+  FIELD(heed_attention_shape, value_dtype, 16);
+  FIELD(heed_attention_shape, out_dtype, 20);
+  FIELD(heed_attention_shape, batch, 24);
+  FIELD(heed_attention_shape, seqlen_q, 32);
+  FIELD(heed_attention_shape, seqlen_k, 40);
+  FIELD(heed_attention_shape, num_heads, 48);
+  FIELD(heed_attention_shape, num_kv_heads, 56);
+  FIELD(heed_attention_shape, head_dim, 64);
+  FIELD(heed_attention_shape, head_dim_v, 72);
+  FIELD(heed_attention_shape, num_sequences, 80);
+  FIELD(heed_attention_shape, key_rotated, 88);
+  FIELD(heed_attention_shape, value_rotated, 92);
+  FIELD(heed_attention_shape, scores, 96);
+  SIZE(heed_plan_options, 40);
+  FIELD(heed_plan_options, target, 8);
+  FIELD(heed_plan_options, unit, 16);
+  FIELD(heed_plan_options, lane_groups, 24);
+  FIELD(heed_plan_options, decode_rows, 28);
+  FIELD(heed_plan_options, numerics, 32);
+  SIZE(heed_executor, 32);
+  FIELD(heed_executor, self, 8);
+  FIELD(heed_executor, parallel_for, 16);
+  FIELD(heed_executor, max_workers, 24);
+  SIZE(heed_run_options, 16);
+  FIELD(heed_run_options, no_barriers, 8);
+  SIZE(heed_quantize_options, 16);
+  FIELD(heed_quantize_options, rotate, 8);
+  FIELD(heed_quantize_options, given_scale, 12);
+}
+
+int main(void) {
+  if (sizeof(void*) != 8) return 0;
+  results();
+  tensors();
+  groups();
+  scores();
+  plans();
+  return failed;
+}
