@@ -134,6 +134,7 @@ inline AttentionShape ShapeOf(const AttentionArgs& args) {
   shape.head_dim_v = args.value.head_dim();
   shape.key_rotated = args.kv_scales.key_rotated;
   shape.value_rotated = args.kv_scales.value_rotated;
+  shape.scores = args.scores.any();
   return shape;
 }
 

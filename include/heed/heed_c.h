@@ -210,6 +210,7 @@ typedef struct heed_score_tile {
   const int32_t* row_index;
   const int32_t* row_head;
   int64_t key_stride;
+  int64_t row_stride;
   float* score;
 } heed_score_tile;
 

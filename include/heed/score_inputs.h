@@ -14,44 +14,47 @@ namespace heed {
 
 // A tile of scores on its way from the query-key products to the softmax, in
 // the memory of the worker: plain floats, natural units (not log2).
-// score[key * key_stride + row] belongs to the query row at position
-// row_position[row] of sequence `batch` and head row_head[row], and to the key
-// at position key_position[key].
+// score[key * key_stride + row * row_stride] is of the key at position
+// key_position[key] and of the query row row_index[row] of sequence `batch`,
+// head row_head[row].
 struct ScoreTile {
   int64_t batch = 0;
   int32_t num_keys = 0;
   int32_t num_rows = 0;
   const int32_t* key_position = nullptr;
-  const int32_t* row_index = nullptr;  // the row in its sequence
+  const int32_t* row_index = nullptr;
   const int32_t* row_head = nullptr;
   int64_t key_stride = 0;
+  int64_t row_stride = 0;
   float* score = nullptr;
 };
 
 // Changes scores as it likes; -inf hides a pair. Called from any worker, for
 // tiles in any order and of any size, also with pairs that masks hide: what it
-// writes there counts for nothing. Results keep their bits only if what it
-// writes for a pair depends on that pair alone.
+// writes there counts for nothing. Results keep their bits as long as what it
+// writes for a pair depends on that pair alone. It must not throw.
 using ScoreHook = void (*)(void* self, const ScoreTile& tile);
 
-// Query row i of a sequence and its key j, at the positions p = i + offset and
-// j (AttentionParams). The score of the pair, after scale and softcap, is
+// Query row i of a sequence stands at position p = i + offset (as in
+// AttentionParams), its key j at j. The score of the pair, after scale and
+// softcap, is
 //
-//   score + bias[i, j] + relative_bias[clamp(j - p)] - alibi_slope * |p - j|
-//         + query_decay[i] - key_decay[j],          then hook(score)
+//   score + (bias[i, j] + relative_bias[j - p] + (query_decay[i] -
+//   key_decay[j]) - alibi_slope * |p - j|),          then hook(score)
 //
-// in that order (docs/numerics.md), and the row sees the key where the masks of
-// AttentionParams, of key_intervals and all of those below allow it. A bias of
-// -inf is a mask. NaN and +inf make a row that sees them NaN.
+// each part absent until set (docs/numerics.md has the order of rounding). The
+// row sees the key where AttentionParams, key_intervals and all of the masks
+// below allow it, and a bias (or the sum of the first three) of -inf hides it
+// as a mask does. NaN and +inf make a row that sees them NaN.
 //
-// Tensors by query row have batch and seqlen as the query has them (packed ones
-// with it); tensors by key have [num_sequences, keys]: sequence s's key j is at
-// [s, j], in pages or not. Zero strides repeat.
+// Tensors by query row have batch and seqlen as the query has them, packed
+// where it is. Tensors by key are [sequences, keys] by positions, in pages or
+// not. Zero strides repeat, but not along the last axis.
 struct ScoreInputs {
   // Added: [batch, seqlen_q, num_heads, seqlen_k], f32, bf16 or f16. (Bhsd
   // makes that of [batch][heads][seqlen_q][seqlen_k].)
   ConstTensorView bias;
-  // Booleans, a byte each, in the same order: not 0 is seen.
+  // The same extents, a byte each: not 0 is seen.
   ConstTensorView mask;
   // f32 [num_sequences, 1, num_heads, 1]: Press et al. 2022, arXiv:2108.12409.
   ConstTensorView alibi_slopes;
@@ -63,17 +66,18 @@ struct ScoreInputs {
   // Transformer, Lin et al. 2025, arXiv:2503.02130).
   ConstTensorView query_decay;
   ConstTensorView key_decay;
-  // f32 [num_sequences, 1, num_heads, 1]: a score without a value, which only
-  // takes weight from the others; it is part of lse.
+  // f32 [num_sequences, 1, num_heads, 1]: the score of one more key, whose
+  // value is zero: it takes weight from the others, and is part of lse.
   ConstTensorView sink_logits;
 
   // i32 [num_sequences, 1, 1, 1]: keys before it are seen by every row,
   // whatever `causal` and windows say (prefix-LM).
   ConstTensorView prefix_lengths;
-  // i32 [batch, seqlen_q, 1, 1]: a row sees keys before this one only.
+  // i32 [batch, seqlen_q, 1, 1], 0 to the sequence's keys: a row sees keys
+  // before this one only.
   ConstTensorView row_lengths;
   // i32 [batch, seqlen_q, 1, 1] and [num_sequences, seqlen_k, 1, 1], both or
-  // none: a row sees the keys of its own document. Never falling along keys.
+  // none: a row sees the keys of its own document. Along keys they never fall.
   ConstTensorView query_documents;
   ConstTensorView key_documents;
   // u64 [batch, seqlen_q, 1, words]: of the last seqlen_q keys of the sequence
@@ -84,6 +88,16 @@ struct ScoreInputs {
 
   ScoreHook hook = nullptr;
   void* hook_self = nullptr;
+
+  // Whether anything is given.
+  bool any() const {
+    return hook != nullptr || !bias.absent() || !mask.absent() ||
+           !alibi_slopes.absent() || !relative_bias.absent() ||
+           !query_decay.absent() || !key_decay.absent() ||
+           !sink_logits.absent() || !prefix_lengths.absent() ||
+           !row_lengths.absent() || !query_documents.absent() ||
+           !key_documents.absent() || !tree_mask.absent();
+  }
 };
 
 }  // namespace heed

@@ -25,7 +25,7 @@ struct HookOfC {
 
 inline void CallHookOfC(void* self, const ScoreTile& tile) {
   const auto& [batch, num_keys, num_rows, key_position, row_index, row_head,
-               key_stride, score] = tile;
+               key_stride, row_stride, score] = tile;
   heed_score_tile to = {};
   to.struct_size = sizeof(to);
   to.batch = batch;
@@ -35,6 +35,7 @@ inline void CallHookOfC(void* self, const ScoreTile& tile) {
   to.row_index = row_index;
   to.row_head = row_head;
   to.key_stride = key_stride;
+  to.row_stride = row_stride;
   to.score = score;
   const HookOfC& hook = *static_cast<const HookOfC*>(self);
   hook.hook(hook.self, &to);

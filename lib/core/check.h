@@ -36,6 +36,9 @@ Status CheckView(const ConstTensorView& view, const TensorName& name,
 
 Status CheckF32(const ConstTensorView& view, const TensorName& name);
 
+// The type of a tensor that has no field in the shape.
+Status CheckType(const ConstTensorView& view, const TensorName& name);
+
 // Refuses `output` where the memory from its first to its last element meets
 // that of the other.
 Status CheckOverlap(const ConstTensorView& output,
@@ -62,6 +65,10 @@ Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,
 Status CheckScales(const AttentionArgs& args);
 Status CheckScalesOf(const ScaledRows& rows, const TensorName& scale,
                      const TensorName& minimum);
+
+// Score inputs (check_scores.cc): extents, and every number that is an index.
+// Needs tensors that were checked one by one, and sequences.
+Status CheckScores(const Plan& plan, const AttentionArgs& args);
 
 Status CheckExecutor(const Executor& executor);
 

@@ -211,7 +211,7 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
       args, [&](const auto& view, const TensorName& name, TensorRole role) {
         if (!status.ok()) return;
         if (name.dtype == nullptr) {
-          status = CheckF32(view, name);
+          status = CheckType(view, name);
         } else if (view.dtype != plan.shape.*name.dtype) {
           status = Invalid(name.argument, "dtype differs from the plan's");
         }
@@ -233,6 +233,8 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
   status = CheckOverlaps(args);
   if (!status.ok()) return status;
   status = CheckRagged(plan, args);
+  if (!status.ok()) return status;
+  status = CheckScores(plan, args);
   if (!status.ok()) return status;
   return CheckKeyIntervals(args);
 }

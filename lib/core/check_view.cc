@@ -84,6 +84,17 @@ Status CheckF32(const ConstTensorView& view, const TensorName& name) {
   return Status(StatusCode::kUnsupported, name.argument, "must be f32");
 }
 
+Status CheckType(const ConstTensorView& view, const TensorName& name) {
+  if (view.absent() || view.dtype == name.type) return Status();
+  if (name.any_float && IsFloat(view.dtype)) return Status();
+  const char* const message = name.any_float ? "must be f32, bf16 or f16"
+                              : name.type == DType::kBool ? "must be bool"
+                              : name.type == DType::kI32  ? "must be i32"
+                              : name.type == DType::kU64  ? "must be u64"
+                                                          : "must be f32";
+  return Status(StatusCode::kUnsupported, name.argument, message);
+}
+
 Status CheckView(const ConstTensorView& packed, const TensorName& name,
                  TensorRole role) {
   const char* const argument = name.argument;

@@ -70,6 +70,7 @@ void LayOutUnits(const AttentionRun& run, const Sequence& sequence,
   work->first_unit = 0;
   work->num_units = CeilDiv(sequence.seqlen_k, keys);
   if (run.args.key_intervals.query_block_size != 0) return;
+  if (LimitsByData(run.args.scores)) return;
   // A later row's limits never lie before an earlier one's.
   const RowLimits first = LimitsOf(run, sequence, 0);
   const RowLimits last = LimitsOf(run, sequence, sequence.seqlen_q - 1);
@@ -81,7 +82,7 @@ void LayOutUnits(const AttentionRun& run, const Sequence& sequence,
 }
 
 int32_t UnevenKeys(const AttentionRun& run, const Sequence& sequence) {
-  if (SameForAllRows(run.plan.params)) return 0;
+  if (SameForAllRows(run)) return 0;
   const RowLimits middle = LimitsOf(run, sequence, sequence.seqlen_q / 2);
   const int64_t keys =
       std::max<int64_t>(middle.end - middle.begin, 0) + middle.sink_end;

@@ -10,8 +10,8 @@
 
 #include "heed/attention.h"
 #include "lib/core/layout.h"
+#include "lib/core/row_limits.h"
 #include "lib/core/sequences.h"
-#include "lib/core/visible.h"
 #include "lib/core/work.h"
 
 namespace heed::internal {
@@ -21,13 +21,6 @@ constexpr int64_t CeilDiv(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 // Tiles of a list but for its rest.
 inline int64_t WholeTiles(const SequenceWork& work) {
   return work.tiles_per_list - (work.rest_rows != 0 ? 1 : 0);
-}
-
-// What a row of the sequence may see.
-inline RowLimits LimitsOf(const AttentionRun& run, const Sequence& sequence,
-                          int64_t row) {
-  return LimitsOf(run.plan.params, sequence.causal_offset, sequence.seqlen_k,
-                  row);
 }
 
 // The rows of a list that are left to the decode kernel.

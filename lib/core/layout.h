@@ -26,6 +26,17 @@ namespace heed::internal {
 // groups of spans before, of the group, and of the span at hand.
 inline constexpr int kTileStates = 3;
 
+// What score inputs give to the padded rows of a tile: ScoreRows.
+struct ScoreMemory {
+  ScoreRow* row = nullptr;
+  float* alibi_slope = nullptr;
+  float* position = nullptr;
+  float* sink = nullptr;
+  int32_t* first = nullptr;
+  int32_t* row_index = nullptr;
+  int32_t* row_head = nullptr;
+};
+
 // The parts of a tile's memory.
 struct TileMemory {
   void* kernel;               // for the kernel's `open`
@@ -33,6 +44,7 @@ struct TileMemory {
   const void** query_row;
   void** out_row;
   float** lse_row;
+  ScoreMemory scores;  // where the plan has score inputs
 };
 
 inline TileShape TileShapeOf(const Plan& plan, int64_t rows) {
@@ -46,6 +58,7 @@ inline TileShape TileShapeOf(const Plan& plan, int64_t rows) {
   shape.out = plan.shape.out_dtype;
   shape.rotate_query = plan.shape.key_rotated;
   shape.rotate_out = plan.shape.value_rotated;
+  shape.scores = plan.shape.scores;
   shape.rule = plan.score_rule;
   return shape;
 }
@@ -64,6 +77,16 @@ inline TileMemory CarveTile(Carver& carver, const AttendKernel& kernel,
   tile.query_row = carver.Take<const void*>(shape.rows);
   tile.out_row = carver.Take<void*>(shape.rows);
   tile.lse_row = carver.Take<float*>(shape.rows);
+  if (shape.scores) {
+    const int64_t rows = RoundUp(shape.rows, int64_t{kernel.lanes()});
+    tile.scores.row = carver.Take<ScoreRow>(rows);
+    tile.scores.alibi_slope = carver.Take<float>(rows);
+    tile.scores.position = carver.Take<float>(rows);
+    tile.scores.sink = carver.Take<float>(rows);
+    tile.scores.first = carver.Take<int32_t>(rows);
+    tile.scores.row_index = carver.Take<int32_t>(rows);
+    tile.scores.row_head = carver.Take<int32_t>(rows);
+  }
   return tile;
 }
 

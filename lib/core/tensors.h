@@ -18,9 +18,11 @@ struct TensorName {
   const char* argument;
   const char* overlaps;  // "overlaps <argument>"
   // The shape's field for its dtype, and that field's name; null for a tensor
-  // that is always f32.
+  // that has none.
   DType AttentionShape::*dtype = nullptr;
   const char* dtype_field = nullptr;
+  DType type = DType::kF32;  // without a field
+  bool any_float = false;    // then: or one of 16 bits
 };
 
 inline constexpr TensorName kQueryName = {
@@ -40,6 +42,37 @@ inline constexpr TensorName kOutName = {
     "out", "overlaps out", &AttentionShape::out_dtype, "out_dtype"};
 inline constexpr TensorName kLseName = {"lse", "overlaps lse"};
 
+inline constexpr TensorName ScoreName(const char* argument,
+                                      const char* overlaps,
+                                      DType type = DType::kF32,
+                                      bool any_float = false) {
+  return {argument, overlaps, nullptr, nullptr, type, any_float};
+}
+inline constexpr TensorName kBiasName =
+    ScoreName("bias", "overlaps bias", DType::kF32, true);
+inline constexpr TensorName kMaskName =
+    ScoreName("mask", "overlaps mask", DType::kBool);
+inline constexpr TensorName kAlibiSlopesName =
+    ScoreName("alibi_slopes", "overlaps alibi_slopes");
+inline constexpr TensorName kRelativeBiasName =
+    ScoreName("relative_bias", "overlaps relative_bias");
+inline constexpr TensorName kQueryDecayName =
+    ScoreName("query_decay", "overlaps query_decay");
+inline constexpr TensorName kKeyDecayName =
+    ScoreName("key_decay", "overlaps key_decay");
+inline constexpr TensorName kSinkLogitsName =
+    ScoreName("sink_logits", "overlaps sink_logits");
+inline constexpr TensorName kPrefixLengthsName =
+    ScoreName("prefix_lengths", "overlaps prefix_lengths", DType::kI32);
+inline constexpr TensorName kRowLengthsName =
+    ScoreName("row_lengths", "overlaps row_lengths", DType::kI32);
+inline constexpr TensorName kQueryDocumentsName =
+    ScoreName("query_documents", "overlaps query_documents", DType::kI32);
+inline constexpr TensorName kKeyDocumentsName =
+    ScoreName("key_documents", "overlaps key_documents", DType::kI32);
+inline constexpr TensorName kTreeMaskName =
+    ScoreName("tree_mask", "overlaps tree_mask", DType::kU64);
+
 // Calls f(view, name, role) for each tensor of `args`, inputs first, those that
 // are absent too. Args is AttentionArgs or const AttentionArgs; f takes the
 // view as `auto&`, as inputs and outputs differ in type.
@@ -52,6 +85,18 @@ void ForEachTensor(Args& args, F f) {
   f(args.kv_scales.key_minimum, kKeyMinimumName, TensorRole::kInput);
   f(args.kv_scales.value_scale, kValueScaleName, TensorRole::kInput);
   f(args.kv_scales.value_minimum, kValueMinimumName, TensorRole::kInput);
+  f(args.scores.bias, kBiasName, TensorRole::kInput);
+  f(args.scores.mask, kMaskName, TensorRole::kInput);
+  f(args.scores.alibi_slopes, kAlibiSlopesName, TensorRole::kInput);
+  f(args.scores.relative_bias, kRelativeBiasName, TensorRole::kInput);
+  f(args.scores.query_decay, kQueryDecayName, TensorRole::kInput);
+  f(args.scores.key_decay, kKeyDecayName, TensorRole::kInput);
+  f(args.scores.sink_logits, kSinkLogitsName, TensorRole::kInput);
+  f(args.scores.prefix_lengths, kPrefixLengthsName, TensorRole::kInput);
+  f(args.scores.row_lengths, kRowLengthsName, TensorRole::kInput);
+  f(args.scores.query_documents, kQueryDocumentsName, TensorRole::kInput);
+  f(args.scores.key_documents, kKeyDocumentsName, TensorRole::kInput);
+  f(args.scores.tree_mask, kTreeMaskName, TensorRole::kInput);
   f(args.out, kOutName, TensorRole::kOutput);
   f(args.lse, kLseName, TensorRole::kOutput);
 }

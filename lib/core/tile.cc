@@ -7,7 +7,8 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "lib/core/visible.h"
+#include "lib/core/row_limits.h"
+#include "lib/core/scores.h"
 
 namespace heed::internal {
 namespace {
@@ -15,10 +16,11 @@ namespace {
 // The limits of the single row at position i of the sequence.
 GroupLimits LimitsOfRow(const AttentionRun& run, const Sequence& sequence,
                         int64_t i) {
-  const RowLimits limits =
-      LimitsOf(run.plan.params, sequence.causal_offset, sequence.seqlen_k, i);
+  const RowLimits limits = LimitsOf(run, sequence, i);
   GroupLimits one;
   one.min_sink = one.max_sink = static_cast<int32_t>(limits.sink_end);
+  // Then [0, sink_end) is more than the row sees: ScoreRows::first.
+  if (limits.first > 0) one.min_sink = 0;
   if (limits.begin < limits.end) {
     one.min_begin = one.max_begin = static_cast<int32_t>(limits.begin);
     one.min_end = one.max_end = static_cast<int32_t>(limits.end);
@@ -70,7 +72,7 @@ void SetLimits(const AttentionRun& run, TileWork* work) {
   QueryTile& q = work->tile;
   GroupLimits one =
       LimitsOfRow(run, work->item.sequence, work->item.PositionOf(0));
-  if (SameForAllRows(run.plan.params)) {
+  if (SameForAllRows(run)) {
     std::fill_n(q.begin, q.padded_rows, one.min_begin);
     std::fill_n(q.end, q.padded_rows, one.min_end);
     std::fill_n(q.sink_end, q.padded_rows, one.min_sink);
@@ -100,7 +102,7 @@ void SetLimits(const AttentionRun& run, TileWork* work) {
       }
       q.begin[row] = one.min_begin;
       q.end[row] = one.min_end;
-      q.sink_end[row] = one.min_sink;
+      q.sink_end[row] = one.max_sink;
     }
     work->all.Widen(group);
   }
@@ -132,6 +134,7 @@ bool OpenTile(const AttentionRun& run, const SequenceWork& sequence,
   q.state = work->memory.states[0];
 
   SetLimits(run, work);
+  SetScores(run, work);
   return true;
 }
 

@@ -33,6 +33,7 @@ struct TileWork {
   QueryTile tile;
   GroupLimits groups[kMaxLaneGroups];
   GroupLimits all;
+  ScoreRows scores;  // where the call has score inputs
 };
 
 // Lays `base` out for a tile of a sequence's work and sets the limits, and so

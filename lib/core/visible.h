@@ -12,10 +12,11 @@
 
 namespace heed::internal {
 
-// Keys [begin, end) and [0, sink_end), all in [0, seqlen_k]. The two may
+// Keys [begin, end) and [first, sink_end), all in [0, seqlen_k]. The two may
 // overlap, and begin may lie beyond end: then the row sees the sinks only.
 struct RowLimits {
   int64_t begin, end, sink_end;
+  int64_t first = 0;  // nor any key before it
 };
 
 // Whether all rows see the same keys.
@@ -32,7 +33,7 @@ inline RowLimits LimitsOf(const AttentionParams& params, int64_t offset,
     return static_cast<int64_t>(std::clamp<Wide>(x, 0, seqlen_k));
   };
   const Wide position = Wide{offset} + Wide{row};
-  RowLimits limits = {0, seqlen_k, 0};
+  RowLimits limits = {0, seqlen_k, 0, 0};
   if (params.causal) limits.end = clamp(position + 1);
   limits.sink_end = std::min(params.sink_size, limits.end);
   if (params.window_left >= 0) {

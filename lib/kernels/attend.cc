@@ -94,7 +94,7 @@ void Step(const internal::QueryTile& tile, const internal::KeyBlock& block) {
                           last, static_cast<size_t>(shape.head_dim_v), copy,
                           tile.value_f32);
   ForEachGroup(tile, [&](const GroupRows& group) {
-    const GroupStep s = StepOf(tile, block, group, key, value);
+    GroupStep s = StepOf(tile, block, group, key, value);
     if (s.first >= s.last) return;
     const size_t vectors = group.lanes / hn::Lanes(hn::ScalableTag<float>());
     if (vectors == 1) {

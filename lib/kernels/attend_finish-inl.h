@@ -123,6 +123,31 @@ inline void FinishRotated(const internal::QueryTile& tile, const Sums& sums,
   }
 }
 
+// Merges the state of one more key with value 0 into each row: its weight goes
+// to l (heed/score_inputs.h, sink_logits).
+inline void AddSinks(const internal::QueryTile& tile) {
+  const hn::ScalableTag<float> d;
+  const size_t N = hn::Lanes(d);
+  const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
+  const State state = StateOf(tile);
+  ForEachGroup(tile, [&](const GroupRows& group) {
+    if (IsFresh(state, group.row)) Begin(state, group, dim);
+    for (size_t i = 0; i < group.lanes; i += N) {
+      const size_t row = group.row + i;
+      auto m = hn::Load(d, state.m + row);
+      auto l = hn::Load(d, state.l + row);
+      auto alpha = l;
+      AddSink(d, hn::Load(d, tile.scores->sink + row), m, l, alpha);
+      hn::Store(m, d, state.m + row);
+      hn::Store(l, d, state.l + row);
+      for (size_t c = 0; c < dim; ++c) {
+        float* at = state.acc + group.row * dim + c * group.lanes + i;
+        hn::Store(hn::Mul(hn::Load(d, at), alpha), d, at);
+      }
+    }
+  });
+}
+
 inline void Finish(const internal::QueryTile& tile, void* const* out,
                    float* const* lse) {
   const hn::ScalableTag<float> d;
@@ -130,6 +155,7 @@ inline void Finish(const internal::QueryTile& tile, void* const* out,
   const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
   const size_t rows = static_cast<size_t>(tile.shape.rows);
   const State state = StateOf(tile);
+  if (tile.scores != nullptr && tile.scores->sink != nullptr) AddSinks(tile);
   ForEachGroup(tile, [&](const GroupRows& group) {
     const size_t row = group.row, lanes = group.lanes;
     if (IsFresh(state, row)) Begin(state, group, dim);

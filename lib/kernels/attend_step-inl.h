@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "lib/kernels/attend_scores-inl.h"
 #include "lib/kernels/attend_tile-inl.h"
 #include "lib/kernels/group_step-inl.h"
 #include "lib/kernels/hwy_math-inl.h"
@@ -51,46 +52,6 @@ HWY_INLINE bool HasNonFinite(const GroupStep& s) {
     for (; c < dim; ++c) tail += 0.0f * value[c];
   }
   return tail != tail || !hn::AllTrue(d, hn::Eq(sum, sum));
-}
-
-// Lanes that may see the key at `position`. `row` is the vector's first row.
-template <class D, class M = hn::Mask<D>>
-HWY_INLINE M VisibleLanes(D d, const QueryTile& tile, size_t row,
-                          int32_t position) {
-  const hn::Rebind<int32_t, D> di;
-  const auto p = hn::Set(di, position);
-  const auto window = hn::AndNot(hn::Lt(p, hn::Load(di, tile.begin + row)),
-                                 hn::Lt(p, hn::Load(di, tile.end + row)));
-  const auto sink = hn::Lt(p, hn::Load(di, tile.sink_end + row));
-  return hn::RebindMask(d, hn::Or(window, sink));
-}
-
-// Softcap and masks on stored scores, then their maximum. Only for blocks that
-// are cut or with softcap: elsewhere the micro-kernel takes the maximum.
-template <int NV>
-HWY_NOINLINE void ModifyScores(const GroupStep& s, float* HWY_RESTRICT max) {
-  const hn::ScalableTag<float> d;
-  const size_t N = hn::Lanes(d);
-  const internal::ScoreRule& rule = s.tile->shape.rule;
-  const auto masked = hn::BitCast(
-      d, hn::Set(hn::Rebind<uint32_t, decltype(d)>(), 0xff800000u));  // -inf
-  for (size_t key = s.first; key < s.last; ++key) {
-    float* HWY_RESTRICT score = s.tile->score + key * NV * N;
-    for (size_t v = 0; v < NV; ++v) {
-      auto x = hn::Load(d, score + v * N);
-      if (rule.softcap) {
-        x = hn::Mul(Tanh(d, hn::Mul(x, hn::Set(d, rule.in_scale))),
-                    hn::Set(d, rule.out_scale));
-      }
-      if (!s.full) {
-        x = hn::IfThenElse(
-            VisibleLanes(d, *s.tile, s.row + v * N, s.block->position[key]), x,
-            masked);
-      }
-      hn::Store(x, d, score + v * N);
-      hn::Store(hn::Max(hn::Load(d, max + v * N), x), d, max + v * N);
-    }
-  }
 }
 
 template <int NV, bool kMax>
@@ -197,8 +158,7 @@ HWY_NOINLINE void SelectedValues(const GroupStep& s, const float* alpha) {
       hn::Store(s.fresh ? hn::Zero(d) : hn::Mul(hn::Load(d, at), scale), d, at);
     }
     for (size_t key = s.first; key < s.last; ++key) {
-      const auto visible =
-          VisibleLanes(d, *s.tile, s.row + v * N, s.block->position[key]);
+      const auto visible = SeenLanes<NV>(d, s, v, key);
       const auto weight = hn::Load(d, s.tile->score + (key * NV + v) * N);
       const float* value = s.value[key];
       for (size_t c = 0; c < dim; ++c) {
@@ -234,25 +194,28 @@ HWY_INLINE bool MoveMaximum(const GroupStep& s, const float* max,
   return !still;
 }
 
+// With score inputs `s` is narrowed to the keys that some row sees.
 template <int NV>
-HWY_NOINLINE void StepGroup(const GroupStep& s) {
+HWY_NOINLINE void StepGroup(GroupStep& s) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
   HWY_ALIGN float max[kMaxGroupRows];
   HWY_ALIGN float alpha[kMaxGroupRows];
+  if (s.tile->scores != nullptr && !LayOutAddends<NV>(&s)) return;
   for (size_t v = 0; v < NV; ++v) {
     hn::Store(hn::Set(d, kEmptyMax), d, max + v * N);
   }
-  if (s.full && !s.tile->shape.rule.softcap) {
+  bool all_seen = s.full;
+  if (s.full && !s.modified && !s.tile->shape.rule.softcap) {
     AllScores<NV, true>(s, max);
   } else {
     AllScores<NV, false>(s, max);
-    ModifyScores<NV>(s, max);
+    all_seen = ModifyScores<NV>(s, max) && s.full;
   }
   const bool moved = MoveMaximum<NV>(s, max, alpha);
   Weights<NV>(s, s.state.m + s.row, s.state.l + s.row);
   const float* rescale = moved ? alpha : nullptr;
-  if (!s.full && HasNonFinite(s)) {
+  if (!all_seen && HasNonFinite(s)) {
     SelectedValues<NV>(s, rescale);
   } else if (s.fresh) {
     AllValues<NV, true>(s, nullptr);

@@ -95,6 +95,10 @@ inline int64_t CarveTile(const internal::TileShape& shape, void* memory,
     tile->row_f32 = carver.Take<float>(
         PadRows(1) * HWY_MAX(shape.head_dim, shape.head_dim_v));
   }
+  if (shape.scores) {
+    tile->addend = carver.Take<float>(internal::kBlockKeys * group_rows);
+    tile->addend_row = carver.Take<float>(internal::kBlockKeys * PadRows(1));
+  }
   return carver.used();
 }
 

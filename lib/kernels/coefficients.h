@@ -11,6 +11,7 @@
 namespace heed::internal {
 
 inline constexpr float kLog2E = 0x1.715476p+0f;
+inline constexpr float kLn2 = 0x1.62e43p-1f;
 
 // Adding it leaves round-to-nearest(x) + 127 in the low bits of the sum: the
 // exponent field of 2^round(x). 1.5 * 2^23 + 127.

@@ -15,6 +15,7 @@
 #include "hwy/highway.h"
 #include "lib/kernels/convert-inl.h"
 #include "lib/kernels/decode_nest-inl.h"
+#include "lib/kernels/decode_scores-inl.h"
 #include "lib/kernels/decode_tile-inl.h"
 #include "lib/kernels/decode_turn-inl.h"
 #include "lib/kernels/decode_turn_scaled-inl.h"
@@ -31,17 +32,6 @@ namespace {  // no symbol that a linker could take for another target
 namespace hn = hwy::HWY_NAMESPACE;
 using internal::KeyBlock;
 using internal::QueryTile;
-using internal::ScoreRule;
-
-// The keys of a block that a step attends to: `keys` of them from `first` on.
-struct DecodeStep {
-  const QueryTile* tile;
-  const KeyBlock* block;
-  size_t rows;
-  size_t first, keys;
-  bool full;
-  DecodeState state;
-};
 
 // What a step's rows are multiplied by, the last row's again where lanes go on.
 struct ListedScales {
@@ -93,34 +83,6 @@ HWY_NOINLINE void DecodeScores(const DecodeStep& s) {
     }
     NestAll(NestRows{s.tile->query + c, dim, score, stride, columns}, s.rows,
             PackedVectors{s.tile->key_f32, stride}, vectors, &nothing);
-  }
-}
-
-// Softcap, and -inf where `row` does not see the key. Positions beyond the
-// keys are INT32_MAX, which no row sees.
-HWY_NOINLINE void DecodeModify(const DecodeStep& s, size_t row,
-                               const int32_t* HWY_RESTRICT position) {
-  const hn::ScalableTag<float> d;
-  const hn::ScalableTag<int32_t> di;
-  const size_t N = hn::Lanes(d);
-  const ScoreRule& rule = s.tile->shape.rule;
-  const auto masked = hn::BitCast(
-      d, hn::Set(hn::ScalableTag<uint32_t>(), 0xff800000u));  // -inf
-  const auto begin = hn::Set(di, s.tile->begin[row]);
-  const auto end = hn::Set(di, s.tile->end[row]);
-  const auto sink_end = hn::Set(di, s.tile->sink_end[row]);
-  float* HWY_RESTRICT score = s.tile->score + row * KeyStride();
-  for (size_t k = 0; k < s.keys; k += N) {
-    auto x = hn::LoadU(d, score + k);
-    if (rule.softcap) {
-      x = hn::Mul(Tanh(d, hn::Mul(x, hn::Set(d, rule.in_scale))),
-                  hn::Set(d, rule.out_scale));
-    }
-    const auto p = hn::LoadU(di, position + k);
-    const auto window = hn::AndNot(hn::Lt(p, begin), hn::Lt(p, end));
-    const auto visible = hn::Or(window, hn::Lt(p, sink_end));
-    x = hn::IfThenElse(hn::RebindMask(d, visible), x, masked);
-    hn::StoreU(x, d, score + k);
   }
 }
 
@@ -214,12 +176,8 @@ HWY_NOINLINE void WeighDecodeValues(const DecodeStep& s) {
 // weights of keys that a row does not see are passed over, as 0 * Inf would be
 // NaN. Rare, so key by key and row by row.
 template <class T>
-HWY_NOINLINE void WeighSeenValues(const DecodeStep& s,
-                                  const int32_t* HWY_RESTRICT position) {
+HWY_NOINLINE void WeighSeenValues(const DecodeStep& s) {
   for (size_t row = 0; row < s.rows; ++row) {
-    const int32_t begin = s.tile->begin[row];
-    const int32_t end = s.tile->end[row];
-    const int32_t sink_end = s.tile->sink_end[row];
     DecodeStep one = s;
     QueryTile tile = *s.tile;
     KeyBlock block = *s.block;
@@ -230,8 +188,7 @@ HWY_NOINLINE void WeighSeenValues(const DecodeStep& s,
     one.keys = 1;
     one.state.acc += row * s.state.acc_row;
     for (size_t k = 0; k < s.keys; ++k) {
-      const int32_t p = position[k];
-      if (!((p >= begin && p < end) || p < sink_end)) continue;
+      if (!SeesKey(*s.tile, row, k, s.block->position[s.first + k])) continue;
       one.first = s.first + k;
       tile.score = s.tile->score + row * KeyStride() + k;
       WeighDecodeValues<T>(one);
@@ -240,10 +197,11 @@ HWY_NOINLINE void WeighSeenValues(const DecodeStep& s,
 }
 
 template <class T>
-HWY_INLINE void DecodeValues(const DecodeStep& s,
-                             const int32_t* HWY_RESTRICT position) {
-  if (!s.full && HasNonFiniteValue<T>(s)) {
-    WeighSeenValues<T>(s, position);
+HWY_INLINE void DecodeValues(const DecodeStep& s) {
+  const internal::ScoreRows* scores = s.tile->scores;
+  const bool all_seen = s.full && (scores == nullptr || !scores->adds);
+  if (!all_seen && HasNonFiniteValue<T>(s)) {
+    WeighSeenValues<T>(s);
   } else {
     WeighDecodeValues<T>(s);
   }
@@ -262,19 +220,24 @@ inline void DecodeBlock(const QueryTile& tile, const KeyBlock& block) {
   WithElement(tile.shape.key,
               [&](auto key) { DecodeScores<decltype(key)>(s); });
   int32_t position[kMostKeyLanes];
-  const bool modify = !s.full || s.keys % N != 0 || tile.shape.rule.softcap;
+  const bool modify = !s.full || s.keys % N != 0 || tile.shape.rule.softcap ||
+                      tile.scores != nullptr;
   if (modify) {
     for (size_t k = 0; k < s.keys; ++k) {
       position[k] = block.position[s.first + k];
     }
     for (size_t k = s.keys; k % N != 0; ++k) position[k] = INT32_MAX;
   }
-  for (size_t row = 0; row < s.rows; ++row) {
-    if (modify) DecodeModify(s, row, position);
-    DecodeWeights(s, row);
+  if (tile.scores != nullptr && tile.scores->adds) LayOutDecodeAddends(s);
+  for (size_t row = 0; modify && row < s.rows; ++row) {
+    DecodeModify(s, row, position);
   }
+  if (tile.scores != nullptr && tile.scores->hook != nullptr) {
+    HookDecodeScores(s);
+  }
+  for (size_t row = 0; row < s.rows; ++row) DecodeWeights(s, row);
   WithElement(tile.shape.value,
-              [&](auto value) { DecodeValues<decltype(value)>(s, position); });
+              [&](auto value) { DecodeValues<decltype(value)>(s); });
 }
 
 }  // namespace

@@ -78,6 +78,7 @@ inline int64_t CarveDecode(const internal::TileShape& shape, void* memory,
   // The last columns of values, where they fill no vector.
   tile->value_f32 = carver.Take<float>(internal::kBlockKeys *
                                        static_cast<int64_t>(WholeColumns(1)));
+  if (shape.scores) tile->addend = carver.Take<float>(shape.rows * stride);
   return carver.used();
 }
 
@@ -145,12 +146,34 @@ inline void DecodeMerge(const internal::QueryTile& tile, const void* later) {
   }
 }
 
+// As AddSinks of the tile kernel.
+inline void DecodeSinks(const internal::QueryTile& tile) {
+  const hn::ScalableTag<float> d;
+  const size_t N = hn::Lanes(d);
+  const DecodeState state = DecodeStateAt(tile, tile.state);
+  for (size_t r = 0; r < static_cast<size_t>(tile.shape.rows); ++r) {
+    auto m = hn::Set(d, state.m[r]);
+    auto l = hn::Set(d, state.l[r]);
+    auto alpha = l;
+    AddSink(d, hn::Set(d, tile.scores->sink[r]), m, l, alpha);
+    state.m[r] = hn::GetLane(m);
+    state.l[r] = hn::GetLane(l);
+    float* HWY_RESTRICT acc = state.acc + r * state.acc_row;
+    for (size_t c = 0; c < state.acc_row; c += N) {
+      hn::StoreU(hn::Mul(hn::LoadU(d, acc + c), alpha), d, acc + c);
+    }
+  }
+}
+
 inline void DecodeFinish(const internal::QueryTile& tile, void* const* out,
                          float* const* lse) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
   const DecodeState state = DecodeStateAt(tile, tile.state);
   const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
+  if (tile.scores != nullptr && tile.scores->sink != nullptr) {
+    DecodeSinks(tile);
+  }
   for (size_t r = 0; r < static_cast<size_t>(tile.shape.rows); ++r) {
     float* HWY_RESTRICT acc = state.acc + r * state.acc_row;
     const auto l = hn::Set(d, state.l[r]);

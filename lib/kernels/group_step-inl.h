@@ -42,6 +42,10 @@ struct GroupStep {
   bool full;
   bool fresh;  // the group's first step: acc holds nothing yet
   size_t fetch_first, fetch_last;  // the group's share of what to fetch ahead
+  // With score inputs: what is added to these scores, or null, and whether
+  // anything is done to them.
+  const float* addend = nullptr;
+  bool modified = false;
 };
 
 // The keys of a block that any lane group sees; first beyond last where none.

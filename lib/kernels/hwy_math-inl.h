@@ -24,6 +24,11 @@ namespace HWY_NAMESPACE {
 namespace {  // no symbol that a linker could take for another target
 namespace hn = hwy::HWY_NAMESPACE;
 
+template <class D>
+HWY_INLINE hn::Vec<D> MinusInfinity(D d) {
+  return hn::BitCast(d, hn::Set(hn::Rebind<uint32_t, D>(), 0xff800000u));
+}
+
 // A NaN compares false and stays.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V CutWeight(D d, V x) {
@@ -98,10 +103,29 @@ HWY_INLINE V LogSum(D d, V m, V l) {
   const V a = hn::Add(m, e);
   const V low = hn::MulAdd(a, hn::Set(d, internal::kLogTwoLow), log_y);
   V log = hn::MulAdd(a, hn::Set(d, internal::kLogTwoHigh), low);
-  const V infinity =
-      hn::BitCast(d, hn::Set(du, 0xff800000u));  // the negative one
-  log = hn::IfThenElse(hn::Eq(l, hn::Zero(d)), infinity, log);
+  log = hn::IfThenElse(hn::Eq(l, hn::Zero(d)), MinusInfinity(d), log);
   return hn::IfThenElse(hn::Eq(l, l), log, l);
+}
+
+// Merges the state of a key of score `sink` (log2 units) and value 0 into (m,
+// l), and sets `alpha` to what acc is multiplied by. -inf counts for nothing;
+// NaN and +inf make l NaN.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void AddSink(D d, V sink, V& m, V& l, V& alpha) {
+  const hn::Rebind<uint32_t, D> du;
+  const V infinity = hn::BitCast(d, hn::Set(du, 0x7f800000u));
+  const V nan = hn::BitCast(d, hn::Set(du, 0x7fc00000u));
+  const auto finite = hn::Lt(hn::Abs(sink), infinity);
+  const auto none = hn::Eq(sink, MinusInfinity(d));
+  const V score = hn::IfThenElseZero(finite, sink);
+  const V own = hn::Round(score);
+  const V weight = Exp2(d, hn::Sub(score, own));
+  const V max = hn::Max(m, own);
+  alpha = hn::IfThenElse(finite, Rescale(d, hn::Sub(m, max)), hn::Set(d, 1.0f));
+  const V sum =
+      hn::MulAdd(Rescale(d, hn::Sub(own, max)), weight, hn::Mul(alpha, l));
+  l = hn::IfThenElse(finite, sum, hn::IfThenElse(none, l, nan));
+  m = hn::IfThenElse(finite, max, m);
 }
 
 }  // namespace

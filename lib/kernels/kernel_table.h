@@ -11,6 +11,7 @@
 
 #include "heed/score_rule.h"
 #include "heed/types.h"
+#include "lib/kernels/score_rows.h"
 
 namespace heed::internal {
 
@@ -52,6 +53,7 @@ struct TileShape {
   DType out = DType::kF32;
   bool rotate_query = false;  // before it is scaled
   bool rotate_out = false;    // before it is rounded to its type
+  bool scores = false;        // there may be score inputs
   ScoreRule rule;
 };
 
@@ -80,6 +82,9 @@ struct QueryTile {
   int32_t* end = nullptr;
   int32_t* sink_end = nullptr;
 
+  // Score inputs, set by core after `open`; null where there are none.
+  const ScoreRows* scores = nullptr;
+
   // The state that clear, step, merge and finish work on: state_bytes of core's
   // memory, 64-byte aligned. Core changes it between steps.
   void* state = nullptr;
@@ -92,6 +97,10 @@ struct QueryTile {
   float* key_f32 = nullptr;
   float* value_f32 = nullptr;
   float* row_f32 = nullptr;
+  // With score inputs: what is added to the scores of a block, as `score` lies,
+  // and the same by row.
+  float* addend = nullptr;
+  float* addend_row = nullptr;
   // Of units: weights and values of two keys in 32 bits.
   uint32_t* weight_pair = nullptr;
   uint32_t* value_pair = nullptr;

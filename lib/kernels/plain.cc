@@ -58,7 +58,7 @@ class Elements {
         return ToFloat(At<f8_e4m3>(i));
       case DType::kF8E5M2:
         return ToFloat(At<f8_e5m2>(i));
-      case DType::kU4:
+      default:
         break;
     }
     const uint32_t pair = At<u4x2>(i / 2).bits;
@@ -108,6 +108,7 @@ int64_t CarveTile(const TileShape& shape, void* memory, QueryTile* tile) {
   tile->sink_end = carver.Take<int32_t>(shape.rows);
   tile->query = carver.Take<float>(int64_t{shape.rows} * shape.head_dim);
   tile->score = carver.Take<float>(kBlockKeys);
+  if (shape.scores) tile->addend = carver.Take<float>(kBlockKeys);
   return carver.used();
 }
 
@@ -159,12 +160,46 @@ float Score(const QueryTile& tile, int row, const Elements& key) {
   return rule.softcap ? Tanh(score * rule.in_scale) * rule.out_scale : score;
 }
 
+// Applies score inputs to the score of a key that is seen so far, whose addend
+// was laid out. Returns whether it still is.
+bool AddToScore(const QueryTile& tile, int row, int key, int32_t position) {
+  const ScoreRows& scores = *tile.scores;
+  if (scores.first != nullptr && position < scores.first[row]) return false;
+  float addend = scores.adds ? tile.addend[key] : 0.0f;
+  if (addend == -INFINITY) return false;
+  if (scores.alibi_slope != nullptr) {
+    const float distance =
+        std::fabs(scores.position[row] - static_cast<float>(position));
+    addend = std::fma(-scores.alibi_slope[row], distance, addend);
+  }
+  float& score = tile.score[key];
+  score = std::fma(addend, kLog2E, score);
+  if (scores.hook == nullptr) return true;
+  score *= kLn2;
+  ScoreTile one;
+  one.batch = scores.batch;
+  one.num_keys = one.num_rows = 1;
+  one.key_position = &position;
+  one.row_index = scores.row_index + row;
+  one.row_head = scores.row_head + row;
+  one.key_stride = one.row_stride = 1;
+  one.score = &score;
+  scores.hook(scores.hook_self, one);
+  if (score == -INFINITY) return false;
+  score *= kLog2E;
+  return true;
+}
+
 void StepRow(const QueryTile& tile, const KeyBlock& block, int row, int first,
              int last) {
   const State state = StateAt(tile, tile.state);
   const int dim = tile.shape.head_dim_v;
   bool visible[kBlockKeys];
   float max = state.m[row];
+  if (tile.scores != nullptr && tile.scores->adds && first < last) {
+    AddendsOf(*tile.scores, row, block.position + first, last - first,
+              tile.addend + first);
+  }
   for (int key = first; key < last; ++key) {
     const int32_t position = block.position[key];
     visible[key] = (position >= tile.begin[row] && position < tile.end[row]) ||
@@ -172,6 +207,10 @@ void StepRow(const QueryTile& tile, const KeyBlock& block, int row, int first,
     if (!visible[key]) continue;
     tile.score[key] = Score(
         tile, row, Elements(tile.shape.key, block.key, block.key_scales, key));
+    if (tile.scores != nullptr) {
+      visible[key] = AddToScore(tile, row, key, position);
+      if (!visible[key]) continue;
+    }
     max = std::fmax(max, std::nearbyint(tile.score[key]));
   }
   const float alpha = Rescale(state.m[row] - max);
@@ -214,9 +253,31 @@ void Merge(const QueryTile& tile, const void* later_state) {
   }
 }
 
+// As AddSink of the other tables.
+void AddSinks(const QueryTile& tile) {
+  const State state = StateAt(tile, tile.state);
+  const int dim = tile.shape.head_dim_v;
+  for (int r = 0; r < tile.shape.rows; ++r) {
+    const float sink = tile.scores->sink[r];
+    if (sink == -INFINITY) continue;
+    if (!(sink < INFINITY)) {
+      state.l[r] = NAN;
+      continue;
+    }
+    const float own = std::nearbyint(sink);
+    const float max = std::fmax(state.m[r], own);
+    const float alpha = Rescale(state.m[r] - max);
+    state.l[r] =
+        std::fma(Rescale(own - max), Exp2(sink - own), alpha * state.l[r]);
+    state.m[r] = max;
+    for (int c = 0; c < dim; ++c) state.acc[r * dim + c] *= alpha;
+  }
+}
+
 void Finish(const QueryTile& tile, void* const* out, float* const* lse) {
   const State state = StateAt(tile, tile.state);
   const int dim = tile.shape.head_dim_v;
+  if (tile.scores != nullptr && tile.scores->sink != nullptr) AddSinks(tile);
   for (int r = 0; r < tile.shape.rows; ++r) {
     const float l = state.l[r];
     float* acc = state.acc + r * dim;

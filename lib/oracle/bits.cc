@@ -12,6 +12,7 @@
 
 #include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
+#include "lib/oracle/scores.h"
 #include "lib/oracle/sequences.h"
 
 namespace heed::oracle {
@@ -22,6 +23,7 @@ constexpr int64_t kSpan = 4096;  // keys of one state
 constexpr int64_t kGroup = 16;   // spans that merge among themselves first
 constexpr float kEmpty = -3.40282346638528859812e+38f;  // m before any key
 constexpr double kLog2E = 1.44269504088896340736;
+constexpr float kLn2 = 0x1.62e43p-1f;
 
 // Adding it leaves round-to-nearest(x) + 127 in the low bits of the sum: the
 // exponent field of 2^round(x).
@@ -117,6 +119,24 @@ void Merge(State& state, const State& later) {
   state.m = m;
 }
 
+// One more key whose value is 0.
+void AddSink(const AttentionArgs& args, int64_t b, int64_t h, State& total) {
+  if (args.scores.sink_logits.absent()) return;
+  const float sink =
+      static_cast<float>(ElementAt(args.scores.sink_logits, b, 0, h, 0)) *
+      static_cast<float>(kLog2E);
+  if (sink == -INFINITY) return;
+  State key;
+  key.m = std::nearbyint(sink);
+  key.l = Exp2(sink - key.m);
+  key.acc.assign(total.acc.size(), 0.0f);
+  if (sink < INFINITY) {
+    Merge(total, key);
+  } else {
+    total.l = NAN;
+  }
+}
+
 // The keys offered to a row, cut into blocks: dense blocks lie at the absolute
 // positions from a multiple of 64; with key intervals they are the offered keys
 // counted in 64s, anew in each span.
@@ -195,6 +215,13 @@ void AttendRow(const AttentionParams& params, const AttentionArgs& args,
         score = std::fma(k[c], query[c], score);
       }
       if (softcap) score = Tanh(score * in_scale) * out_scale;
+      score = std::fma(WholeAddend<float>(params, args, b, h, row, key),
+                       static_cast<float>(kLog2E), score);
+      if (args.scores.hook != nullptr) {
+        score = Hooked(args, b, h, row, key, score * kLn2);
+        if (score == -INFINITY) continue;
+        score *= static_cast<float>(kLog2E);
+      }
       keys.push_back(key);
       scores.push_back(score);
       max = std::fmax(max, std::nearbyint(score));
@@ -214,6 +241,7 @@ void AttendRow(const AttentionParams& params, const AttentionArgs& args,
   }
   Merge(group, state);
   Merge(total, group);
+  AddSink(args, b, h, total);
 
   for (float& c : total.acc) c = total.l == 0.0f ? 0.0f : c / total.l + 0.0f;
   RotateBack(args, total.acc.data());

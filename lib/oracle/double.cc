@@ -8,6 +8,7 @@
 
 #include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
+#include "lib/oracle/scores.h"
 #include "lib/oracle/sequences.h"
 
 namespace heed::oracle {
@@ -15,7 +16,7 @@ namespace {
 
 double Score(const AttentionParams& params, const AttentionArgs& args,
              const std::vector<double>& query, int64_t b, int64_t h,
-             int64_t key) {
+             int64_t row, int64_t key) {
   const int64_t dim = args.query.head_dim();
   const int64_t kv_head = h / (args.query.heads() / args.key.heads());
   double score = 0.0;
@@ -26,9 +27,13 @@ double Score(const AttentionParams& params, const AttentionArgs& args,
   score *= params.softmax_scale != 0.0f
                ? static_cast<double>(params.softmax_scale)
                : 1.0 / std::sqrt(static_cast<double>(dim));
-  if (params.softcap == 0.0f) return score;
-  const double cap = params.softcap;
-  return cap * std::tanh(score / cap);
+  if (params.softcap != 0.0f) {
+    const double cap = params.softcap;
+    score = cap * std::tanh(score / cap);
+  }
+  score += WholeAddend<double>(params, args, b, h, row, key);
+  if (args.scores.hook == nullptr) return score;
+  return Hooked(args, b, h, row, key, static_cast<float>(score));
 }
 
 // Writes out[0 .. head_dim_v) and returns lse.
@@ -43,19 +48,27 @@ double AttendRow(const AttentionParams& params, const AttentionArgs& args,
   bool poisoned = false;
   for (int64_t key = 0; key < args.key.seqlen(); ++key) {
     if (!Visible(params, args, b, h, row, key)) continue;
-    const double score = Score(params, args, query, b, h, key);
+    const double score = Score(params, args, query, b, h, row, key);
+    // As after Visible: a hook hides by -inf, and data alone weighs nothing.
     keys.push_back(key);
     scores.push_back(score);
     if (score > max) max = score;
     if (std::isnan(score) || score == INFINITY) poisoned = true;
   }
+  double sink = -INFINITY;
+  if (!args.scores.sink_logits.absent()) {
+    sink = ElementAt(args.scores.sink_logits, b, 0, h, 0);
+    if (std::isnan(sink) || sink == INFINITY) poisoned = true;
+    if (sink > max) max = sink;
+  }
   out.assign(static_cast<size_t>(args.value.head_dim()), poisoned ? NAN : 0.0);
   if (poisoned) return NAN;
   if (max == -INFINITY) return -INFINITY;
 
-  double sum = 0.0;
+  double sum = std::exp(sink - max);
   for (size_t i = 0; i < keys.size(); ++i) {
     const double weight = std::exp(scores[i] - max);
+    if (weight == 0.0 && args.scores.hook != nullptr) continue;
     sum += weight;
     for (size_t c = 0; c < out.size(); ++c) {
       out[c] += weight * ElementAt(ValueOf(args), b, keys[i], kv_head,

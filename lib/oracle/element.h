@@ -128,8 +128,9 @@ inline double ElementAt(const ConstTensorView& view, int64_t b, int64_t s,
       return Widen(load(f8_e5m2{}));
     case DType::kU4:
       return load(uint8_t{}) >> (c % 2 == 0 ? 0 : 4) & 15;
+    default:
+      return NAN;
   }
-  return NAN;
 }
 
 // A tensor that may be quantised, with what its elements are multiplied by and
@@ -269,6 +270,8 @@ inline void StoreElement(const TensorView& view, int64_t b, int64_t s,
                                static_cast<int>(whole(0.0f, 15.0f)) << shift);
       return store(pair);
     }
+    default:
+      return;
   }
 }
 

@@ -6,11 +6,13 @@
 // nothing else.
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <vector>
 #include <xsimd/xsimd.hpp>
 
 #include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
+#include "lib/oracle/scores.h"
 #include "lib/oracle/sequences.h"
 
 namespace heed::oracle {
@@ -67,12 +69,16 @@ void Map(std::vector<double>& values, Function function) {
 struct Row {
   std::vector<size_t> keys;
   std::vector<double> scores;  // padded to whole batches
+  double sink = -INFINITY;
   double max = -INFINITY;
   bool poisoned = false;
 };
 
+// What score inputs make of the score of a key; empty where there are none.
+using Add = std::function<double(double score, size_t key)>;
+
 void ScoreRow(const AttentionParams& params, const double* query,
-              const Matrix& key, double scale, Row& row) {
+              const Matrix& key, double scale, const Add& add, Row& row) {
   row.scores.assign(RoundUp(row.keys.size()), 0.0);
   for (size_t i = 0; i < row.keys.size(); ++i) {
     row.scores[i] = Dot(query, key.Row(row.keys[i]), key.columns) * scale;
@@ -83,13 +89,21 @@ void ScoreRow(const AttentionParams& params, const double* query,
       return Batch(cap) * xsimd::tanh(score / Batch(cap));
     });
   }
-  row.max = -INFINITY;
-  row.poisoned = false;
+  row.max = row.sink;
+  row.poisoned = std::isnan(row.sink) || row.sink == INFINITY;
   for (size_t i = 0; i < row.keys.size(); ++i) {
+    if (add) row.scores[i] = add(row.scores[i], row.keys[i]);
     const double score = row.scores[i];
     if (score > row.max) row.max = score;
     if (std::isnan(score) || score == INFINITY) row.poisoned = true;
   }
+}
+
+bool HasAddends(const AttentionArgs& args) {
+  const ScoreInputs& s = args.scores;
+  return !s.bias.absent() || !s.relative_bias.absent() ||
+         !s.query_decay.absent() || !s.alibi_slopes.absent() ||
+         s.hook != nullptr;
 }
 
 // Turns scores into weights and adds up value rows; returns lse.
@@ -100,7 +114,7 @@ double FinishRow(const Matrix& value, Row& row, std::vector<double>& out) {
   const Batch max(row.max);
   Map(row.scores,
       [max](const Batch& score) { return xsimd::exp(score - max); });
-  double sum = 0.0;
+  double sum = std::exp(row.sink - row.max);
   for (size_t i = 0; i < row.keys.size(); ++i) {
     sum += row.scores[i];
     const Batch weight(row.scores[i]);
@@ -139,7 +153,18 @@ void AttendDense(const AttentionParams& params, const AttentionArgs& args,
           }
         }
         ReadQuery(args, b, q, h, query.data());
-        ScoreRow(params, query.data(), key, scale, row);
+        if (!args.scores.sink_logits.absent()) {
+          row.sink = ElementAt(args.scores.sink_logits, b, 0, h, 0);
+        }
+        const Add add = [&](double score, size_t at) {
+          const int64_t k = static_cast<int64_t>(at);
+          score += WholeAddend<double>(params, args, b, h, q, k);
+          if (args.scores.hook == nullptr) return score;
+          return static_cast<double>(
+              Hooked(args, b, h, q, k, static_cast<float>(score)));
+        };
+        ScoreRow(params, query.data(), key, scale,
+                 HasAddends(args) ? add : Add(), row);
         const double row_lse = FinishRow(value, row, row_out);
         RotateBack(args, row_out.data());
         const int64_t at = (b * seqlen_q + q) * heads + h;

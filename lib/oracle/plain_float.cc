@@ -9,6 +9,7 @@
 
 #include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
+#include "lib/oracle/scores.h"
 #include "lib/oracle/sequences.h"
 
 namespace heed::oracle {
@@ -16,14 +17,14 @@ namespace {
 
 // Replaces scores by their softmax; returns the natural log of its divisor. The
 // masked hold -inf.
-float Softmax(std::vector<float>& scores) {
-  float max = -INFINITY;
+float Softmax(std::vector<float>& scores, float sink) {
+  float max = sink;
   for (const float score : scores) max = std::fmax(max, score);
   if (max == -INFINITY) {
     scores.assign(scores.size(), 0.0f);
     return -INFINITY;
   }
-  float sum = 0.0f;
+  float sum = std::exp(sink - max);
   for (float& score : scores) {
     score = std::exp(score - max);
     sum += score;
@@ -55,10 +56,16 @@ void AttendDense(const AttentionParams& params, const AttentionArgs& args,
           if (params.softcap != 0.0f) {
             score = params.softcap * std::tanh(score / params.softcap);
           }
+          score += WholeAddend<float>(params, args, b, h, row, key);
+          score = Hooked(args, b, h, row, key, score);
           scores[static_cast<size_t>(key)] =
               Visible(params, args, b, h, row, key) ? score : -INFINITY;
         }
-        const float row_lse = Softmax(scores);
+        const float sink = args.scores.sink_logits.absent()
+                               ? -INFINITY
+                               : static_cast<float>(ElementAt(
+                                     args.scores.sink_logits, b, 0, h, 0));
+        const float row_lse = Softmax(scores, sink);
         if (lse != nullptr) *lse++ = row_lse;
         if (out == nullptr) continue;
         for (int64_t c = 0; c < dim_v; ++c) out[c] = 0.0f;

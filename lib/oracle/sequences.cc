@@ -54,6 +54,35 @@ int64_t OffsetOf(const AttentionParams& params, const Ragged& ragged,
                                          : params.causal_offset;
 }
 
+// The score inputs of sequence s. Those of packed rows move with the query; the
+// hook is told which sequence it is.
+struct SequenceHook {
+  ScoreHook hook;
+  void* self;
+  int64_t sequence;
+  static void Call(void* self, const ScoreTile& tile) {
+    const SequenceHook& own = *static_cast<SequenceHook*>(self);
+    ScoreTile moved = tile;
+    moved.batch = own.sequence;
+    own.hook(own.self, moved);
+  }
+};
+
+void SliceScores(int64_t s, int64_t batch, int64_t first, int64_t count,
+                 ScoreInputs* scores) {
+  for (ConstTensorView* view :
+       {&scores->bias, &scores->mask, &scores->query_decay,
+        &scores->row_lengths, &scores->query_documents, &scores->tree_mask}) {
+    *view = Slice(*view, batch, first, count);
+  }
+  for (ConstTensorView* view :
+       {&scores->alibi_slopes, &scores->relative_bias, &scores->key_decay,
+        &scores->sink_logits, &scores->prefix_lengths,
+        &scores->key_documents}) {
+    *view = Slice(*view, s, 0, view->seqlen());
+  }
+}
+
 void SliceRows(int64_t s, AttentionArgs* args) {
   const int32_t* cu = args->ragged.cu_seqlens_q;
   const int64_t batch = cu != nullptr ? 0 : s;
@@ -61,6 +90,7 @@ void SliceRows(int64_t s, AttentionArgs* args) {
   const int64_t count =
       cu != nullptr ? cu[s + 1] - cu[s] : args->query.seqlen();
   args->query = Slice(args->query, batch, first, count);
+  SliceScores(s, batch, first, count, &args->scores);
   args->out = Slice(args->out, batch, first, count);
   args->lse = Slice(args->lse, batch, first, count);
 }
@@ -83,6 +113,11 @@ void ForEachSequence(const AttentionParams& params, const AttentionArgs& args,
     of_one.causal_offset = OffsetOf(params, ragged, s);
     AttentionArgs one = args;
     SliceRows(s, &one);
+    SequenceHook hook = {args.scores.hook, args.scores.hook_self, s};
+    if (hook.hook != nullptr) {
+      one.scores.hook = &SequenceHook::Call;
+      one.scores.hook_self = &hook;
+    }
     std::vector<std::vector<char>> memory;
     memory.reserve(KeyTensors(&one).size());
     for (ConstTensorView* view : KeyTensors(&one)) {

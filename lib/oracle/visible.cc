@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Which pairs attend: the definition in heed/attention.h, pair by pair.
+#include <cstring>
+
 #include "lib/oracle/oracle.h"
+#include "lib/oracle/scores.h"
 
 namespace heed::oracle {
 namespace {
@@ -30,6 +33,14 @@ bool Visible(const AttentionParams& params, const AttentionArgs& args,
   if (!Offered(args.key_intervals, seqlen_q, args.query.heads(), batch, head,
                row, key)) {
     return false;
+  }
+  if (HiddenByScores(params, args, batch, head, row, key)) return false;
+  if (!args.scores.prefix_lengths.absent()) {
+    int32_t prefix;
+    std::memcpy(&prefix,
+                internal::BytesAt(args.scores.prefix_lengths, batch, 0, 0),
+                sizeof(prefix));
+    if (key < prefix) return true;
   }
   // 128 bits, so that no offset or window overflows here.
   const __int128 position =

@@ -176,6 +176,7 @@ TEST(CConvert, ScoreInputsAndTheirHook) {
   tile.row_index = draw.Pointer<int32_t>();
   tile.row_head = draw.Pointer<int32_t>();
   tile.key_stride = draw.Number();
+  tile.row_stride = draw.Number();
   tile.score = const_cast<float*>(draw.Pointer<float>());
   ASSERT_NE(nullptr, to.hook);
   to.hook(to.hook_self, tile);
@@ -187,6 +188,7 @@ TEST(CConvert, ScoreInputsAndTheirHook) {
   EXPECT_EQ(tile.row_index, seen.row_index);
   EXPECT_EQ(tile.row_head, seen.row_head);
   EXPECT_EQ(tile.key_stride, seen.key_stride);
+  EXPECT_EQ(tile.row_stride, seen.row_stride);
   EXPECT_EQ(tile.score, seen.score);
 }
 

@@ -103,7 +103,7 @@ static void groups(void) {
 }
 
 static void scores(void) {
-  SIZE(heed_score_tile, 64);
+  SIZE(heed_score_tile, 72);
   FIELD(heed_score_tile, batch, 8);
   FIELD(heed_score_tile, num_keys, 16);
   FIELD(heed_score_tile, num_rows, 20);
@@ -111,7 +111,8 @@ static void scores(void) {
   FIELD(heed_score_tile, row_index, 32);
   FIELD(heed_score_tile, row_head, 40);
   FIELD(heed_score_tile, key_stride, 48);
-  FIELD(heed_score_tile, score, 56);
+  FIELD(heed_score_tile, row_stride, 56);
+  FIELD(heed_score_tile, score, 64);
   SIZE(heed_score_inputs, 1080);
   FIELD(heed_score_inputs, bias, 8);
   FIELD(heed_score_inputs, mask, 96);

@@ -9,89 +9,92 @@ import unittest
 
 import numpy as np
 
-from onnx_cases import Case, CaseError, keys_offered, problem, why_not
+from onnx_cases import Case, CaseError, mask_of, read
 
 
-def case(shapes, attributes=(), dtype=np.float32, **inputs):
+def case(shapes, attributes=(), dtype=np.float32, outputs=(), **inputs):
     tensors = {name: np.zeros(shape, dtype)
                for name, shape in zip("QKV", shapes)}
-    return Case(dict(attributes), tensors | inputs, {"Y": None})
+    return Case(dict(attributes), tensors | inputs,
+                {"Y": np.zeros(1)} | dict(outputs))
+
+
+def problem(*args, **inputs):
+    return read(case(*args, **inputs)).problem
 
 
 FLAT = ((2, 4, 72), (2, 6, 24), (2, 6, 30))
 HEADS = ((2, 9, 4, 8), (2, 3, 6, 8), (2, 3, 6, 10))
+NAME = "b2_h9_kv3_d8_dv10_q4_k6_f32"
 
 
-class KeysOffered(unittest.TestCase):
-    def test_counts_leading_keys(self):
-        self.assertEqual(keys_offered(np.ones((4, 6), bool), 6), 6)
-        self.assertEqual(keys_offered(np.ones((2, 1, 4, 3), bool), 6), 3)
-        self.assertEqual(keys_offered(np.zeros((4, 6), bool), 6), 0)
-        mask = np.zeros((4, 6), np.float32)
-        mask[:, 4:] = -np.inf
-        self.assertEqual(keys_offered(mask, 6), 4)
+class Mask(unittest.TestCase):
+    def test_leads_with_axes_of_one(self):
+        self.assertEqual(mask_of(np.ones((4, 6), bool), 6).shape, (1, 1, 4, 6))
+        self.assertEqual(mask_of(np.ones(6, bool), 6).shape, (1, 1, 1, 6))
+        self.assertEqual(mask_of(np.ones((3, 4, 6)), 6).shape, (1, 3, 4, 6))
 
-    def test_refuses_anything_else(self):
-        self.assertIsNone(keys_offered(np.full((4, 6), 0.5), 6))
-        self.assertIsNone(keys_offered(np.full((4, 6), np.nan), 6))
-        self.assertIsNone(keys_offered(np.tri(4, 6, dtype=bool), 6))
-        mask = np.ones((4, 6), bool)
-        mask[:, 0] = False
-        self.assertIsNone(keys_offered(mask, 6))
-        mask = np.ones((4, 6), bool)
-        mask[3, 5] = False
-        self.assertIsNone(keys_offered(mask, 6))
+    def test_hides_what_a_short_mask_leaves_out(self):
+        mask = mask_of(np.ones((4, 3), bool), 6)
+        self.assertEqual(mask[0, 0, 0].tolist(), [True] * 3 + [False] * 3)
+        mask = mask_of(np.zeros((4, 3), np.float32), 6)
+        self.assertEqual(mask[0, 0, 0].tolist(), [0.0] * 3 + [-np.inf] * 3)
 
 
 class Problem(unittest.TestCase):
     def test_reads_both_layouts(self):
         heads = {"q_num_heads": 9, "kv_num_heads": 3}
-        for made in (case(FLAT, heads), case(HEADS)):
-            self.assertEqual(problem(made), "b2_h9_kv3_d8_dv10_q4_k6_f32")
+        self.assertEqual(problem(FLAT, heads), NAME)
+        self.assertEqual(problem(HEADS), NAME)
 
     def test_reads_attributes(self):
-        made = case(HEADS, {"is_causal": 1, "softcap": 2.0,
-                            "scale": 0.009999999776482582})
-        self.assertEqual(problem(made), "b2_h9_kv3_d8_dv10_q4_k6_f32"
-                                        "_causal_off0_cap2_scale0.01")
+        self.assertEqual(
+            problem(HEADS, {"is_causal": 1, "softcap": 2.0,
+                            "left_window_size": 2, "right_window_size": -1,
+                            "scale": 0.009999999776482582}),
+            NAME + "_causal_off0_wl2_cap2_scale0.01")
 
-    def test_hides_the_last_keys(self):
-        mask = np.arange(6) < np.full((4, 1), 5)
-        self.assertEqual(problem(case(HEADS, attn_mask=mask)),
-                         "b2_h9_kv3_d8_dv10_q4_k6_f32_off6_wl0_wr0_sink5")
+    def test_reads_types(self):
+        self.assertEqual(problem(HEADS, dtype=np.float16),
+                         NAME.replace("f32", "f16"))
 
-    def test_refuses_what_no_case_has(self):
-        mask = np.arange(6) < np.full((4, 1), 5)
+    def test_places_queries_behind_a_cache(self):
+        past = {"past_key": np.ones((2, 3, 12, 8)),
+                "past_value": np.ones((2, 3, 12, 10))}
+        present = {"present_key": np.zeros((2, 3, 18, 8)),
+                   "present_value": np.zeros((2, 3, 18, 10))}
+        for array in present.values():
+            array[:, :, :12] = 1
+        made = read(case(HEADS, {"is_causal": 1}, outputs=present, **past))
+        self.assertEqual(made.problem,
+                         NAME.replace("k6", "k18") + "_causal_off12")
+        self.assertEqual(made.tensors["key"].shape, (2, 3, 18, 8))
+        present["present_key"][0, 0, 0, 0] = 2
         with self.assertRaises(CaseError):
-            problem(case(HEADS, {"is_causal": 1}, attn_mask=mask))
-        with self.assertRaises(CaseError):
-            problem(case(HEADS, past_key=np.zeros((2, 3, 12, 8))))
+            read(case(HEADS, outputs=present, **past))
 
 
-class WhyNot(unittest.TestCase):
-    def test_names_the_reason(self):
-        self.assertEqual(why_not(case(HEADS)), "")
-        self.assertIn("float16", why_not(case(HEADS, dtype=np.float16)))
-        self.assertIn("attn_mask",
-                      why_not(case(HEADS, attn_mask=np.full((4, 6), 0.5))))
-        self.assertIn("nonpad_kv_seqlen",
-                      why_not(case(HEADS, nonpad_kv_seqlen=np.ones(2))))
-        self.assertIn("float16",
-                      why_not(case(HEADS, V=np.zeros(HEADS[2], np.float16))))
+class Text(unittest.TestCase):
+    def test_gives_every_sequence_its_length_and_place(self):
+        lengths = np.array([3, 6])
+        made = read(case(HEADS, nonpad_kv_seqlen=lengths))
+        self.assertEqual(made.text, {"seqlens_k": "3,6"})
+        made = read(case(HEADS, {"is_causal": 1}, nonpad_kv_seqlen=lengths))
+        self.assertEqual(made.text, {"seqlens_k": "3,6",
+                                     "causal_offset": "-1,2"})
+        self.assertEqual(made.problem, NAME + "_causal")
 
-    def test_leaves_scores_aside(self):
-        made = case(HEADS)
-        made.outputs["qk_matmul_output"] = None
-        self.assertEqual(why_not(made), "")
+    def test_tells_masks_from_numbers(self):
+        made = read(case(HEADS, attn_mask=np.ones((4, 6), bool)))
+        self.assertEqual(made.text, {"mask": "mask"})
+        made = read(case(HEADS, attn_mask=np.ones((4, 6), np.float32)))
+        self.assertEqual(made.text, {"mask": "bias"})
 
-    def test_counts_the_keys_of_a_cache(self):
-        cache = np.zeros((2, 3, 12, 8), np.float32)
-        mask = np.ones((4, 18), bool)
-        self.assertEqual(why_not(case(HEADS, attn_mask=mask, past_key=cache)),
-                         "")
-        mask[:, 3] = False
-        self.assertIn("attn_mask",
-                      why_not(case(HEADS, attn_mask=mask, past_key=cache)))
+    def test_keeps_scores(self):
+        scores = {"qk_matmul_output": np.ones((2, 9, 4, 6))}
+        made = read(case(HEADS, {"qk_matmul_output_mode": 3}, outputs=scores))
+        self.assertEqual(made.text, {"scores": "3"})
+        self.assertIn("scores", made.tensors)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,35 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The keys that a row of a run may see, by AttentionParams and by those score
+// inputs that are ranges of keys.
+#ifndef HEED_LIB_CORE_ROW_LIMITS_H_
+#define HEED_LIB_CORE_ROW_LIMITS_H_
+
+#include <cstdint>
+
+#include "heed/attention.h"
+#include "lib/core/sequences.h"
+#include "lib/core/visible.h"
+
+namespace heed::internal {
+
+// Whether score inputs limit rows: then later rows may see less than earlier.
+inline bool LimitsByData(const ScoreInputs& scores) {
+  return !scores.prefix_lengths.absent() || !scores.row_lengths.absent() ||
+         !scores.query_documents.absent();
+}
+
+// Whether all rows may see the same keys.
+inline bool SameForAllRows(const AttentionRun& run) {
+  return SameForAllRows(run.plan.params) && !LimitsByData(run.args.scores);
+}
+
+// The limits of a row of a sequence. Sinks and a prefix begin with the row's
+// document: RowLimits::first.
+RowLimits LimitsOf(const AttentionRun& run, const Sequence& sequence,
+                   int64_t row);
+
+}  // namespace heed::internal
+
+#endif  // HEED_LIB_CORE_ROW_LIMITS_H_
