@@ -1,9 +1,10 @@
-/* SPDX-FileCopyrightText: The heed authors
-   SPDX-License-Identifier: Apache-2.0 */
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
 
-/* The layouts of heed_c.h, which hosts have compiled in: a number here changes
-   only by a field at the end of a struct. Holes are the compiler's to find
-   (-Wpadded). */
+// The layouts and numbers of heed_c.h, which hosts have compiled in: they
+// change only by a field at the end of a struct. Holes are the compiler's to
+// find
+// (-Wpadded).
 #include <heed/heed_c.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -18,8 +19,37 @@ static void expect(const char* what, size_t got, size_t recorded) {
 }
 
 #define SIZE(type, bytes) expect("sizeof " #type, sizeof(type), bytes)
+#define NUMBER(name, number) expect(#name, (size_t)(name), number)
 #define FIELD(type, field, at) \
   expect(#type "." #field, offsetof(type, field), at)
+
+static void numbers(void) {
+  NUMBER(HEED_OK, 0);
+  NUMBER(HEED_INVALID_ARGUMENT, 1);
+  NUMBER(HEED_UNSUPPORTED, 2);
+  NUMBER(HEED_OVERFLOW, 3);
+  NUMBER(HEED_WORKSPACE, 4);
+  NUMBER(HEED_OUT_OF_MEMORY, 5);
+  NUMBER(HEED_INTERNAL, 6);
+  NUMBER(HEED_BOUND_AT_MOST, 0);
+  NUMBER(HEED_BOUND_AT_LEAST, 1);
+  NUMBER(HEED_BOUND_NEEDS, 2);
+  NUMBER(HEED_BOUND_OVER, 3);
+  NUMBER(HEED_BOUND_OF, 4);
+  NUMBER(HEED_BOUND_SAID, 5);
+  NUMBER(HEED_F32, 0);
+  NUMBER(HEED_BF16, 1);
+  NUMBER(HEED_F16, 2);
+  NUMBER(HEED_I8, 3);
+  NUMBER(HEED_F8_E4M3, 4);
+  NUMBER(HEED_F8_E5M2, 5);
+  NUMBER(HEED_U4, 6);
+  NUMBER(HEED_BOOL, 7);
+  NUMBER(HEED_I32, 8);
+  NUMBER(HEED_U64, 9);
+  NUMBER(HEED_NUMERICS_SAME, 0);
+  NUMBER(HEED_NUMERICS_FAST, 1);
+}
 
 static void results(void) {
   SIZE(heed_status, 80);
@@ -173,6 +203,7 @@ static void plans(void) {
 
 int main(void) {
   if (sizeof(void*) != 8) return 0;
+  numbers();
   results();
   tensors();
   groups();
