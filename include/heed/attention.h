@@ -102,15 +102,16 @@ struct AttentionShape {
   int64_t head_dim_v = 0;    // 0 to 1024
   bool key_rotated = false;  // as in KvScales
   bool value_rotated = false;
-  // Of ragged calls the most sequences, 0 where there are none; `batch`,
-  // `seqlen_q` and `seqlen_k` are then the most of one sequence: 1, its rows
-  // and its keys.
+  // Of ragged calls the most sequences. `seqlen_q` and `seqlen_k` are then the
+  // most rows and keys that a single one has; `batch` is for other calls.
   int64_t num_sequences = 0;
   // Whether calls may come with score inputs.
   bool scores = false;
 };
 
-// Returns the shape that fits exactly these tensors.
+// Returns the shape that fits exactly these tensors. Of ragged calls and pages
+// it reads no index array: a sequence may then have every row that is packed
+// and every key that its row of the page table has room for.
 inline AttentionShape ShapeOf(const AttentionArgs& args) {
   AttentionShape shape;
   shape.query_dtype = args.query.dtype;
@@ -118,8 +119,15 @@ inline AttentionShape ShapeOf(const AttentionArgs& args) {
   shape.value_dtype = args.value.dtype;
   shape.out_dtype = args.out.dtype;
   shape.batch = args.query.batch();
+  shape.num_sequences = args.ragged.num_sequences;
   shape.seqlen_q = args.query.seqlen();
   shape.seqlen_k = args.key.seqlen();
+  if (args.pages.page_table != nullptr) {
+    // A product that no plan takes, where it would leave 31 bits.
+    const int64_t pages = args.pages.pages_per_sequence;
+    const bool fits = pages <= 0 || shape.seqlen_k <= INT32_MAX / pages;
+    shape.seqlen_k = fits ? pages * shape.seqlen_k : INT32_MAX;
+  }
   shape.num_heads = args.query.heads();
   shape.num_kv_heads = args.key.heads();
   shape.head_dim = args.query.head_dim();
@@ -216,7 +224,8 @@ HEED_API Status MakePlan(const AttentionParams& params,
                          const PlanOptions& options, Plan* plan);
 
 // Returns the bytes that a run with this many workers needs: at most 1 MiB a
-// worker (with vectors up to 64 bytes), whatever the extents.
+// worker (with vectors up to 64 bytes), whatever the extents, and 128 a
+// sequence of the plan's num_sequences.
 HEED_API size_t WorkspaceBytes(const Plan& plan, int workers);
 
 // Writes which kernel, blocks and tiles the plan chose, and why, as a few lines
@@ -248,6 +257,34 @@ struct RunOptions {
   bool barriers = true;
 };
 
+namespace internal {
+// How the rows of one sequence (or of all those of a call that is not ragged)
+// become tasks: lib/core/work.h.
+struct SequenceWork {
+  const AttendKernel* kernel = nullptr;
+  int64_t sequence = 0;   // its index in the call
+  int64_t num_lists = 0;  // sets of query rows that share keys
+  int64_t tiles_per_list = 0;
+  int64_t tiles_per_task = 1;
+  // What the sequences before it come to: numbers go on.
+  int64_t first_tile = 0;
+  int64_t first_item = 0;
+  int64_t first_task = 0;
+  // Keys in units of whole spans, of which only those are visited that some
+  // row sees: [0, sink_units) and num_units - sink_units from first_unit on.
+  int64_t unit_spans = 0;
+  int64_t sink_units = 0;
+  int64_t first_unit = 0;
+  int64_t num_units = 0;
+  double weight = 0;  // (row, key) pairs of the heaviest task
+  int32_t tile_rows = 0;
+  int32_t rest_rows = 0;    // at the end of a list, by the decode kernel
+  int32_t uneven_keys = 0;  // that a row sees, where rows see different ones
+  bool split = false;       // the units of a tile are tasks of their own
+  bool position_major = false;  // tiles of all lists, the heaviest first
+};
+}  // namespace internal
+
 // One checked and scheduled run. A plain value that points into the workspace
 // and at the tensors; copy it to every thread.
 //
@@ -262,27 +299,21 @@ struct AttentionRun {
   Plan plan;
   AttentionArgs args;
   Workspace workspace;
-  const internal::AttendKernel* kernel = nullptr;
   int32_t workers = 0;
   int32_t num_phases = 0;
-  int32_t tile_rows = 0;
-  int32_t rest_rows = 0;    // at the end of a list, by the decode kernel
-  int32_t uneven_keys = 0;  // that a row sees, where rows see different ones
   bool barriers = true;
-  bool split = false;           // the units of a tile are tasks of their own
-  bool position_major = false;  // tiles of all lists, the heaviest first
-  int64_t causal_offset = 0;    // resolved
-  int64_t num_lists = 0;        // sets of query rows that share keys
-  int64_t tiles_per_list = 0;
-  int64_t tiles_per_task = 1;
-  // Keys in units of whole spans, of which only those are visited that some
-  // row sees: [0, sink_units) and num_units - sink_units from first_unit on.
-  int64_t unit_spans = 0;
-  int64_t sink_units = 0;
-  int64_t first_unit = 0;
-  int64_t num_units = 0;
-  int64_t slot_bytes = 0;  // the state of one tile and unit
-  int64_t num_slots = 0;   // such states held at a time
+  int64_t causal_offset = 0;   // resolved; of a ragged call not used
+  internal::SequenceWork all;  // the work of a call that is not ragged
+  // Of a ragged one, in the workspace: sequences with rows, those that are
+  // split first, the heaviest first.
+  const internal::SequenceWork* sequences = nullptr;
+  int64_t num_sequences = 0;
+  int64_t num_split = 0;    // sequences that are split
+  int64_t split_tiles = 0;  // their tiles
+  int64_t split_items = 0;  // and items
+  int64_t whole_tasks = 0;  // of the others
+  int64_t slot_bytes = 0;   // the state of one tile and unit
+  int64_t num_slots = 0;    // such states held at a time
 };
 
 // Checks everything that Run checks and lays out the work for `workers`

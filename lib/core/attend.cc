@@ -18,16 +18,16 @@ class BlockFeeder {
   BlockFeeder(const AttentionRun& run, TileWork* work)
       : work_(*work),
         kernel_(*work->item.kernel),
-        key_(KeysOf(run.args), work->item),
-        value_(ValuesOf(run.args), work->item) {
+        key_(run.args, KeysOf(run.args), work->item),
+        value_(run.args, ValuesOf(run.args), work->item) {
     block_.key = key_.rows();
     block_.value = value_.rows();
     block_.key_scales = key_.scales();
     block_.value_scales = value_.scales();
     block_.position = position_;
     if (run.args.key_intervals.query_block_size == 0) {
-      block_.next_key = kBlockKeys * key_.step();
-      block_.next_value = kBlockKeys * value_.step();
+      block_.next_key = key_.block_step();
+      block_.next_value = value_.block_step();
     }
   }
 
@@ -127,7 +127,7 @@ void AttendSpan(const AttentionRun& run, int64_t span, TileWork* work) {
   work->item.kernel->clear(work->tile);
   const int32_t begin = static_cast<int32_t>(span * kSpanKeys);
   const int32_t end = static_cast<int32_t>(
-      std::min((span + 1) * kSpanKeys, run.args.key.seqlen()));
+      std::min((span + 1) * kSpanKeys, work->item.sequence.seqlen_k));
   BlockFeeder feeder(run, work);
   if (run.args.key_intervals.query_block_size == 0) {
     AttendDense(work->all, begin, end, &feeder);

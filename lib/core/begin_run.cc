@@ -8,6 +8,7 @@
 #include "heed/attention.h"
 #include "lib/core/check.h"
 #include "lib/core/run_task.h"
+#include "lib/core/sequences.h"
 #include "lib/core/tensors.h"
 #include "lib/core/work.h"
 
@@ -41,9 +42,8 @@ Status BeginRun(const Plan& plan, const AttentionArgs& args,
   made.workspace = workspace;
   made.workers = workers;
   made.barriers = options.barriers;
-  made.causal_offset = plan.params.causal_offset == kBottomRight
-                           ? args.key.seqlen() - args.query.seqlen()
-                           : plan.params.causal_offset;
+  made.causal_offset = internal::Resolved(
+      plan.params.causal_offset, args.query.seqlen(), args.key.seqlen());
   const bool nothing = args.query.batch() == 0 || args.query.seqlen() == 0 ||
                        args.query.heads() == 0 ||
                        (plan.shape.head_dim_v == 0 && args.lse.absent());
@@ -59,13 +59,11 @@ int NumPhases(const AttentionRun& run) { return run.num_phases; }
 
 int64_t NumTasks(const AttentionRun& run, int phase) {
   if (phase < 0 || phase >= run.num_phases) return 0;
-  if (!run.split) {
-    return (internal::NumTiles(run) - 1) / run.tiles_per_task + 1;
-  }
-  if (!run.barriers) return internal::NumItems(run);
+  if (run.split_items == 0) return run.whole_tasks;
+  if (!run.barriers) return run.split_items + run.whole_tasks;
   const internal::ItemRange items = internal::RoundItems(run, phase / 2);
-  if (phase % 2 == 0) return items.last - items.first;
-  return (items.last - 1) / run.num_units - items.first / run.num_units + 1;
+  if (phase % 2 == 1) return internal::RoundTiles(run, items).count();
+  return items.count() + (phase + 2 == run.num_phases ? run.whole_tasks : 0);
 }
 
 void RunTask(const AttentionRun& run, int phase, int64_t i, int worker) {
@@ -73,17 +71,21 @@ void RunTask(const AttentionRun& run, int phase, int64_t i, int worker) {
       worker >= run.workers) {
     return;
   }
-  if (!run.split) {
-    const int64_t tiles = internal::NumTiles(run);
-    for (int64_t t = 0; t < run.tiles_per_task; ++t) {
-      const int64_t tile = i * run.tiles_per_task + t;
-      if (tile < tiles) internal::RunTile(run, tile, worker);
-    }
+  if (run.split_items == 0) {
+    internal::RunWhole(run, i, worker);
   } else if (!run.barriers) {
-    internal::RunUnitAndMerge(run, i, worker);
+    if (i < run.split_items) {
+      internal::RunUnitAndMerge(run, i, worker);
+    } else {
+      internal::RunWhole(run, i - run.split_items, worker);
+    }
   } else if (phase % 2 == 0) {
-    const int64_t first = internal::RoundItems(run, phase / 2).first;
-    internal::RunUnit(run, first + i, i, worker);
+    const internal::ItemRange items = internal::RoundItems(run, phase / 2);
+    if (i < items.count()) {
+      internal::RunUnit(run, items.first + i, i, worker);
+    } else {
+      internal::RunWhole(run, i - items.count(), worker);
+    }
   } else {
     internal::RunMerge(run, phase / 2, i, worker);
   }

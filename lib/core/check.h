@@ -47,6 +47,11 @@ Status CheckOverlap(const ConstTensorView& output,
 // The tensors against each other, against the plan, and the key intervals.
 Status CheckArgs(const Plan& plan, const AttentionArgs& args);
 
+// Ragged batches and pages (check_ragged.cc): whether they fit each other and
+// the plan; then, with tensors that were checked, every index.
+Status CheckRaggedShape(const Plan& plan, const AttentionArgs& args);
+Status CheckRagged(const Plan& plan, const AttentionArgs& args);
+
 // Size, alignment, and that no tensor lies in it. Needs arguments that were
 // checked.
 Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "lib/core/check.h"
+#include "lib/core/sequences.h"
 
 namespace heed::internal {
 namespace {
@@ -20,8 +21,47 @@ Status CheckExtent(const ConstTensorView& view, int axis, int64_t want,
       .WithBound(want, BoundKind::kNeeds);
 }
 
+// The batch that tensors of queries and of keys must have.
+struct Batches {
+  int64_t query, key;
+  const char* of_query;
+  const char* of_key;
+};
+
+Batches BatchesOf(const AttentionArgs& args) {
+  const Ragged& ragged = args.ragged;
+  const char* const kSame = "must be the query's batch";
+  if (ragged.num_sequences == 0) {
+    return {args.query.batch(), args.query.batch(), kSame, kSame};
+  }
+  const char* const kPacked = "must be 1, as rows are packed";
+  const char* const kEach = "must be the number of sequences";
+  Batches b = {ragged.num_sequences, ragged.num_sequences, kEach, kEach};
+  if (ragged.cu_seqlens_q != nullptr) {
+    b.query = 1;
+    b.of_query = kPacked;
+  }
+  if (ragged.cu_seqlens_k != nullptr) {
+    b.key = 1;
+    b.of_key = kPacked;
+  }
+  if (InPages(args)) {
+    b.key = args.key.batch();
+    b.of_key = "must have the pages of key";
+  }
+  return b;
+}
+
+// Whether the seqlen of query or key is not the most that a sequence has.
+bool Elsewhere(const AttentionArgs& args, const TensorName& name) {
+  const Ragged& ragged = args.ragged;
+  if (&name == &kQueryName) return ragged.cu_seqlens_q != nullptr;
+  return ragged.seqlens_k != nullptr || ragged.cu_seqlens_k != nullptr;
+}
+
 Status CheckExtents(const Plan& plan, const AttentionArgs& args) {
   const AttentionShape& shape = plan.shape;
+  const Batches batches = BatchesOf(args);
   const ConstTensorView& q = args.query;
   const ConstTensorView& k = args.key;
   const ConstTensorView& v = args.value;
@@ -33,12 +73,13 @@ Status CheckExtents(const Plan& plan, const AttentionArgs& args) {
     const TensorName& name;
     const char* message;
   } const checks[] = {
+      {q, 0, batches.query, kQueryName, batches.of_query},
       {q, 2, shape.num_heads, kQueryName, "must be the plan's num_heads"},
       {q, 3, shape.head_dim, kQueryName, "must be the plan's head_dim"},
-      {k, 0, q.batch(), kKeyName, "must be the query's batch"},
+      {k, 0, batches.key, kKeyName, batches.of_key},
       {k, 2, shape.num_kv_heads, kKeyName, "must be the plan's num_kv_heads"},
       {k, 3, shape.head_dim, kKeyName, "must be the query's head_dim"},
-      {v, 0, q.batch(), kValueName, "must be the query's batch"},
+      {v, 0, batches.key, kValueName, batches.of_key},
       {v, 1, k.seqlen(), kValueName, "must be the key's seqlen"},
       {v, 2, shape.num_kv_heads, kValueName, "must be the key's heads"},
       {v, 3, shape.head_dim_v, kValueName, "must be the plan's head_dim_v"},
@@ -72,8 +113,11 @@ Status CheckExtents(const Plan& plan, const AttentionArgs& args) {
       {q, 1, shape.seqlen_q, kQueryName, "is larger than the plan's seqlen_q"},
       {k, 1, shape.seqlen_k, kKeyName, "is larger than the plan's seqlen_k"},
   };
+  const bool ragged = args.ragged.num_sequences != 0;
   for (const auto& check : maxima) {
     const int64_t extent = check.view.extent[check.axis];
+    // Those of packed rows and pages are no sequence's: see CheckRagged.
+    if (ragged && (check.axis == 0 || Elsewhere(args, check.name))) continue;
     if (extent <= check.most) continue;
     return Invalid(check.name.argument, check.message)
         .WithIndex(check.axis)
@@ -174,6 +218,8 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
         if (status.ok()) status = CheckView(view, name, role);
       });
   if (!status.ok()) return status;
+  status = CheckRaggedShape(plan, args);
+  if (!status.ok()) return status;
   status = CheckExtents(plan, args);
   if (!status.ok()) return status;
   if (args.kv_scales.key_rotated != plan.shape.key_rotated) {
@@ -185,6 +231,8 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
   status = CheckScales(args);
   if (!status.ok()) return status;
   status = CheckOverlaps(args);
+  if (!status.ok()) return status;
+  status = CheckRagged(plan, args);
   if (!status.ok()) return status;
   return CheckKeyIntervals(args);
 }

@@ -54,6 +54,7 @@ Status CheckShape(const AttentionShape& shape) {
       {shape.num_kv_heads, 0, "num_kv_heads"},
       {shape.head_dim, 1, "head_dim"},
       {shape.head_dim_v, 0, "head_dim_v"},
+      {shape.num_sequences, 0, "num_sequences"},
   };
   for (const auto& extent : extents) {
     if (extent.value < extent.low) {
@@ -89,6 +90,12 @@ Status CheckShape(const AttentionShape& shape) {
         .WithValue(shape.seqlen_k)
         .WithBound(kMaxKeys)
         .WithUnit("keys");
+  }
+  if (shape.num_sequences > INT32_MAX) {
+    return Status(StatusCode::kOverflow, "num_sequences", "is too large")
+        .WithValue(shape.num_sequences)
+        .WithBound(INT32_MAX)
+        .WithUnit("sequences");
   }
   // Also of a plan without heads or batch, which has a tile all the same.
   int64_t rows;

@@ -6,6 +6,7 @@
 #ifndef HEED_LIB_CORE_KEY_ROWS_H_
 #define HEED_LIB_CORE_KEY_ROWS_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "heed/attention.h"
@@ -15,27 +16,63 @@
 
 namespace heed::internal {
 
-// Numbers of one (batch, key head) that belong to rows: those of a position
+// Numbers of one (sequence, key head) that belong to rows: those of a position
 // stand together.
 class Steps {
  public:
-  Steps(const ConstTensorView& view, const WorkItem& item)
-      : first_(BytesAt(view, item.batch, 0, item.kv_head)),
-        step_(view.stride[1]) {}
+  Steps(const AttentionArgs& args, const ConstTensorView& view,
+        const WorkItem& item)
+      : step_(view.stride[1]) {
+    const Sequence& sequence = item.sequence;
+    if (!InPages(args)) {
+      first_ =
+          BytesAt(view, sequence.key_batch, sequence.first_key, item.kv_head);
+      return;
+    }
+    first_ = BytesAt(view, 0, 0, item.kv_head);
+    page_step_ = view.stride[0];
+    page_size_ =
+        static_cast<int32_t>(std::min<int64_t>(args.key.seqlen(), INT32_MAX));
+    pages_ = args.pages.page_table + sequence.index * args.pages.table_stride;
+  }
 
   // Writes where those of the positions [begin, end) stand.
   template <typename T>
   void Fill(int32_t begin, int32_t end, const T** at) const {
-    const char* from = first_ + begin * step_;
-    for (int32_t i = 0; i < end - begin; ++i, from += step_) {
+    if (pages_ == nullptr) {
+      FillRun(first_ + begin * step_, end - begin, at);
+      return;
+    }
+    const int32_t* page = pages_ + begin / page_size_;
+    int32_t row = begin % page_size_;
+    for (int32_t left = end - begin; left > 0; ++page, row = 0) {
+      const int32_t rows = std::min(left, page_size_ - row);
+      FillRun(first_ + *page * page_step_ + row * step_, rows, at);
+      at += rows;
+      left -= rows;
+    }
+  }
+
+  // Bytes from a position to the one a block later where all are as far apart,
+  // else 0.
+  int64_t block_step() const {
+    return pages_ == nullptr ? kBlockKeys * step_ : 0;
+  }
+
+ private:
+  template <typename T>
+  void FillRun(const char* from, int32_t rows, const T** at) const {
+    for (int32_t i = 0; i < rows; ++i, from += step_) {
       at[i] = reinterpret_cast<const T*>(from);
     }
   }
-  int64_t step() const { return step_; }
 
- private:
   const char* first_;
   int64_t step_;
+  // In pages: those of the sequence.
+  const int32_t* pages_ = nullptr;
+  int64_t page_step_ = 0;
+  int32_t page_size_ = 1;
 };
 
 // What quantised rows are multiplied by where nothing is given.
@@ -57,10 +94,11 @@ inline ConstTensorView MinimumOrZero(const ScaledRows& rows) {
 // The rows of keys or values, and what quantised ones are multiplied by.
 class RowList {
  public:
-  RowList(const ScaledRows& rows, const WorkItem& item)
-      : rows_(rows.rows, item),
-        scale_(ScaleOrOne(rows), item),
-        minimum_(MinimumOrZero(rows), item),
+  RowList(const AttentionArgs& args, const ScaledRows& rows,
+          const WorkItem& item)
+      : rows_(args, rows.rows, item),
+        scale_(args, ScaleOrOne(rows), item),
+        minimum_(args, MinimumOrZero(rows), item),
         scaled_(IsQuantised(rows.rows.dtype)),
         offset_(rows.rows.dtype == DType::kU4) {
     scales_.group = static_cast<int>(rows.rows.head_dim());
@@ -84,8 +122,7 @@ class RowList {
 
   const void* const* rows() const { return row_; }
   const RowScales& scales() const { return scales_; }
-  // Bytes from one position to the next.
-  int64_t step() const { return rows_.step(); }
+  int64_t block_step() const { return rows_.block_step(); }
 
  private:
   Steps rows_, scale_, minimum_;

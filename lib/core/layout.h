@@ -3,10 +3,12 @@
 
 // Where things stand in the workspace:
 //
-//   counters | slots (states of units) | carries | tile of worker 0 | 1 | ..
+//   sequences | counters | slots (states of units) | carries | tile of worker
+//   0 | 1 | ..
 //
 // All parts are multiples of 64 bytes. A single worker has nothing to split,
-// and so tiles only. What stands inside a tile or a state is the kernel's.
+// and so sequences and tiles only. What stands inside a tile or a state is the
+// kernel's.
 #ifndef HEED_LIB_CORE_LAYOUT_H_
 #define HEED_LIB_CORE_LAYOUT_H_
 
@@ -87,7 +89,14 @@ inline int64_t CountersBytes(int64_t workers) {
                 static_cast<int64_t>(sizeof(int32_t)));
 }
 
-// Bytes before the first worker's tile.
+// The work of each sequence of a ragged call.
+inline int64_t SequencesBytes(const Plan& plan) {
+  static_assert(sizeof(SequenceWork) <= 128, "as WorkspaceBytes says");
+  return Padded(plan.shape.num_sequences *
+                static_cast<int64_t>(sizeof(SequenceWork)));
+}
+
+// Bytes between sequences and the first worker's tile.
 inline int64_t SharedBytes(const Plan& plan, int64_t workers) {
   if (workers <= 1) return 0;
   return CountersBytes(workers) + workers * plan.slots_bytes +

@@ -236,7 +236,8 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
 
 size_t WorkspaceBytes(const Plan& plan, int workers) {
   const int64_t count = std::max(workers, 1);
-  return static_cast<size_t>(internal::SharedBytes(plan, count) +
+  return static_cast<size_t>(internal::SequencesBytes(plan) +
+                             internal::SharedBytes(plan, count) +
                              count * plan.tile_bytes);
 }
 

@@ -26,7 +26,8 @@ struct Parts {
 
 Parts PartsOf(const AttentionRun& run) {
   Parts parts;
-  char* base = static_cast<char*>(run.workspace.data);
+  char* base =
+      static_cast<char*>(run.workspace.data) + SequencesBytes(run.plan);
   parts.counters = reinterpret_cast<int32_t*>(base);
   parts.slots = base + CountersBytes(run.workers);
   parts.carries = parts.slots + run.workers * run.plan.slots_bytes;
@@ -44,11 +45,12 @@ void* TileBase(const AttentionRun& run, int worker) {
 
 // Attends to all spans of a unit that the tile sees, with `state` for their
 // chain and `later` for each span but the first. Returns whether it saw any.
-bool AttendUnit(const AttentionRun& run, int64_t unit, void* state, void* later,
-                TileWork* work) {
-  const int64_t all = (run.args.key.seqlen() + kSpanKeys - 1) / kSpanKeys;
-  const int64_t begin = unit * run.unit_spans;
-  const int64_t end = std::min(begin + run.unit_spans, all);
+bool AttendUnit(const AttentionRun& run, const SequenceWork& sequence,
+                int64_t unit, void* state, void* later, TileWork* work) {
+  const int64_t all =
+      (work->item.sequence.seqlen_k + kSpanKeys - 1) / kSpanKeys;
+  const int64_t begin = unit * sequence.unit_spans;
+  const int64_t end = std::min(begin + sequence.unit_spans, all);
   bool any = false;
   for (int64_t span = begin; span < end; ++span) {
     // A span without keys would be merged without effect.
@@ -121,13 +123,14 @@ class GroupChain {
   int64_t number_ = 0;
 };
 
-int64_t GroupOf(const AttentionRun& run, int64_t index) {
-  return UnitAt(run, index) * run.unit_spans / kGroupSpans;
+int64_t GroupOf(const SequenceWork& sequence, int64_t index) {
+  return UnitAt(sequence, index) * sequence.unit_spans / kGroupSpans;
 }
 
 // The units [begin, end) of a tile, counted as the tile visits them, whose
 // states stand in consecutive slots from `slot`.
 struct UnitsDone {
+  const SequenceWork& sequence;
   int64_t tile;
   int64_t begin, end;
   int64_t slot;
@@ -137,23 +140,26 @@ struct UnitsDone {
 // Merges them onto what the round before left, if anything. Finishes the tile
 // or leaves it to the next round.
 void MergeUnits(const AttentionRun& run, const UnitsDone& units, int worker) {
+  const SequenceWork& sequence = units.sequence;
   TileWork work;
-  if (!OpenTile(run, units.tile, TileBase(run, worker), &work)) return;
+  if (!OpenTile(run, sequence, units.tile, TileBase(run, worker), &work)) {
+    return;
+  }
   const auto carry = [&](int64_t of_round, int64_t which) {
     return PartsOf(run).carries +
            (of_round % 2 * 2 + which) * (run.plan.carries_bytes / kCarries);
   };
   GroupChain chain(*work.item.kernel, &work.tile);
   if (units.begin > 0) {
-    const int64_t number = GroupOf(run, units.begin - 1);
-    const bool several = number != GroupOf(run, 0);
+    const int64_t number = GroupOf(sequence, units.begin - 1);
+    const bool several = number != GroupOf(sequence, 0);
     chain.Resume(several ? carry(units.round, 0) : nullptr,
                  carry(units.round, 1), number);
   }
   for (int64_t i = units.begin; i < units.end; ++i) {
-    chain.Add(SlotAt(run, units.slot + i - units.begin), GroupOf(run, i));
+    chain.Add(SlotAt(run, units.slot + i - units.begin), GroupOf(sequence, i));
   }
-  if (units.end == run.num_units) {
+  if (units.end == sequence.num_units) {
     work.tile.state = chain.Finish();
     FinishTile(run, &work);
     return;
@@ -168,23 +174,29 @@ void MergeUnits(const AttentionRun& run, const UnitsDone& units, int worker) {
 }  // namespace
 
 void PrepareWorkspace(const AttentionRun& run) {
-  if (!run.split || run.barriers) return;
+  if (run.split_items == 0 || run.barriers) return;
   std::memset(PartsOf(run).counters, 0,
-              static_cast<size_t>(NumTiles(run)) * sizeof(int32_t));
+              static_cast<size_t>(run.split_tiles) * sizeof(int32_t));
 }
 
-void RunTile(const AttentionRun& run, int64_t tile, int worker) {
+namespace {
+
+// A tile through all its keys.
+void RunTile(const AttentionRun& run, const SequenceWork& sequence,
+             int64_t tile, int worker) {
   TileWork work;
-  if (!OpenTile(run, tile, TileBase(run, worker), &work)) return;
+  if (!OpenTile(run, sequence, tile, TileBase(run, worker), &work)) return;
   PackTile(run, &work);
   void* const* states = work.memory.states;
   void* total = nullptr;
-  for (int64_t i = 0; i < run.num_units; ++i) {
+  for (int64_t i = 0; i < sequence.num_units; ++i) {
     // The last state is the chain's later span; with two groups of spans there
     // are three.
     void* const group = total == nullptr ? states[0] : states[1];
     void* const later = total == nullptr ? states[1] : states[2];
-    if (!AttendUnit(run, UnitAt(run, i), group, later, &work)) continue;
+    if (!AttendUnit(run, sequence, UnitAt(sequence, i), group, later, &work)) {
+      continue;
+    }
     if (total != nullptr) {
       work.tile.state = total;
       work.item.kernel->merge(work.tile, group);
@@ -196,41 +208,61 @@ void RunTile(const AttentionRun& run, int64_t tile, int worker) {
   FinishTile(run, &work);
 }
 
+}  // namespace
+
+void RunWhole(const AttentionRun& run, int64_t task, int worker) {
+  const SequenceWork& sequence = SequenceOfTask(run, task);
+  const int64_t first = (task - sequence.first_task) * sequence.tiles_per_task;
+  const int64_t last =
+      std::min(first + sequence.tiles_per_task, NumTiles(sequence));
+  for (int64_t tile = first; tile < last; ++tile) {
+    RunTile(run, sequence, tile, worker);
+  }
+}
+
 void RunUnit(const AttentionRun& run, int64_t item, int64_t slot, int worker) {
+  const UnitItem at = ItemAt(run, item);
   TileWork work;
-  if (!OpenTile(run, item / run.num_units, TileBase(run, worker), &work)) {
+  if (!OpenTile(run, at.sequence, at.tile, TileBase(run, worker), &work)) {
     return;
   }
   PackTile(run, &work);
-  const int64_t unit = UnitAt(run, item % run.num_units);
+  const int64_t unit = UnitAt(at.sequence, at.index);
   void* const state = SlotAt(run, slot);
-  if (!AttendUnit(run, unit, state, work.memory.states[0], &work)) {
+  if (!AttendUnit(run, at.sequence, unit, state, work.memory.states[0],
+                  &work)) {
     work.item.kernel->clear(work.tile);
   }
 }
 
 void RunMerge(const AttentionRun& run, int64_t round, int64_t i, int worker) {
   const ItemRange items = RoundItems(run, round);
-  const int64_t tile = items.first / run.num_units + i;
-  const int64_t tile_first = tile * run.num_units;
+  const int64_t number = RoundTiles(run, items).first + i;
+  const SequenceWork& sequence = SequenceOfTile(run, number);
+  const int64_t tile = number - sequence.first_tile;
+  const int64_t tile_first = sequence.first_item + tile * sequence.num_units;
   const int64_t begin = std::max(items.first, tile_first);
-  const int64_t end = std::min(items.last, tile_first + run.num_units);
-  MergeUnits(
-      run,
-      {tile, begin - tile_first, end - tile_first, begin - items.first, round},
-      worker);
+  const int64_t end = std::min(items.last, tile_first + sequence.num_units);
+  MergeUnits(run,
+             {sequence, tile, begin - tile_first, end - tile_first,
+              begin - items.first, round},
+             worker);
 }
 
 void RunUnitAndMerge(const AttentionRun& run, int64_t item, int worker) {
   RunUnit(run, item, item, worker);
-  const int64_t tile = item / run.num_units;
-  std::atomic_ref<int32_t> done(PartsOf(run).counters[tile]);
+  const UnitItem at = ItemAt(run, item);
+  const SequenceWork& sequence = at.sequence;
+  std::atomic_ref<int32_t> done(
+      PartsOf(run).counters[sequence.first_tile + at.tile]);
   // Releases this unit's state, and acquires the others'.
-  if (done.fetch_add(1, std::memory_order_acq_rel) + 1 != run.num_units) {
+  if (done.fetch_add(1, std::memory_order_acq_rel) + 1 != sequence.num_units) {
     return;
   }
-  MergeUnits(run, {tile, 0, run.num_units, tile * run.num_units, /*round=*/0},
-             worker);
+  MergeUnits(
+      run,
+      {sequence, at.tile, 0, sequence.num_units, item - at.index, /*round=*/0},
+      worker);
 }
 
 }  // namespace heed::internal

@@ -14,8 +14,8 @@ namespace heed::internal {
 // Makes the workspace of a run that was laid out fit to start from.
 void PrepareWorkspace(const AttentionRun& run);
 
-// A tile through all its keys.
-void RunTile(const AttentionRun& run, int64_t tile, int worker);
+// Tiles through all their keys: a task of a sequence that is not split.
+void RunWhole(const AttentionRun& run, int64_t task, int worker);
 
 // One item of a round: the state of its unit goes to slot `slot`.
 void RunUnit(const AttentionRun& run, int64_t item, int64_t slot, int worker);

@@ -13,9 +13,10 @@ namespace heed::internal {
 namespace {
 
 // The limits of the single row at position i of the sequence.
-GroupLimits LimitsOfRow(const AttentionRun& run, int64_t i) {
+GroupLimits LimitsOfRow(const AttentionRun& run, const Sequence& sequence,
+                        int64_t i) {
   const RowLimits limits =
-      LimitsOf(run.plan.params, run.causal_offset, run.args.key.seqlen(), i);
+      LimitsOf(run.plan.params, sequence.causal_offset, sequence.seqlen_k, i);
   GroupLimits one;
   one.min_sink = one.max_sink = static_cast<int32_t>(limits.sink_end);
   if (limits.begin < limits.end) {
@@ -55,7 +56,8 @@ class RowCursor {
 template <typename View, typename Pointer>
 void SetRows(const View& view, const WorkItem& item, Pointer* row) {
   RowCursor at(item);
-  const auto base = BytesAt(view, item.batch, 0, 0);
+  const auto base =
+      BytesAt(view, item.sequence.query_batch, item.sequence.first_query, 0);
   for (int i = 0; i < item.num_rows; ++i, at.Next()) {
     const auto bytes =
         base + at.position() * view.stride[1] + at.head() * view.stride[2];
@@ -66,7 +68,8 @@ void SetRows(const View& view, const WorkItem& item, Pointer* row) {
 // Sets what each row and each lane group may see.
 void SetLimits(const AttentionRun& run, TileWork* work) {
   QueryTile& q = work->tile;
-  GroupLimits one = LimitsOfRow(run, work->item.PositionOf(0));
+  GroupLimits one =
+      LimitsOfRow(run, work->item.sequence, work->item.PositionOf(0));
   if (SameForAllRows(run.plan.params)) {
     std::fill_n(q.begin, q.padded_rows, one.min_begin);
     std::fill_n(q.end, q.padded_rows, one.min_end);
@@ -90,7 +93,7 @@ void SetLimits(const AttentionRun& run, TileWork* work) {
       }
       if (cursor.position() != at) {
         at = cursor.position();
-        one = LimitsOfRow(run, at);
+        one = LimitsOfRow(run, work->item.sequence, at);
         group.Widen(one);
       } else if (row == rows.row) {
         group.Widen(one);
@@ -114,14 +117,14 @@ void GroupLimits::Widen(const GroupLimits& other) {
   max_sink = std::max(max_sink, other.max_sink);
 }
 
-bool OpenTile(const AttentionRun& run, int64_t tile, void* base,
-              TileWork* work) {
+bool OpenTile(const AttentionRun& run, const SequenceWork& sequence,
+              int64_t tile, void* base, TileWork* work) {
   const Plan& plan = run.plan;
-  work->item = TileAt(run, tile);
+  work->item = TileAt(run, sequence, tile);
   const WorkItem& item = work->item;
   if (item.num_rows == 0) return false;
   TileShape shape = TileShapeOf(plan, item.num_rows);
-  shape.uneven_keys = run.uneven_keys;
+  shape.uneven_keys = sequence.uneven_keys;
   Carver carver(base);
   work->memory = CarveTile(carver, *item.kernel, shape, plan.shape.seqlen_k);
   QueryTile& q = work->tile;

@@ -35,10 +35,11 @@ struct TileWork {
   GroupLimits all;
 };
 
-// Lays `base` out and sets the limits, and so what is worth doing. Returns
-// false for a tile without rows, with nothing else done.
-bool OpenTile(const AttentionRun& run, int64_t tile, void* base,
-              TileWork* work);
+// Lays `base` out for a tile of a sequence's work and sets the limits, and so
+// what is worth doing. Returns false for a tile without rows, with nothing else
+// done.
+bool OpenTile(const AttentionRun& run, const SequenceWork& sequence,
+              int64_t tile, void* base, TileWork* work);
 
 // Packs the queries; after OpenTile, before the first step.
 void PackTile(const AttentionRun& run, TileWork* work);

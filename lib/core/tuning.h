@@ -53,6 +53,16 @@ inline constexpr int64_t kTasksPerWorker = 2;
 // the last tiles weigh little, and going list by list leaves keys in caches.
 inline constexpr int64_t kBalancedTilesPerWorker = 32;
 
+// Of ragged calls, tiles of unlike weights, both of the above are in shares of a
+// worker's part of all (row, key) pairs; and so is what a task of several single
+// tiles stays below. 64 prompts, chunks and tokens on 64 workers by simulation
+// (tests/core/ragged_balance_test.cc), 8 key heads and 1: 0.997 and 0.985.
+// Splitting tiles of a fourth of a share instead of half changes nothing there.
+// A tile counts as this many rows at least, as reading the keys of fewer takes
+// as long.
+inline constexpr double kRaggedTasksPerWorker = 8;
+inline constexpr double kLeastTileRows = 4;
+
 // Rows beyond whole vectors that the decode kernel takes, where vectors have so
 // many lanes. Zen 4, head_dim 64, GFLOP/s with and without: AVX-512 33 tokens
 // 68 and 58, 69 (5 rows) 83 and 81, 71 (7 rows) 84 and 83, 40 (8 rows) 71 and

@@ -12,6 +12,7 @@
 
 #include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
+#include "lib/oracle/sequences.h"
 
 namespace heed::oracle {
 namespace {
@@ -224,9 +225,7 @@ void AttendRow(const AttentionParams& params, const AttentionArgs& args,
   }
 }
 
-}  // namespace
-
-void AttentionBits(const AttentionParams& params, const AttentionArgs& args) {
+void AttendDense(const AttentionParams& params, const AttentionArgs& args) {
   for (int64_t b = 0; b < args.query.batch(); ++b) {
     for (int64_t row = 0; row < args.query.seqlen(); ++row) {
       for (int64_t h = 0; h < args.query.heads(); ++h) {
@@ -234,6 +233,12 @@ void AttentionBits(const AttentionParams& params, const AttentionArgs& args) {
       }
     }
   }
+}
+
+}  // namespace
+
+void AttentionBits(const AttentionParams& params, const AttentionArgs& args) {
+  ForEachSequence(params, args, AttendDense);
 }
 
 }  // namespace heed::oracle

@@ -8,6 +8,7 @@
 
 #include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
+#include "lib/oracle/sequences.h"
 
 namespace heed::oracle {
 namespace {
@@ -66,10 +67,8 @@ double AttendRow(const AttentionParams& params, const AttentionArgs& args,
   return max + std::log(sum);
 }
 
-}  // namespace
-
-void AttentionDouble(const AttentionParams& params, const AttentionArgs& args,
-                     double* out, double* lse) {
+void AttendDense(const AttentionParams& params, const AttentionArgs& args,
+                 double* out, double* lse) {
   std::vector<double> row_out;
   for (int64_t b = 0; b < args.query.batch(); ++b) {
     for (int64_t row = 0; row < args.query.seqlen(); ++row) {
@@ -81,6 +80,13 @@ void AttentionDouble(const AttentionParams& params, const AttentionArgs& args,
       }
     }
   }
+}
+
+}  // namespace
+
+void AttentionDouble(const AttentionParams& params, const AttentionArgs& args,
+                     double* out, double* lse) {
+  ForEachSequence(params, args, out, lse, AttendDense);
 }
 
 }  // namespace heed::oracle

@@ -11,6 +11,7 @@
 
 #include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
+#include "lib/oracle/sequences.h"
 
 namespace heed::oracle {
 namespace {
@@ -113,10 +114,8 @@ double FinishRow(const Matrix& value, Row& row, std::vector<double>& out) {
   return row.max + std::log(sum);
 }
 
-}  // namespace
-
-void AttentionFast(const AttentionParams& params, const AttentionArgs& args,
-                   double* out, double* lse) {
+void AttendDense(const AttentionParams& params, const AttentionArgs& args,
+                 double* out, double* lse) {
   const int64_t heads = args.query.heads();
   const int64_t seqlen_q = args.query.seqlen();
   const int64_t dim = args.query.head_dim();
@@ -152,6 +151,13 @@ void AttentionFast(const AttentionParams& params, const AttentionArgs& args,
       }
     }
   }
+}
+
+}  // namespace
+
+void AttentionFast(const AttentionParams& params, const AttentionArgs& args,
+                   double* out, double* lse) {
+  ForEachSequence(params, args, out, lse, AttendDense);
 }
 
 }  // namespace heed::oracle

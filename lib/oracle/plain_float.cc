@@ -9,6 +9,7 @@
 
 #include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
+#include "lib/oracle/sequences.h"
 
 namespace heed::oracle {
 namespace {
@@ -31,10 +32,8 @@ float Softmax(std::vector<float>& scores) {
   return max + std::log(sum);
 }
 
-}  // namespace
-
-void AttentionPlainFloat(const AttentionParams& params,
-                         const AttentionArgs& args, float* out, float* lse) {
+void AttendDense(const AttentionParams& params, const AttentionArgs& args,
+                 float* out, float* lse) {
   const int64_t dim = args.query.head_dim();
   const int64_t dim_v = args.value.head_dim();
   const float scale = params.softmax_scale != 0.0f
@@ -76,6 +75,13 @@ void AttentionPlainFloat(const AttentionParams& params,
       }
     }
   }
+}
+
+}  // namespace
+
+void AttentionPlainFloat(const AttentionParams& params,
+                         const AttentionArgs& args, float* out, float* lse) {
+  ForEachSequence(params, args, out, lse, AttendDense);
 }
 
 }  // namespace heed::oracle

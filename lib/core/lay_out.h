@@ -1,0 +1,77 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What laying out a call and laying out its sequences share.
+#ifndef HEED_LIB_CORE_LAY_OUT_H_
+#define HEED_LIB_CORE_LAY_OUT_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "heed/attention.h"
+#include "lib/core/layout.h"
+#include "lib/core/sequences.h"
+#include "lib/core/visible.h"
+#include "lib/core/work.h"
+
+namespace heed::internal {
+
+constexpr int64_t CeilDiv(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+
+// Tiles of a list but for its rest.
+inline int64_t WholeTiles(const SequenceWork& work) {
+  return work.tiles_per_list - (work.rest_rows != 0 ? 1 : 0);
+}
+
+// What a row of the sequence may see.
+inline RowLimits LimitsOf(const AttentionRun& run, const Sequence& sequence,
+                          int64_t row) {
+  return LimitsOf(run.plan.params, sequence.causal_offset, sequence.seqlen_k,
+                  row);
+}
+
+// The rows of a list that are left to the decode kernel.
+int64_t RestRows(const AttentionRun& run, const Sequence& sequence,
+                 int64_t rows);
+
+// Sets the kernel, the rows of a tile and the tiles of each list of `rows`
+// rows. Lane groups are dropped until `enough(tile_rows, tiles)`.
+template <typename Enough>
+void LayOutTiles(const AttentionRun& run, const Sequence& sequence,
+                 int64_t rows, SequenceWork* work, Enough enough) {
+  const Plan& plan = run.plan;
+  if (rows <= plan.decode_rows) {
+    work->kernel = &plan.table->decode;
+    work->tile_rows = static_cast<int32_t>(rows);
+    work->tiles_per_list = 1;
+    return;
+  }
+  work->kernel = plan.attend;
+  work->rest_rows = static_cast<int32_t>(RestRows(run, sequence, rows));
+  rows -= work->rest_rows;
+  const int64_t group_rows = GroupRows(plan);
+  int64_t tile_rows = plan.tile_rows;
+  const auto tiles = [&] { return CeilDiv(rows, tile_rows); };
+  while (tile_rows > group_rows && !enough(tile_rows, tiles())) {
+    tile_rows = std::max(RoundUp(tile_rows / 2, group_rows), group_rows);
+  }
+  work->tiles_per_list = tiles();
+  // Evened out, so that the last tile is not a small one.
+  work->tile_rows = static_cast<int32_t>(RoundUp(
+      CeilDiv(rows, work->tiles_per_list), int64_t{work->kernel->lanes()}));
+  if (work->rest_rows != 0) ++work->tiles_per_list;
+}
+
+// Sets the units that some row sees, each of `spans` spans.
+void LayOutUnits(const AttentionRun& run, const Sequence& sequence,
+                 int64_t spans, SequenceWork* work);
+
+// Keys that the row in the middle sees, where rows see different ones.
+int32_t UnevenKeys(const AttentionRun& run, const Sequence& sequence);
+
+// LayOutWork for a ragged call: lay_out_ragged.cc.
+void LayOutRagged(AttentionRun* run);
+
+}  // namespace heed::internal
+
+#endif  // HEED_LIB_CORE_LAY_OUT_H_

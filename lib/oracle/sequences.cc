@@ -1,0 +1,108 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "lib/oracle/sequences.h"
+
+#include <cstring>
+#include <vector>
+
+namespace heed::oracle {
+namespace {
+
+// The positions [first, first + count) of one batch.
+template <typename View>
+View Slice(View view, int64_t batch, int64_t first, int64_t count) {
+  if (view.absent()) return view;
+  if (view.data != nullptr)
+    view.data = internal::BytesAt(view, batch, first, 0);
+  view.extent[0] = 1;
+  view.extent[1] = count;
+  return view;
+}
+
+// The first `count` positions of sequence s of a pool, copied byte by byte into
+// `memory`.
+ConstTensorView Gather(const ConstTensorView& pool, const Pages& pages,
+                       int64_t s, int64_t count, std::vector<char>* memory) {
+  if (pool.absent()) return pool;
+  const int64_t page_size = pool.seqlen();
+  const int64_t row = BytesOf(pool.dtype, pool.head_dim());
+  ConstTensorView view = pool;
+  memory->assign(static_cast<size_t>(count * pool.heads() * row) + 1, 0);
+  view.data = memory->data();
+  view.extent[0] = 1;
+  view.extent[1] = count;
+  view.stride[0] = 0;
+  view.stride[1] = pool.heads() * row;
+  view.stride[2] = row;
+  view.stride[3] = SizeOf(pool.dtype);
+  for (int64_t position = 0; position < count; ++position) {
+    const int64_t page =
+        pages.page_table[s * pages.table_stride + position / page_size];
+    for (int64_t h = 0; h < pool.heads(); ++h) {
+      std::memcpy(memory->data() + (position * pool.heads() + h) * row,
+                  internal::BytesAt(pool, page, position % page_size, h),
+                  static_cast<size_t>(row));
+    }
+  }
+  return view;
+}
+
+int64_t OffsetOf(const AttentionParams& params, const Ragged& ragged,
+                 int64_t s) {
+  return ragged.causal_offset != nullptr ? ragged.causal_offset[s]
+                                         : params.causal_offset;
+}
+
+void SliceRows(int64_t s, AttentionArgs* args) {
+  const int32_t* cu = args->ragged.cu_seqlens_q;
+  const int64_t batch = cu != nullptr ? 0 : s;
+  const int64_t first = cu != nullptr ? cu[s] : 0;
+  const int64_t count =
+      cu != nullptr ? cu[s + 1] - cu[s] : args->query.seqlen();
+  args->query = Slice(args->query, batch, first, count);
+  args->out = Slice(args->out, batch, first, count);
+  args->lse = Slice(args->lse, batch, first, count);
+}
+
+// The tensors of keys and values.
+std::vector<ConstTensorView*> KeyTensors(AttentionArgs* args) {
+  KvScales& scales = args->kv_scales;
+  return {&args->key,          &args->value,        &scales.key_scale,
+          &scales.key_minimum, &scales.value_scale, &scales.value_minimum};
+}
+
+}  // namespace
+
+void ForEachSequence(const AttentionParams& params, const AttentionArgs& args,
+                     const DenseCall& f) {
+  const Ragged& ragged = args.ragged;
+  if (ragged.num_sequences == 0) return f(params, args);
+  for (int64_t s = 0; s < ragged.num_sequences; ++s) {
+    AttentionParams of_one = params;
+    of_one.causal_offset = OffsetOf(params, ragged, s);
+    AttentionArgs one = args;
+    SliceRows(s, &one);
+    std::vector<std::vector<char>> memory;
+    memory.reserve(KeyTensors(&one).size());
+    for (ConstTensorView* view : KeyTensors(&one)) {
+      const int32_t* cu = ragged.cu_seqlens_k;
+      if (args.pages.page_table != nullptr) {
+        memory.emplace_back();
+        *view =
+            Gather(*view, args.pages, s, ragged.seqlens_k[s], &memory.back());
+      } else if (cu != nullptr) {
+        *view = Slice(*view, 0, cu[s], cu[s + 1] - cu[s]);
+      } else {
+        *view = Slice(
+            *view, s, 0,
+            ragged.seqlens_k != nullptr ? ragged.seqlens_k[s] : view->seqlen());
+      }
+    }
+    one.ragged = Ragged();
+    one.pages = Pages();
+    f(of_one, one);
+  }
+}
+
+}  // namespace heed::oracle
