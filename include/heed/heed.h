@@ -14,6 +14,7 @@
 #include "heed/ragged.h"
 #include "heed/rope.h"
 #include "heed/score_inputs.h"
+#include "heed/states.h"
 #include "heed/status.h"
 #include "heed/target.h"
 #include "heed/tensor.h"
