@@ -12,6 +12,7 @@
 #include "heed/export.h"
 #include "heed/kv.h"
 #include "heed/ragged.h"
+#include "heed/recognise_mask.h"
 #include "heed/rope.h"
 #include "heed/score_inputs.h"
 #include "heed/states.h"
