@@ -143,6 +143,7 @@ constexpr internal::AttentionTable kTable = {
         /*clear=*/&Clear,
         /*step=*/&Step,
         /*merge=*/&Merge,
+        /*save=*/&Save,
         /*finish=*/&Finish,
     },
     /*attend_bf16=*/{},  // kernels.cc sets it

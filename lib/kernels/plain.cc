@@ -214,6 +214,17 @@ void Merge(const QueryTile& tile, const void* later_state) {
   }
 }
 
+void Save(const QueryTile& tile, void* const* row) {
+  const State state = StateAt(tile, tile.state);
+  const int dim = tile.shape.head_dim_v;
+  for (int r = 0; r < tile.shape.rows; ++r) {
+    float* to = static_cast<float*>(row[r]);
+    to[0] = state.m[r];
+    to[1] = state.l[r];
+    for (int c = 0; c < dim; ++c) to[2 + c] = state.acc[r * dim + c];
+  }
+}
+
 void Finish(const QueryTile& tile, void* const* out, float* const* lse) {
   const State state = StateAt(tile, tile.state);
   const int dim = tile.shape.head_dim_v;
@@ -265,6 +276,7 @@ const AttentionTable kPlainTable = {
         /*clear=*/&Clear,
         /*step=*/&Step,
         /*merge=*/&Merge,
+        /*save=*/&Save,
         /*finish=*/&Finish,
     },
     /*attend_bf16=*/{},
