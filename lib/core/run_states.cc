@@ -105,7 +105,8 @@ void RunState(void* ctx, int64_t task, int worker) {
                      internal::SharedBytes(run.plan, run.workers) +
                      worker * run.plan.tile_bytes;
   internal::TileWork work;
-  if (!internal::OpenTile(run, task / c.num_states, base, &work)) return;
+  if (!internal::OpenTile(run, run.all, task / c.num_states, base, &work))
+    return;
   internal::PackTile(run, &work);
   const int64_t j = task % c.num_states;
   void* const* states = work.memory.states;
@@ -162,7 +163,7 @@ Status RunStates(const Plan& plan, const AttentionArgs& args,
   context.states = internal::UsedStrides(states);
   context.state_spans = shard.whole_groups ? kGroupStateKeys / kStateKeys : 1;
   return internal::ParallelFor(executor,
-                               internal::NumTiles(run) * context.num_states,
+                               internal::NumTiles(run.all) * context.num_states,
                                workers, &context, &RunState);
 }
 

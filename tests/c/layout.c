@@ -49,6 +49,11 @@ static void numbers(void) {
   NUMBER(HEED_U64, 9);
   NUMBER(HEED_NUMERICS_SAME, 0);
   NUMBER(HEED_NUMERICS_FAST, 1);
+  NUMBER(HEED_MASK_ALL, 0);
+  NUMBER(HEED_MASK_RULE, 1);
+  NUMBER(HEED_MASK_LENGTHS, 2);
+  NUMBER(HEED_MASK_RANGES, 3);
+  NUMBER(HEED_MASK_OTHER, 4);
 }
 
 static void results(void) {
@@ -201,6 +206,52 @@ static void plans(void) {
   FIELD(heed_quantize_options, given_scale, 12);
 }
 
+static void caches(void) {
+  SIZE(heed_rope, 48);
+  FIELD(heed_rope, rotary_dim, 8);
+  FIELD(heed_rope, num_positions, 16);
+  FIELD(heed_rope, cos, 24);
+  FIELD(heed_rope, sin, 32);
+  FIELD(heed_rope, interleaved, 40);
+  SIZE(heed_append_args, 776);
+  FIELD(heed_append_args, key, 8);
+  FIELD(heed_append_args, value, 96);
+  FIELD(heed_append_args, key_cache, 184);
+  FIELD(heed_append_args, value_cache, 272);
+  FIELD(heed_append_args, key_scale, 360);
+  FIELD(heed_append_args, value_scale, 448);
+  FIELD(heed_append_args, key_minimum, 536);
+  FIELD(heed_append_args, value_minimum, 624);
+  FIELD(heed_append_args, num_sequences, 712);
+  FIELD(heed_append_args, past_lengths, 720);
+  FIELD(heed_append_args, cu_seqlens, 728);
+  FIELD(heed_append_args, rope_positions, 736);
+  FIELD(heed_append_args, pages, 744);
+  FIELD(heed_append_args, rope, 752);
+  FIELD(heed_append_args, given_scales, 760);
+  FIELD(heed_append_args, key_rotated, 764);
+  FIELD(heed_append_args, value_rotated, 768);
+  SIZE(heed_shard, 24);
+  FIELD(heed_shard, first_key, 8);
+  FIELD(heed_shard, whole_groups, 16);
+  SIZE(heed_running_states, 104);
+  FIELD(heed_running_states, memory, 8);
+  FIELD(heed_running_states, next_key, 96);
+}
+
+static void masks(void) {
+  SIZE(heed_mask_options, 40);
+  FIELD(heed_mask_options, begin, 8);
+  FIELD(heed_mask_options, end, 16);
+  FIELD(heed_mask_options, seqlens_k, 24);
+  FIELD(heed_mask_options, lowest_hides_rows, 32);
+  SIZE(heed_recognised_mask, 32);
+  FIELD(heed_recognised_mask, form, 8);
+  FIELD(heed_recognised_mask, causal, 12);
+  FIELD(heed_recognised_mask, causal_offset, 16);
+  FIELD(heed_recognised_mask, window_left, 24);
+}
+
 int main(void) {
   if (sizeof(void*) != 8) return 0;
   numbers();
@@ -209,5 +260,7 @@ int main(void) {
   groups();
   scores();
   plans();
+  caches();
+  masks();
   return failed;
 }
