@@ -6,12 +6,16 @@
 #ifndef HEED_HEED_H_
 #define HEED_HEED_H_
 
+#include "heed/append.h"
 #include "heed/attention.h"
 #include "heed/executor.h"
 #include "heed/export.h"
 #include "heed/kv.h"
 #include "heed/ragged.h"
+#include "heed/recognise_mask.h"
+#include "heed/rope.h"
 #include "heed/score_inputs.h"
+#include "heed/states.h"
 #include "heed/status.h"
 #include "heed/target.h"
 #include "heed/tensor.h"

@@ -407,6 +407,131 @@ HEED_API int32_t heed_quantize_kv(const heed_tensor* source,
                                   const heed_tensor* minimum,
                                   heed_status* status);
 
+// Turns channels by their row's position: heed::Rope.
+typedef struct heed_rope {
+  uint64_t struct_size;
+  int64_t rotary_dim;
+  int64_t num_positions;
+  const float* cos;
+  const float* sin;
+  int32_t interleaved;
+  int32_t reserved;
+} heed_rope;
+
+// As heed::ApplyRope, RopeFrequencies and FillRopeTables. `rope` may be null:
+// absent.
+HEED_API int32_t heed_apply_rope(const heed_tensor* source,
+                                 const int32_t* positions,
+                                 const heed_rope* rope, const heed_tensor* to,
+                                 const heed_executor* executor,
+                                 heed_status* status);
+HEED_API int32_t heed_rope_frequencies(double theta, int64_t rotary_dim,
+                                       double* frequency, heed_status* status);
+HEED_API int32_t heed_fill_rope_tables(const double* frequency,
+                                       int64_t rotary_dim, int64_t first,
+                                       int64_t count, float* cos, float* sin,
+                                       heed_status* status);
+
+typedef struct heed_append_args {
+  uint64_t struct_size;
+  heed_tensor key;
+  heed_tensor value;
+  heed_tensor key_cache;
+  heed_tensor value_cache;
+  heed_tensor key_scale;
+  heed_tensor value_scale;
+  heed_tensor key_minimum;
+  heed_tensor value_minimum;
+  int64_t num_sequences;
+  const int32_t* past_lengths;
+  const int32_t* cu_seqlens;
+  const int32_t* rope_positions;
+  const heed_pages* pages;
+  const heed_rope* rope;
+  int32_t given_scales;
+  int32_t key_rotated;
+  int32_t value_rotated;
+  int32_t reserved;
+} heed_append_args;
+
+// As heed::AppendKv. `executor` may be null.
+HEED_API int32_t heed_append_kv(const heed_append_args* args,
+                                const heed_executor* executor,
+                                heed_status* status);
+
+typedef struct heed_shard {
+  uint64_t struct_size;
+  int64_t first_key;
+  int32_t whole_groups;
+  int32_t reserved;
+} heed_shard;
+
+// Sets *count to the states of a shard of so many keys: heed::NumStates.
+HEED_API int32_t heed_num_states(const heed_shard* shard, int64_t num_keys,
+                                 int64_t* count, heed_status* status);
+
+// As heed::RunStates. `executor` may be null.
+HEED_API int32_t heed_run_states(const heed_plan* plan,
+                                 const heed_attention_args* args,
+                                 const heed_shard* shard, void* workspace,
+                                 uint64_t workspace_bytes,
+                                 const heed_executor* executor,
+                                 const heed_tensor* states,
+                                 heed_status* status);
+
+typedef struct heed_running_states {
+  uint64_t struct_size;
+  heed_tensor memory;
+  int64_t next_key;
+} heed_running_states;
+
+// As heed::InitStates, AppendStates and FinishStates. `lse` may be null.
+HEED_API int32_t heed_init_states(const heed_tensor* memory,
+                                  heed_running_states* total,
+                                  heed_status* status);
+HEED_API int32_t heed_append_states(const heed_tensor* states,
+                                    const heed_shard* shard, int64_t num_keys,
+                                    heed_running_states* total,
+                                    heed_status* status);
+HEED_API int32_t heed_finish_states(const heed_running_states* total,
+                                    int32_t value_rotated,
+                                    const heed_tensor* out,
+                                    const heed_tensor* lse,
+                                    heed_status* status);
+
+// ---- Masks ------------------------------------------------------------------
+
+enum heed_mask_form {
+  HEED_MASK_ALL = 0,
+  HEED_MASK_RULE = 1,
+  HEED_MASK_LENGTHS = 2,
+  HEED_MASK_RANGES = 3,
+  HEED_MASK_OTHER = 4
+};
+
+typedef struct heed_mask_options {
+  uint64_t struct_size;
+  int32_t* begin;
+  int32_t* end;
+  int32_t* seqlens_k;
+  int32_t lowest_hides_rows;
+  int32_t reserved;
+} heed_mask_options;
+
+typedef struct heed_recognised_mask {
+  uint64_t struct_size;
+  int32_t form;
+  int32_t causal;
+  int64_t causal_offset;
+  int64_t window_left;
+} heed_recognised_mask;
+
+// As heed::RecogniseMask. `options` may be null.
+HEED_API int32_t heed_recognise_mask(const heed_tensor* mask,
+                                     const heed_mask_options* options,
+                                     heed_recognised_mask* recognised,
+                                     heed_status* status);
+
 // ---- Kernel tables ----------------------------------------------------------
 
 // The texts are static.

@@ -170,6 +170,7 @@ constexpr internal::AttendKernel kTable = {
     /*clear=*/&Clear,
     /*step=*/&DotStep,
     /*merge=*/&Merge,
+    /*save=*/&Save,
     /*finish=*/&PairFinish,
 };
 

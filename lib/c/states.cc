@@ -1,35 +1,21 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The C door: states that merge, and rows that are quantised.
+// The C door: states, and partial results that merge.
+#include "heed/states.h"
+
 #include <cstdint>
 
 #include "heed/attention.h"
 #include "heed/heed_c.h"
-#include "heed/kv.h"
 #include "lib/c/convert.h"
+#include "lib/c/convert_cache.h"
+#include "lib/c/memory.h"
 #include "lib/c/report.h"
 #include "lib/c/structs.h"
 
 using heed::Status;
 using namespace heed::internal;  // NOLINT
-
-namespace {
-
-// Reads a tensor that must be there.
-template <typename View>
-Status Given(const heed_tensor* tensor, const char* name, View* view) {
-  if (tensor == nullptr) return InvalidStruct(name, "is null");
-  return FieldReader().Tensor(*tensor, name, view).status();
-}
-
-// Reads a tensor that may be absent.
-template <typename View>
-Status Optional(const heed_tensor* tensor, const char* name, View* view) {
-  return tensor == nullptr ? Status() : Given(tensor, name, view);
-}
-
-}  // namespace
 
 int32_t heed_merge_states(const heed_tensor* out_a, const heed_tensor* lse_a,
                           const heed_tensor* out_b, const heed_tensor* lse_b,
@@ -52,23 +38,95 @@ int32_t heed_merge_states(const heed_tensor* out_a, const heed_tensor* lse_a,
   });
 }
 
-int32_t heed_quantize_kv(const heed_tensor* source,
-                         const heed_quantize_options* options,
-                         const heed_tensor* to, const heed_tensor* scale,
-                         const heed_tensor* minimum, heed_status* status) {
+int32_t heed_num_states(const heed_shard* shard, int64_t num_keys,
+                        int64_t* count, heed_status* status) {
   return Reported(status, [&]() -> Status {
-    heed::ConstTensorView source_view;
-    heed::QuantizeOptions used_options;
-    heed::TensorView to_view, scale_view, minimum_view;
+    heed::Shard used_shard;
+    const Status result = Convert(shard, &used_shard);
+    if (!result.ok()) return result;
+    if (count == nullptr) return InvalidStruct("count", "is null");
+    if (num_keys < 0) {
+      return InvalidStruct("num_keys", "must not be negative")
+          .WithValue(num_keys);
+    }
+    *count = heed::NumStates(used_shard, num_keys);
+    return Status();
+  });
+}
+
+int32_t heed_run_states(const heed_plan* plan, const heed_attention_args* args,
+                        const heed_shard* shard, void* workspace,
+                        uint64_t workspace_bytes, const heed_executor* executor,
+                        const heed_tensor* states, heed_status* status) {
+  return Reported(status, [&]() -> Status {
+    heed::AttentionArgs used_args;
+    heed::Shard used_shard;
+    heed::Executor used_executor;
+    heed::TensorView states_view;
+    HookOfC hook;
     const Status result = FieldReader()
-                              .Keep(Given(source, "source", &source_view))
-                              .Keep(Convert(options, &used_options))
-                              .Keep(Given(to, "to", &to_view))
-                              .Keep(Optional(scale, "scale", &scale_view))
-                              .Keep(Optional(minimum, "minimum", &minimum_view))
+                              .Keep(CheckMade(plan, "plan"))
+                              .Keep(Convert(args, &hook, &used_args))
+                              .Keep(Convert(shard, &used_shard))
+                              .Keep(Convert(executor, &used_executor))
+                              .Keep(Given(states, "states", &states_view))
                               .status();
     if (!result.ok()) return result;
-    return heed::QuantizeKv(source_view, used_options, to_view, scale_view,
-                            minimum_view);
+    return heed::RunStates(plan->plan, used_args, used_shard,
+                           {workspace, workspace_bytes}, used_executor,
+                           states_view);
+  });
+}
+
+int32_t heed_init_states(const heed_tensor* memory, heed_running_states* total,
+                         heed_status* status) {
+  return Reported(status, [&]() -> Status {
+    heed::TensorView view;
+    heed::RunningStates made;
+    Status result = FieldReader()
+                        .Keep(Given(memory, "memory", &view))
+                        .Keep(CheckOutStruct(total, "total"))
+                        .status();
+    if (!result.ok()) return result;
+    result = heed::InitStates(view, &made);
+    if (result.ok()) WriteStruct(ConvertBack(made), total);
+    return result;
+  });
+}
+
+int32_t heed_append_states(const heed_tensor* states, const heed_shard* shard,
+                           int64_t num_keys, heed_running_states* total,
+                           heed_status* status) {
+  return Reported(status, [&]() -> Status {
+    heed::ConstTensorView view;
+    heed::Shard used_shard;
+    heed::RunningStates used_total;
+    Status result = FieldReader()
+                        .Keep(Given(states, "states", &view))
+                        .Keep(Convert(shard, &used_shard))
+                        .Keep(Convert(total, &used_total))
+                        .status();
+    if (!result.ok()) return result;
+    result = heed::AppendStates(view, used_shard, num_keys, &used_total);
+    if (result.ok()) WriteStruct(ConvertBack(used_total), total);
+    return result;
+  });
+}
+
+int32_t heed_finish_states(const heed_running_states* total,
+                           int32_t value_rotated, const heed_tensor* out,
+                           const heed_tensor* lse, heed_status* status) {
+  return Reported(status, [&]() -> Status {
+    heed::RunningStates used_total;
+    bool rotated = false;
+    heed::TensorView out_view, lse_view;
+    const Status result = FieldReader()
+                              .Keep(Convert(total, &used_total))
+                              .Bool(value_rotated, "value_rotated", &rotated)
+                              .Keep(Given(out, "out", &out_view))
+                              .Keep(Optional(lse, "lse", &lse_view))
+                              .status();
+    if (!result.ok()) return result;
+    return heed::FinishStates(used_total, rotated, out_view, lse_view);
   });
 }

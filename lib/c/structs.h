@@ -105,6 +105,18 @@ int32_t InitStruct(T defaults, T* to, uint64_t size) {
   return HEED_OK;
 }
 
+// Returns a view as one of C.
+inline heed_tensor TensorOfC(const ConstTensorView& view) {
+  const auto& [data, dtype, extent, stride] = view;
+  heed_tensor to = {};
+  to.struct_size = sizeof(to);
+  to.data = const_cast<void*>(data);
+  to.dtype = static_cast<int32_t>(dtype);
+  std::copy(extent, extent + 4, to.extent);
+  std::copy(stride, stride + 4, to.stride);
+  return to;
+}
+
 // Reads fields one after another, and keeps the first refusal.
 class FieldReader {
  public:
@@ -154,6 +166,19 @@ class FieldReader {
  private:
   Status status_;
 };
+
+// Reads a tensor that must be there.
+template <typename View>
+Status Given(const heed_tensor* tensor, const char* name, View* view) {
+  if (tensor == nullptr) return InvalidStruct(name, "is null");
+  return FieldReader().Tensor(*tensor, name, view).status();
+}
+
+// Reads a tensor that may be absent.
+template <typename View>
+Status Optional(const heed_tensor* tensor, const char* name, View* view) {
+  return tensor == nullptr ? Status() : Given(tensor, name, view);
+}
 
 }  // namespace heed::internal
 

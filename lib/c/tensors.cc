@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The C door: makers of views, element types and their conversions.
-#include <algorithm>
 #include <cstdint>
 
 #include "heed/heed_c.h"
 #include "heed/tensor.h"
 #include "heed/types.h"
+#include "lib/c/structs.h"
 
 namespace heed {
 namespace {
@@ -23,43 +23,33 @@ static_assert(HEED_BOOL == static_cast<int>(DType::kBool));
 static_assert(HEED_I32 == static_cast<int>(DType::kI32));
 static_assert(HEED_U64 == static_cast<int>(DType::kU64));
 
-heed_tensor OfC(const ConstTensorView& view) {
-  heed_tensor to = {};
-  to.struct_size = sizeof(to);
-  to.data = const_cast<void*>(view.data);
-  to.dtype = static_cast<int32_t>(view.dtype);
-  std::copy(view.extent, view.extent + 4, to.extent);
-  std::copy(view.stride, view.stride + 4, to.stride);
-  return to;
-}
-
 // Returns make(data), data a pointer to elements of the dtype. Of an unknown
 // one only the extents are right: no call takes such a view.
 template <typename Make>
 heed_tensor ViewOfC(const void* data, int32_t dtype, const Make& make) {
   switch (static_cast<DType>(dtype)) {
     case DType::kF32:
-      return OfC(make(static_cast<const float*>(data)));
+      return internal::TensorOfC(make(static_cast<const float*>(data)));
     case DType::kBF16:
-      return OfC(make(static_cast<const bf16*>(data)));
+      return internal::TensorOfC(make(static_cast<const bf16*>(data)));
     case DType::kF16:
-      return OfC(make(static_cast<const f16*>(data)));
+      return internal::TensorOfC(make(static_cast<const f16*>(data)));
     case DType::kI8:
-      return OfC(make(static_cast<const int8_t*>(data)));
+      return internal::TensorOfC(make(static_cast<const int8_t*>(data)));
     case DType::kF8E4M3:
-      return OfC(make(static_cast<const f8_e4m3*>(data)));
+      return internal::TensorOfC(make(static_cast<const f8_e4m3*>(data)));
     case DType::kF8E5M2:
-      return OfC(make(static_cast<const f8_e5m2*>(data)));
+      return internal::TensorOfC(make(static_cast<const f8_e5m2*>(data)));
     case DType::kU4:
-      return OfC(make(static_cast<const u4x2*>(data)));
+      return internal::TensorOfC(make(static_cast<const u4x2*>(data)));
     case DType::kBool:
-      return OfC(make(static_cast<const bool*>(data)));
+      return internal::TensorOfC(make(static_cast<const bool*>(data)));
     case DType::kI32:
-      return OfC(make(static_cast<const int32_t*>(data)));
+      return internal::TensorOfC(make(static_cast<const int32_t*>(data)));
     case DType::kU64:
-      return OfC(make(static_cast<const uint64_t*>(data)));
+      return internal::TensorOfC(make(static_cast<const uint64_t*>(data)));
   }
-  heed_tensor to = OfC(make(static_cast<const int8_t*>(data)));
+  heed_tensor to = internal::TensorOfC(make(static_cast<const int8_t*>(data)));
   to.dtype = dtype;
   return to;
 }

@@ -53,6 +53,8 @@ void LayOutSequence(const AttentionRun& run, double share, SequenceWork* work) {
   });
   work->weight = weight(work->tile_rows);
   LayOutUnits(run, sequence, 1, work);
+  // So heavy a tile has been cut to a lane group: its states fit the slots.
+  static_assert(kSplitTilesPerWorker <= kTilesPerWorker);
   work->split = run.workers > 1 && work->num_units > 1 &&
                 work->weight * kSplitTilesPerWorker > share;
   if (work->split) return;

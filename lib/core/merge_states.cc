@@ -7,18 +7,6 @@
 #include "lib/kernels/kernels.h"
 
 namespace heed {
-namespace {
-
-bool SameView(const ConstTensorView& a, const ConstTensorView& b) {
-  if (a.data != b.data) return false;
-  for (int i = 0; i < 4; ++i) {
-    if (a.extent[i] > 1 && a.stride[i] != b.stride[i]) return false;
-  }
-  return true;
-}
-
-}  // namespace
-
 Status MergeStates(const ConstTensorView& out_a, const ConstTensorView& lse_a,
                    const ConstTensorView& out_b, const ConstTensorView& lse_b,
                    const TensorView& out, const TensorView& lse) {
@@ -52,7 +40,7 @@ Status MergeStates(const ConstTensorView& out_a, const ConstTensorView& lse_a,
   for (int o = kOutputs; o < 6; ++o) {
     for (int i = 0; i < o; ++i) {
       const bool in_place = i < kOutputs && i % 2 == o % 2 &&
-                            SameView(views[o].view, views[i].view);
+                            internal::SameView(views[o].view, views[i].view);
       if (in_place) continue;
       const Status status = internal::CheckOverlap(
           views[o].view, views[o].name, views[i].view, views[i].name);

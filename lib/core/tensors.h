@@ -125,6 +125,15 @@ View UsedStrides(View view) {
   return view;
 }
 
+// Whether two views of the same extents are one: what may work in place.
+inline bool SameView(const ConstTensorView& a, const ConstTensorView& b) {
+  if (a.data != b.data || a.dtype != b.dtype) return false;
+  for (int i = 0; i < 4; ++i) {
+    if (a.extent[i] > 1 && a.stride[i] != b.stride[i]) return false;
+  }
+  return true;
+}
+
 }  // namespace heed::internal
 
 #endif  // HEED_LIB_CORE_TENSORS_H_

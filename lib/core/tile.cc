@@ -150,6 +150,11 @@ bool SpanHasKeys(const TileWork& work, int64_t span) {
          work.all.max_sink > begin;
 }
 
+void SaveTile(const TensorView& states, TileWork* work) {
+  SetRows(states, work->item, work->memory.out_row);
+  work->item.kernel->save(work->tile, work->memory.out_row);
+}
+
 void FinishTile(const AttentionRun& run, TileWork* work) {
   const bool has_lse = !run.args.lse.absent();
   SetRows(run.args.out, work->item, work->memory.out_row);

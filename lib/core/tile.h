@@ -52,6 +52,10 @@ bool SpanHasKeys(const TileWork& work, int64_t span);
 // and is the span's afterwards.
 void AttendSpan(const AttentionRun& run, int64_t span, TileWork* work);
 
+// Writes the state in work->tile, unfinished, to `states`, whose rows are [m,
+// l, acc].
+void SaveTile(const TensorView& states, TileWork* work);
+
 // Writes out and lse from the state in work->tile.
 void FinishTile(const AttentionRun& run, TileWork* work);
 

@@ -159,6 +159,7 @@ constexpr internal::AttentionTable kTable = {
         /*clear=*/&Clear,
         /*step=*/&Step,
         /*merge=*/&Merge,
+        /*save=*/&Save,
         /*finish=*/&Finish,
     },
     /*attend_bf16=*/{},  // kernels.cc sets it

@@ -306,6 +306,23 @@ inline void Merge(const internal::QueryTile& tile, const void* later_state) {
   });
 }
 
+// One number of each row at a time, as columns are far apart and rows are not.
+inline void Save(const internal::QueryTile& tile, void* const* row) {
+  const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
+  const size_t rows = static_cast<size_t>(tile.shape.rows);
+  const State state = StateOf(tile);
+  ForEachGroup(tile, [&](const GroupRows& group) {
+    if (IsFresh(state, group.row)) Begin(state, group, dim);
+    for (size_t i = 0; i < group.lanes && group.row + i < rows; ++i) {
+      float* to = static_cast<float*>(row[group.row + i]);
+      const float* acc = state.acc + group.row * dim + i;
+      to[0] = state.m[group.row + i];
+      to[1] = state.l[group.row + i];
+      for (size_t c = 0; c < dim; ++c) to[2 + c] = acc[c * group.lanes];
+    }
+  });
+}
+
 }  // namespace
 // NOLINTNEXTLINE(google-readability-namespace-comments)
 }  // namespace HWY_NAMESPACE

@@ -35,6 +35,7 @@ constexpr internal::AttendKernel kTable = {
     /*clear=*/&DecodeClear,
     /*step=*/&DecodeBlock,
     /*merge=*/&DecodeMerge,
+    /*save=*/&DecodeSave,
     /*finish=*/&DecodeFinish,
 };
 

@@ -165,6 +165,18 @@ inline void DecodeSinks(const internal::QueryTile& tile) {
   }
 }
 
+inline void DecodeSave(const internal::QueryTile& tile, void* const* row) {
+  const DecodeState state = DecodeStateAt(tile, tile.state);
+  const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
+  for (size_t r = 0; r < static_cast<size_t>(tile.shape.rows); ++r) {
+    float* HWY_RESTRICT to = static_cast<float*>(row[r]);
+    const float* HWY_RESTRICT acc = state.acc + r * state.acc_row;
+    to[0] = state.m[r];
+    to[1] = state.l[r];
+    for (size_t c = 0; c < dim; ++c) to[2 + c] = acc[c];
+  }
+}
+
 inline void DecodeFinish(const internal::QueryTile& tile, void* const* out,
                          float* const* lse) {
   const hn::ScalableTag<float> d;

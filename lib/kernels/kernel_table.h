@@ -185,6 +185,10 @@ struct AttendKernel {
   // Merges the state of later keys, of a tile opened the same, into tile.state.
   void (*merge)(const QueryTile& tile, const void* later_state);
 
+  // Writes the states as they are, m, l and head_dim_v of acc, to row[i], 2 +
+  // head_dim_v floats each.
+  void (*save)(const QueryTile& tile, void* const* row);
+
   // Writes out[row] (head_dim_v elements each) and, where lse is not null,
   // *lse[row]. The state is spent.
   void (*finish)(const QueryTile& tile, void* const* out, float* const* lse);

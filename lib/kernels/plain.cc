@@ -274,6 +274,17 @@ void AddSinks(const QueryTile& tile) {
   }
 }
 
+void Save(const QueryTile& tile, void* const* row) {
+  const State state = StateAt(tile, tile.state);
+  const int dim = tile.shape.head_dim_v;
+  for (int r = 0; r < tile.shape.rows; ++r) {
+    float* to = static_cast<float*>(row[r]);
+    to[0] = state.m[r];
+    to[1] = state.l[r];
+    for (int c = 0; c < dim; ++c) to[2 + c] = state.acc[r * dim + c];
+  }
+}
+
 void Finish(const QueryTile& tile, void* const* out, float* const* lse) {
   const State state = StateAt(tile, tile.state);
   const int dim = tile.shape.head_dim_v;
@@ -326,6 +337,7 @@ const AttentionTable kPlainTable = {
         /*clear=*/&Clear,
         /*step=*/&Step,
         /*merge=*/&Merge,
+        /*save=*/&Save,
         /*finish=*/&Finish,
     },
     /*attend_bf16=*/{},

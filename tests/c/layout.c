@@ -1,9 +1,10 @@
-/* SPDX-FileCopyrightText: The heed authors
-   SPDX-License-Identifier: Apache-2.0 */
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
 
-/* The layouts of heed_c.h, which hosts have compiled in: a number here changes
-   only by a field at the end of a struct. Holes are the compiler's to find
-   (-Wpadded). */
+// The layouts and numbers of heed_c.h, which hosts have compiled in: they
+// change only by a field at the end of a struct. Holes are the compiler's to
+// find
+// (-Wpadded).
 #include <heed/heed_c.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -18,8 +19,42 @@ static void expect(const char* what, size_t got, size_t recorded) {
 }
 
 #define SIZE(type, bytes) expect("sizeof " #type, sizeof(type), bytes)
+#define NUMBER(name, number) expect(#name, (size_t)(name), number)
 #define FIELD(type, field, at) \
   expect(#type "." #field, offsetof(type, field), at)
+
+static void numbers(void) {
+  NUMBER(HEED_OK, 0);
+  NUMBER(HEED_INVALID_ARGUMENT, 1);
+  NUMBER(HEED_UNSUPPORTED, 2);
+  NUMBER(HEED_OVERFLOW, 3);
+  NUMBER(HEED_WORKSPACE, 4);
+  NUMBER(HEED_OUT_OF_MEMORY, 5);
+  NUMBER(HEED_INTERNAL, 6);
+  NUMBER(HEED_BOUND_AT_MOST, 0);
+  NUMBER(HEED_BOUND_AT_LEAST, 1);
+  NUMBER(HEED_BOUND_NEEDS, 2);
+  NUMBER(HEED_BOUND_OVER, 3);
+  NUMBER(HEED_BOUND_OF, 4);
+  NUMBER(HEED_BOUND_SAID, 5);
+  NUMBER(HEED_F32, 0);
+  NUMBER(HEED_BF16, 1);
+  NUMBER(HEED_F16, 2);
+  NUMBER(HEED_I8, 3);
+  NUMBER(HEED_F8_E4M3, 4);
+  NUMBER(HEED_F8_E5M2, 5);
+  NUMBER(HEED_U4, 6);
+  NUMBER(HEED_BOOL, 7);
+  NUMBER(HEED_I32, 8);
+  NUMBER(HEED_U64, 9);
+  NUMBER(HEED_NUMERICS_SAME, 0);
+  NUMBER(HEED_NUMERICS_FAST, 1);
+  NUMBER(HEED_MASK_ALL, 0);
+  NUMBER(HEED_MASK_RULE, 1);
+  NUMBER(HEED_MASK_LENGTHS, 2);
+  NUMBER(HEED_MASK_RANGES, 3);
+  NUMBER(HEED_MASK_OTHER, 4);
+}
 
 static void results(void) {
   SIZE(heed_status, 80);
@@ -172,12 +207,61 @@ static void plans(void) {
   FIELD(heed_quantize_options, given_scale, 12);
 }
 
+static void caches(void) {
+  SIZE(heed_rope, 48);
+  FIELD(heed_rope, rotary_dim, 8);
+  FIELD(heed_rope, num_positions, 16);
+  FIELD(heed_rope, cos, 24);
+  FIELD(heed_rope, sin, 32);
+  FIELD(heed_rope, interleaved, 40);
+  SIZE(heed_append_args, 776);
+  FIELD(heed_append_args, key, 8);
+  FIELD(heed_append_args, value, 96);
+  FIELD(heed_append_args, key_cache, 184);
+  FIELD(heed_append_args, value_cache, 272);
+  FIELD(heed_append_args, key_scale, 360);
+  FIELD(heed_append_args, value_scale, 448);
+  FIELD(heed_append_args, key_minimum, 536);
+  FIELD(heed_append_args, value_minimum, 624);
+  FIELD(heed_append_args, num_sequences, 712);
+  FIELD(heed_append_args, past_lengths, 720);
+  FIELD(heed_append_args, cu_seqlens, 728);
+  FIELD(heed_append_args, rope_positions, 736);
+  FIELD(heed_append_args, pages, 744);
+  FIELD(heed_append_args, rope, 752);
+  FIELD(heed_append_args, given_scales, 760);
+  FIELD(heed_append_args, key_rotated, 764);
+  FIELD(heed_append_args, value_rotated, 768);
+  SIZE(heed_shard, 24);
+  FIELD(heed_shard, first_key, 8);
+  FIELD(heed_shard, whole_groups, 16);
+  SIZE(heed_running_states, 104);
+  FIELD(heed_running_states, memory, 8);
+  FIELD(heed_running_states, next_key, 96);
+}
+
+static void masks(void) {
+  SIZE(heed_mask_options, 40);
+  FIELD(heed_mask_options, begin, 8);
+  FIELD(heed_mask_options, end, 16);
+  FIELD(heed_mask_options, seqlens_k, 24);
+  FIELD(heed_mask_options, lowest_hides_rows, 32);
+  SIZE(heed_recognised_mask, 32);
+  FIELD(heed_recognised_mask, form, 8);
+  FIELD(heed_recognised_mask, causal, 12);
+  FIELD(heed_recognised_mask, causal_offset, 16);
+  FIELD(heed_recognised_mask, window_left, 24);
+}
+
 int main(void) {
   if (sizeof(void*) != 8) return 0;
+  numbers();
   results();
   tensors();
   groups();
   scores();
   plans();
+  caches();
+  masks();
   return failed;
 }
