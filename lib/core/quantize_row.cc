@@ -47,6 +47,12 @@ uint8_t Encode(DType dtype, double x) {
   return std::isnan(x) ? 0x7f : ToFloat8(x, 2, -14, 0x7b);
 }
 
+// The i8 nearest to q, which is within the type but for a rounding of the
+// scale.
+int32_t Whole(double q) {
+  return static_cast<int32_t>(std::min(std::max(Nearest(q), -127.0), 127.0));
+}
+
 // How far the numbers of a type reach.
 double LargestOf(DType dtype) {
   return dtype == DType::kI8 ? 127 : dtype == DType::kF8E4M3 ? 448 : 57344;
@@ -99,11 +105,20 @@ void QuantizeWhole(const float* x, int64_t count, bool given, DType dtype,
     divisor = std::numeric_limits<double>::quiet_NaN();
   }
   if (dtype == DType::kI8) {
-    for (int64_t i = 0; i < count; ++i) {
-      const double q = Nearest(static_cast<double>(x[i]) / divisor);
-      // Within the type but for a rounding of the scale.
-      const double whole = std::min(std::max(q, -127.0), 127.0);
-      to[i] = static_cast<uint8_t>(static_cast<int32_t>(whole));
+    // In chunks of one length, which become vectors.
+    constexpr int64_t kChunk = 32;
+    int64_t i = 0;
+    for (; i + kChunk <= count; i += kChunk) {
+      int32_t whole[kChunk];
+      for (int64_t j = 0; j < kChunk; ++j) {
+        whole[j] = Whole(static_cast<double>(x[i + j]) / divisor);
+      }
+      for (int64_t j = 0; j < kChunk; ++j) {
+        to[i + j] = static_cast<uint8_t>(whole[j]);
+      }
+    }
+    for (; i < count; ++i) {
+      to[i] = static_cast<uint8_t>(Whole(static_cast<double>(x[i]) / divisor));
     }
     return;
   }
