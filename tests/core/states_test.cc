@@ -144,7 +144,7 @@ TEST_P(StatesTest, EqualOneCall) {
   for (const char* problem :
        {"b2_h4_kv2_d8_dv6_q5_k13000", "b1_h2_kv1_d16_q70_k9000",
         "b1_h3_kv3_d5_q1_k20001", "b1_h2_kv1_d8_q2_k4096",
-        "b1_h2_kv1_d8_q2_k100"}) {
+        "b1_h2_kv1_d8_q2_k100", "b1_h2_kv1_d8_dv0_q3_k9000"}) {
     SCOPED_TRACE(problem);
     const eval::Tensors tensors = eval::MakeTensors(
         ProblemOf(problem), {eval::Fill::kSpread, eval::Layout::kPadded});
