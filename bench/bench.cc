@@ -89,6 +89,7 @@ double ReadBandwidth(const std::string& target) {
 
 int main(int argc, char** argv) {
   heed::bench::RegisterAttention();
+  heed::bench::RegisterCache();
   heed::bench::RegisterPlan();
   heed::bench::RegisterVariants();
   benchmark::Initialize(&argc, argv);

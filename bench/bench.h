@@ -52,6 +52,7 @@ void Measure(benchmark::State& state, const std::string& target,
 
 // Registration of each file's benchmarks; called by main.
 void RegisterAttention();
+void RegisterCache();
 void RegisterPlan();
 void RegisterVariants();
 

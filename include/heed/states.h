@@ -48,10 +48,10 @@ inline int64_t NumStates(const Shard& shard, int64_t num_keys) {
 // [NumStates * batch, seqlen_q, num_heads, 2 + head_dim_v], each row (m, l,
 // acc).
 //
-// Masks are those of the plan, of whose positions key 0 is the origin: where
-// the whole sequence has causal_offset o and sink_size n, this shard has o -
-// first_key (kBottomRight is refused, but for causal_offset without effect) and
-// max(0, n - first_key). Key intervals count from key 0 too.
+// Masks are the plan's, counted from key 0 of the shard: where the whole
+// sequence has causal_offset o and sink_size n, this shard has o - first_key
+// and max(0, n - first_key). kBottomRight is refused where a mask needs a
+// position. Key intervals count from key 0 too.
 //
 // The plan and the workspace are as for Run, with the plan's out_dtype of no
 // matter. Refuses what Run refuses, first_key that is no such multiple, ragged

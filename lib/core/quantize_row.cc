@@ -6,6 +6,7 @@
 #include "lib/core/quantize_row.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -13,21 +14,27 @@
 namespace heed::internal {
 namespace {
 
+// The whole number nearest to x, the even one of two, for |x| up to 2^51: in
+// two additions, which become vectors, where a call would not.
+double Nearest(double x) {
+  constexpr double kShift = 0x1.8p52;
+  return (x + kShift) - kShift;
+}
+
 // The f8 nearest to x, the even one of two; the largest finite one beyond it.
 // `mantissa` bits, exponents from `first` on.
 uint8_t ToFloat8(double x, int mantissa, int first, int largest) {
   const int sign = std::signbit(x) ? 0x80 : 0;
-  const double magnitude = std::fabs(x);
-  // No f8 has an exponent of 16.
-  int exponent = first;
-  while (exponent < 16 && magnitude >= std::ldexp(1.0, exponent + 1)) {
-    ++exponent;
-  }
-  // In units of the last place; a carry moves into the exponent by itself.
-  const double units =
-      std::nearbyint(std::ldexp(magnitude, mantissa - exponent));
-  const double bits =
-      units + static_cast<double>((exponent - first) * (1 << mantissa));
+  // No f8 has an exponent of 16, nor is more than 2^16 any closer.
+  const double magnitude = std::min(std::fabs(x), 0x1p16);
+  const int exponent = std::max(
+      static_cast<int>(std::bit_cast<uint64_t>(magnitude) >> 52) - 1023, first);
+  // In units of the last place, by a power of two; a carry moves into the
+  // exponent by itself.
+  const double scale = std::bit_cast<double>(
+      static_cast<uint64_t>(1023 + mantissa - exponent) << 52);
+  const double bits = Nearest(magnitude * scale) +
+                      static_cast<double>((exponent - first) * (1 << mantissa));
   return static_cast<uint8_t>(
       sign | static_cast<int>(std::min<double>(bits, largest)));
 }
@@ -38,6 +45,12 @@ uint8_t Encode(DType dtype, double x) {
   }
   if (std::isinf(x)) return std::signbit(x) ? 0xfc : 0x7c;
   return std::isnan(x) ? 0x7f : ToFloat8(x, 2, -14, 0x7b);
+}
+
+// The i8 nearest to q, which is within the type but for a rounding of the
+// scale.
+int32_t Whole(double q) {
+  return static_cast<int32_t>(std::min(std::max(Nearest(q), -127.0), 127.0));
 }
 
 // How far the numbers of a type reach.
@@ -51,13 +64,26 @@ struct Range {
   bool finite;
 };
 Range RangeOf(const float* x, int64_t count) {
-  Range range = {x[0], x[0], true};
-  for (int64_t i = 0; i < count; ++i) {
-    range.low = std::min(range.low, x[i]);
-    range.high = std::max(range.high, x[i]);
-    range.finite = range.finite && std::isfinite(x[i]);
+  constexpr int kLanes = 8;  // chains of their own
+  float low[kLanes], high[kLanes];
+  uint32_t nonfinite[kLanes] = {};
+  std::fill_n(low, kLanes, x[0]);
+  std::fill_n(high, kLanes, x[0]);
+  const auto add = [&](int lane, float at) {
+    low[lane] = at < low[lane] ? at : low[lane];
+    high[lane] = high[lane] < at ? at : high[lane];
+    constexpr uint32_t kExponent = 0x7f800000u;
+    nonfinite[lane] |= (BitsOf(at) & kExponent) == kExponent ? 1 : 0;
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) add(lane, x[i + lane]);
   }
-  return range;
+  for (; i < count; ++i) add(0, x[i]);
+  uint32_t any = 0;
+  for (const uint32_t lane : nonfinite) any |= lane;
+  return {*std::min_element(low, low + kLanes),
+          *std::max_element(high, high + kLanes), any == 0};
 }
 
 void QuantizeWhole(const float* x, int64_t count, bool given, DType dtype,
@@ -78,14 +104,26 @@ void QuantizeWhole(const float* x, int64_t count, bool given, DType dtype,
   } else if (!(divisor > 0 && std::isfinite(divisor))) {
     divisor = std::numeric_limits<double>::quiet_NaN();
   }
-  for (int64_t i = 0; i < count; ++i) {
-    const double q = static_cast<double>(x[i]) / divisor;
-    if (dtype == DType::kI8) {
-      const double whole = std::clamp(std::nearbyint(q), -127.0, 127.0);
-      to[i] = static_cast<uint8_t>(static_cast<int8_t>(whole));
-    } else {
-      to[i] = Encode(dtype, q);
+  if (dtype == DType::kI8) {
+    // In chunks of one length, which become vectors.
+    constexpr int64_t kChunk = 32;
+    int64_t i = 0;
+    for (; i + kChunk <= count; i += kChunk) {
+      int32_t whole[kChunk];
+      for (int64_t j = 0; j < kChunk; ++j) {
+        whole[j] = Whole(static_cast<double>(x[i + j]) / divisor);
+      }
+      for (int64_t j = 0; j < kChunk; ++j) {
+        to[i + j] = static_cast<uint8_t>(whole[j]);
+      }
     }
+    for (; i < count; ++i) {
+      to[i] = static_cast<uint8_t>(Whole(static_cast<double>(x[i]) / divisor));
+    }
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    to[i] = Encode(dtype, static_cast<double>(x[i]) / divisor);
   }
 }
 
@@ -102,7 +140,7 @@ void QuantizeGroup(const float* x, int64_t count, float* scale, float* minimum,
   const auto encode = [&](int64_t i) {
     if (!(divisor > 0)) return 0;
     const double q = (static_cast<double>(x[i]) - low) / divisor;
-    return static_cast<int>(std::clamp(std::nearbyint(q), 0.0, 15.0));
+    return static_cast<int>(std::clamp(Nearest(q), 0.0, 15.0));
   };
   for (int64_t i = 0; i < count; i += 2) {
     to[i / 2] = static_cast<uint8_t>(encode(i) | encode(i + 1) << 4);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "lib/core/check.h"
 #include "lib/core/parallel.h"

@@ -4,6 +4,7 @@
 // AppendKv: the same cache however rows come, and nothing else touched.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "lib/eval/workload.h"
 #include "lib/oracle/element.h"
 #include "tests/support/compare.h"
+#include "tests/support/guard.h"
 #include "tests/support/thread_executor.h"
 
 namespace heed::test {
@@ -246,9 +248,10 @@ TEST(AppendKv, DenseKeysAlone) {
   args.rope_positions = positions.data();
   const Status status = AppendKv(args);
   ASSERT_TRUE(status.ok()) << ToString(status);
-  const std::vector<float>& memory = *cache.rows[0].memory;
-  EXPECT_EQ(std::memcmp(memory.data(), packed.rows[0].memory->data(),
-                        memory.size() * sizeof(float)),
+  // By bytes: what was not written is NaN.
+  const std::vector<float> got = cache.rows[0].Dense();
+  EXPECT_EQ(std::memcmp(got.data(), packed.rows[0].Dense().data(),
+                        got.size() * sizeof(float)),
             0);
   EXPECT_TRUE(Untouched(cache.rows[1]));
 }
@@ -278,6 +281,41 @@ TEST(AppendKv, OnePoolAndGivenScales) {
                 oracle::ElementAt(cache.rows[0].view, page, 3, 2, c));
       ASSERT_EQ(oracle::ElementAt(args.value_cache, page, 3, 2, c),
                 oracle::ElementAt(cache.rows[1].view, page, 3, 2, c));
+    }
+  }
+}
+
+// One token against guard pages on either side, the last place of a cache.
+TEST(AppendKv, TouchesNothingElse) {
+  const GuardedMemory from(4096), rows(8192), scales(4096), past_at(4096);
+  for (const DType dtype : kTypes) {
+    for (const Against end : {Against::kFront, Against::kBack}) {
+      SetGuardContext(std::string("AppendKv to ") + NameOf(dtype));
+      const int64_t dim = dtype == DType::kU4 ? 32 : 13;
+      const size_t floats = static_cast<size_t>(dim);
+      float* const key = reinterpret_cast<float*>(from.Place(4 * floats, end));
+      std::fill_n(key, dim, 1.5f);
+      int32_t* const past = reinterpret_cast<int32_t*>(past_at.Place(4, end));
+      *past = 2;
+      AppendArgs args;
+      args.past_lengths = past;
+      args.num_sequences = 1;
+      args.key = Bshd<const float>(key, 1, 1, 1, dim);
+      args.key_cache =
+          eval::MakeTensor(1, 3, 1, dim, eval::Layout::kBshd, 0, dtype).view;
+      args.key_cache.data =
+          rows.Place(static_cast<size_t>(3 * BytesOf(dtype, dim)), end);
+      float* const scale = reinterpret_cast<float*>(scales.Place(24, end));
+      if (Quantised(dtype)) {
+        args.key_scale = Strided(scale, 1, 3, 1, 1, 6, 2, 1);
+        args.key_rotated = true;
+      }
+      if (dtype == DType::kU4) {
+        args.key_minimum = args.key_scale;
+        args.key_minimum.data = scale + 1;
+      }
+      const Status status = AppendKv(args);
+      ASSERT_TRUE(status.ok()) << ToString(status);
     }
   }
 }

@@ -5,6 +5,7 @@
 // is true, and what is a rule is found.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -13,6 +14,7 @@
 
 #include "heed/heed.h"
 #include "lib/eval/workload.h"
+#include "tests/support/guard.h"
 #include "tests/support/quick.h"
 
 namespace heed::test {
@@ -270,6 +272,24 @@ TEST(RecogniseMask, Broadcasts) {
   ASSERT_TRUE(RecogniseMask(view, options, &m).ok());
   EXPECT_EQ(m.form, MaskForm::kRanges);
   for (size_t i = 0; i < 60; ++i) EXPECT_EQ(end[i], 1);
+}
+
+TEST(RecogniseMask, ReadsNothingBeyond) {
+  const GuardedMemory memory(4096);
+  for (const Against end : {Against::kFront, Against::kBack}) {
+    SetGuardContext("RecogniseMask");
+    for (int64_t keys = 1; keys < 600; keys += 7) {
+      auto* const row = reinterpret_cast<f16*>(
+          memory.Place(static_cast<size_t>(2 * keys), end));
+      for (const uint16_t bits : {0, 0xfc00}) {
+        std::fill_n(row, keys, f16{bits});
+        RecognisedMask m;
+        ASSERT_TRUE(
+            RecogniseMask(Bhsd<const f16>(row, 1, 1, 1, keys), {}, &m).ok());
+        EXPECT_EQ(m.form, bits == 0 ? MaskForm::kAll : MaskForm::kRule);
+      }
+    }
+  }
 }
 
 TEST(RecogniseMask, Refuses) {

@@ -230,8 +230,10 @@ TEST(ApplyRope, Refuses) {
               to.data = static_cast<char*>(const_cast<void*>(from.data)) + 4;
             }),
             "invalid argument: to: overlaps source");
-  EXPECT_EQ(says([](auto&, auto&, auto&, auto& rope, auto& to) {
-              to.data = const_cast<float*>(rope.sin);
+  std::vector<float> sin(1000);  // longer than `to`
+  EXPECT_EQ(says([&](auto&, auto&, auto&, auto& rope, auto& to) {
+              rope.sin = sin.data();
+              to.data = sin.data();
             }),
             "invalid argument: to: overlaps sin");
   float number;

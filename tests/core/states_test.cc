@@ -30,6 +30,8 @@ struct Cut {
 
 class StatesTest : public OnEveryTarget {
  protected:
+  static bool Slow() { return Quick() || GetParam() == "plain"; }
+
   // What the shards of `cut` give; each runs by itself, the last first.
   void RunCut(const AttentionParams& params, const eval::Tensors& tensors,
               const Cut& cut, int workers, const eval::Tensor& out,
@@ -122,7 +124,9 @@ class StatesTest : public OnEveryTarget {
                               view.dtype);
     };
     for (const Cut& cut : cuts) {
+      if (Slow() && &cut != &cuts[cuts.size() - 2]) continue;
       for (const int workers : {1, 3}) {
+        if (Slow() && workers == 1) continue;
         SCOPED_TRACE("cut " + std::to_string(cut.spans[0]) + " workers " +
                      std::to_string(workers));
         const eval::Tensor out = like(args.out), lse = like(args.lse);
@@ -138,10 +142,12 @@ class StatesTest : public OnEveryTarget {
 const std::vector<Cut> kCuts = {{{1}}, {{2}}, {{1, 3}}, {{100}}};
 
 TEST_P(StatesTest, EqualOneCall) {
-  for (const char* problem :
-       {"b2_h4_kv2_d8_dv6_q5_k13000", "b1_h2_kv1_d16_q70_k9000",
-        "b1_h3_kv3_d5_q1_k20001", "b1_h2_kv1_d8_q2_k4096",
-        "b1_h2_kv1_d8_q2_k100"}) {
+  std::vector<const char*> problems = {
+      "b2_h4_kv2_d8_dv6_q5_k13000", "b1_h2_kv1_d16_q70_k9000",
+      "b1_h3_kv3_d5_q1_k20001",     "b1_h2_kv1_d8_q2_k4096",
+      "b1_h2_kv1_d8_q2_k100",       "b1_h2_kv1_d8_dv0_q3_k9000"};
+  if (Slow()) problems = {"b2_h2_kv1_d4_dv3_q2_k13000", "b1_h2_d4_q9_k5000"};
+  for (const char* problem : problems) {
     SCOPED_TRACE(problem);
     const eval::Tensors tensors = eval::MakeTensors(
         ProblemOf(problem), {eval::Fill::kSpread, eval::Layout::kPadded});
@@ -175,9 +181,8 @@ TEST_P(StatesTest, EqualTheBits) {
 
 // Several groups of spans, cut inside groups and between them.
 TEST_P(StatesTest, Groups) {
-  const bool slow = Quick() || GetParam() == "plain";
   const eval::Tensors tensors = eval::MakeTensors(
-      ProblemOf(slow ? "b1_h1_kv1_d2_q1_k140000" : "b1_h2_kv1_d8_q3_k204801"),
+      ProblemOf(Slow() ? "b1_h1_kv1_d2_q1_k140000" : "b1_h2_kv1_d8_q3_k204801"),
       {eval::Fill::kSpread});
   AttentionParams params;
   params.causal = true;
@@ -199,7 +204,8 @@ TEST_P(StatesTest, NaNsStayInTheirRows) {
 
 TEST_P(StatesTest, Types) {
   for (const char* problem :
-       {"b1_h4_kv2_d32_q3_k9000_bf16", "b1_h4_kv2_d32_q40_k9000_f16"}) {
+       {"b1_h4_kv2_d32_q3_k9000_bf16",
+        Slow() ? "b1_h2_kv1_d6_q9_k5000_f16" : "b1_h4_kv2_d32_q40_k9000_f16"}) {
     SCOPED_TRACE(problem);
     Check({}, eval::MakeTensors(ProblemOf(problem), {}), kCuts);
   }
