@@ -90,6 +90,7 @@ double ReadBandwidth(const std::string& target) {
 int main(int argc, char** argv) {
   heed::bench::RegisterAttention();
   heed::bench::RegisterPlan();
+  heed::bench::RegisterRagged();
   heed::bench::RegisterVariants();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
