@@ -87,15 +87,15 @@ HWY_INLINE GroupStep StepOf(const QueryTile& tile, const KeyBlock& block,
 // first level would wait behind them for memory (docs/performance.md).
 class FetchAhead {
  public:
-  // `rows` are the block's, of `bytes` each; `ahead` is in bytes, 0 for nothing
-  // to fetch. Next will be called `calls` times.
+  // `ahead` bytes behind `rows`, of `bytes` each; null: nothing. Next will be
+  // called `calls` times.
   FetchAhead(const GroupStep& s, const void* const* rows, int64_t ahead,
              size_t bytes, size_t calls)
       : rows_(rows),
         ahead_(static_cast<uintptr_t>(ahead)),
         bytes_(bytes),
         at_(s.fetch_first),
-        last_(ahead != 0 && calls != 0 ? s.fetch_last : s.fetch_first),
+        last_(rows != nullptr && calls != 0 ? s.fetch_last : s.fetch_first),
         step_(calls != 0 ? (last_ - at_ + calls - 1) / calls : 0) {}
 
   HWY_INLINE void Next() {
