@@ -54,6 +54,7 @@ void Measure(benchmark::State& state, const std::string& target,
 void RegisterAttention();
 void RegisterCache();
 void RegisterPlan();
+void RegisterRagged();
 void RegisterVariants();
 
 }  // namespace heed::bench

@@ -53,7 +53,7 @@ HWY_INLINE void AllDotScores(const GroupStep& s, float* HWY_RESTRICT max) {
                           s.row * ((dim + 1) / 2);
   const void* const* key = s.block->key;
   float* HWY_RESTRICT score = s.tile->score;
-  FetchAhead fetch(s, key, s.next_key, s.key_bytes,
+  FetchAhead fetch(s, s.fetch_key, s.block->next_key, s.key_bytes,
                    (s.last - s.first) / kMaxRows);
   size_t k = s.first;
   for (; k + kMaxRows <= s.last; k += kMaxRows) {

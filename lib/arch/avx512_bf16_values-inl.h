@@ -89,7 +89,7 @@ HWY_INLINE void AllDotValues(const GroupStep& s, size_t first, size_t last,
   const uint32_t* value = s.tile->value_pair + first / 2 * dim;
   const uint32_t* weight = s.tile->weight_pair + first / 2 * L;
   float* HWY_RESTRICT acc = s.state.acc + s.row * dim;
-  FetchAhead fetch(s, s.block->value, s.next_value, s.value_bytes,
+  FetchAhead fetch(s, s.fetch_value, s.block->next_value, s.value_bytes,
                    dim / kMaxRows);
   size_t c = 0;
   for (; c + kMaxRows <= dim; c += kMaxRows) {

@@ -26,6 +26,8 @@ class BlockFeeder {
     block_.value_scales = value_.scales();
     block_.position = position_;
     if (run.args.key_intervals.query_block_size == 0) {
+      block_.fetch_key = key_.fetch();
+      block_.fetch_value = value_.fetch();
       block_.next_key = key_.block_step();
       block_.next_value = value_.block_step();
     }
@@ -39,6 +41,13 @@ class BlockFeeder {
     value_.Fill(begin, end, at);
     for (int32_t i = begin; i < end; ++i) position_[at + i - begin] = i;
     block_.num_keys += end - begin;
+  }
+
+  // A whole block, and where the one behind it stands.
+  void AddDense(int32_t begin, int32_t end) {
+    Add(begin, end);
+    key_.FillFetch(begin, end);
+    value_.FillFetch(begin, end);
   }
 
   // Steps over what was added, if anything in it is visible.
@@ -96,7 +105,7 @@ void AttendDense(const GroupLimits& all, int32_t begin, int32_t end,
       at = all.min_begin / kBlockKeys * kBlockKeys - kBlockKeys;
       continue;
     }
-    feeder->Add(at, std::min(next, end));
+    feeder->AddDense(at, std::min(next, end));
     feeder->Step();
   }
 }

@@ -53,11 +53,9 @@ class Steps {
     }
   }
 
-  // Bytes from a position to the one a block later where all are as far apart,
-  // else 0.
-  int64_t block_step() const {
-    return pages_ == nullptr ? kBlockKeys * step_ : 0;
-  }
+  bool in_pages() const { return pages_ != nullptr; }
+  // Bytes from one position to the next, within a page.
+  int64_t step() const { return step_; }
 
  private:
   template <typename T>
@@ -99,6 +97,7 @@ class RowList {
       : rows_(args, rows.rows, item),
         scale_(args, ScaleOrOne(rows), item),
         minimum_(args, MinimumOrZero(rows), item),
+        keys_(static_cast<int32_t>(item.sequence.seqlen_k)),
         scaled_(IsQuantised(rows.rows.dtype)),
         offset_(rows.rows.dtype == DType::kU4) {
     scales_.group = static_cast<int>(rows.rows.head_dim());
@@ -122,13 +121,31 @@ class RowList {
 
   const void* const* rows() const { return row_; }
   const RowScales& scales() const { return scales_; }
-  int64_t block_step() const { return rows_.block_step(); }
+
+  // What to fetch ahead: so many bytes behind these rows.
+  const void* const* fetch() const { return rows_.in_pages() ? fetch_ : row_; }
+  int64_t block_step() const {
+    return rows_.in_pages() ? 0 : kBlockKeys * rows_.step();
+  }
+
+  // For the positions [begin, end), a block: makes what to fetch the positions
+  // a block later, or the last there is.
+  void FillFetch(int32_t begin, int32_t end) {
+    if (!rows_.in_pages()) return;
+    const int32_t first = std::min(begin + kBlockKeys, keys_);
+    const int32_t last = std::min(end + kBlockKeys, keys_);
+    rows_.Fill(first, last, fetch_);
+    std::fill(fetch_ + (last - first), fetch_ + (end - begin),
+              row_[end - begin - 1]);
+  }
 
  private:
   Steps rows_, scale_, minimum_;
+  int32_t keys_;
   bool scaled_, offset_;
   RowScales scales_;
   const void* row_[kBlockKeys];
+  const void* fetch_[kBlockKeys];  // in pages
   const float* scale_row_[kBlockKeys];
   const float* minimum_row_[kBlockKeys];
 };

@@ -53,13 +53,13 @@ inline constexpr int64_t kTasksPerWorker = 2;
 // the last tiles weigh little, and going list by list leaves keys in caches.
 inline constexpr int64_t kBalancedTilesPerWorker = 32;
 
-// Of ragged calls, tiles of unlike weights, both of the above are in shares of a
-// worker's part of all (row, key) pairs; and so is what a task of several single
-// tiles stays below. 64 prompts, chunks and tokens on 64 workers by simulation
-// (tests/core/ragged_balance_test.cc), 8 key heads and 1: 0.997 and 0.985.
-// Splitting tiles of a fourth of a share instead of half changes nothing there.
-// A tile counts as this many rows at least, as reading the keys of fewer takes
-// as long.
+// Of ragged calls, tiles of unlike weights, both of the above are in shares of
+// a worker's part of all (row, key) pairs; and so is what a task of several
+// single tiles stays below. 64 prompts, chunks and tokens on 64 workers by
+// simulation (tests/core/ragged_balance_test.cc), 8 key heads and 1: 0.997 and
+// 0.985. Splitting tiles of a fourth of a share instead of half changes nothing
+// there. A tile counts as this many rows at least, as reading the keys of fewer
+// takes as long.
 inline constexpr double kRaggedTasksPerWorker = 8;
 inline constexpr double kLeastTileRows = 4;
 

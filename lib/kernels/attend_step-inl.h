@@ -62,7 +62,7 @@ HWY_INLINE void AllScores(const GroupStep& s, float* HWY_RESTRICT max) {
   const float* HWY_RESTRICT query = s.tile->query + s.row * dim;
   const float* const* key = s.key;
   float* HWY_RESTRICT score = s.tile->score;
-  FetchAhead fetch(s, s.block->key, s.next_key, s.key_bytes,
+  FetchAhead fetch(s, s.fetch_key, s.block->next_key, s.key_bytes,
                    (s.last - s.first) / kMaxRows);
   size_t k = s.first;
   for (; k + kMaxRows <= s.last; k += kMaxRows) {
@@ -123,7 +123,7 @@ HWY_INLINE void AllValues(const GroupStep& s, const float* alpha) {
   const float* const* value = s.value + s.first;
   const float* HWY_RESTRICT weight = s.tile->score + s.first * L;
   float* HWY_RESTRICT acc = s.state.acc + s.row * dim;
-  FetchAhead fetch(s, s.block->value, s.next_value, s.value_bytes,
+  FetchAhead fetch(s, s.fetch_value, s.block->next_value, s.value_bytes,
                    dim / kMaxRows);
   size_t c = 0;
   for (; c + kMaxRows <= dim; c += kMaxRows) {

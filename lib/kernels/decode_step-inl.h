@@ -71,7 +71,8 @@ HWY_NOINLINE void DecodeScores(const DecodeStep& s) {
   for (size_t i = 0; i < s.rows * stride; i += N) {
     hn::StoreU(hn::Zero(d), d, score + i);
   }
-  FetchAhead<T> fetch(key, s.keys, dim, s.block->next_key);
+  FetchAhead<T> fetch(s.block->fetch_key, s.first, s.keys, dim,
+                      s.block->next_key);
   FetchNothing nothing;
   for (size_t c = 0; c < dim; c += kTurnColumns<T>) {
     const size_t columns = HWY_MIN(kTurnColumns<T>, dim - c);
@@ -155,7 +156,8 @@ HWY_NOINLINE void WeighDecodeValues(const DecodeStep& s) {
   const StoredVectors<T> values = ValuesOf<T>(s);
   NestRows rows = {s.tile->score, KeyStride(), s.state.acc, s.state.acc_row,
                    s.keys};
-  FetchAhead<T> fetch(values.row, s.keys, dim, s.block->next_value);
+  FetchAhead<T> fetch(s.block->fetch_value, s.first, s.keys, dim,
+                      s.block->next_value);
   NestAll(rows, s.rows, values, dim / N, &fetch);
   const size_t whole = dim / N * N;
   if (whole == dim) return;
@@ -181,7 +183,7 @@ HWY_NOINLINE void WeighSeenValues(const DecodeStep& s) {
     DecodeStep one = s;
     QueryTile tile = *s.tile;
     KeyBlock block = *s.block;
-    block.next_value = 0;
+    block.fetch_value = nullptr;
     one.tile = &tile;
     one.block = &block;
     one.rows = 1;

@@ -55,10 +55,12 @@ HWY_INLINE size_t KeyStride() {
 template <class T>
 class FetchAhead {
  public:
-  // `ahead` bytes from each of `rows` rows of `dim` elements; 0: nothing.
-  FetchAhead(const T* const* row, size_t rows, size_t dim, int64_t ahead)
-      : row_(row),
-        last_(ahead == 0 ? row : row + rows),
+  // `ahead` bytes behind the rows [first, first + rows) of `dim` elements;
+  // null: nothing.
+  FetchAhead(const void* const* row, size_t first, size_t rows, size_t dim,
+             int64_t ahead)
+      : row_(row == nullptr ? nullptr : row + first),
+        last_(row == nullptr ? nullptr : row_ + rows),
         ahead_(static_cast<uintptr_t>(ahead)),
         row_bytes_(dim * sizeof(T) / kPerUnit<T>) {}
 
@@ -97,8 +99,8 @@ class FetchAhead {
   }
 
  private:
-  const T* const* row_;
-  const T* const* last_;
+  const void* const* row_;
+  const void* const* last_;
   uintptr_t ahead_;
   size_t row_bytes_;
   size_t at_ = 0;

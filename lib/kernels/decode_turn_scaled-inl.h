@@ -38,7 +38,7 @@ HWY_NOINLINE void TurnScaledRows(const T* const* key,
                                  float* HWY_RESTRICT turned) {
   const size_t step = TurnKeys();
   const float* at[kMostTurnKeys];
-  FetchAhead<float> nothing(at, 0, 0, 0);
+  FetchAhead<float> nothing(nullptr, 0, 0, 0, 0);
   for (size_t k = 0; k < keys; k += step) {
     for (size_t i = 0; i < step; ++i) {
       ScaledRow<T> row(key[k + i], scales, k + i);

@@ -32,10 +32,10 @@ struct GroupStep {
   const KeyBlock* block;
   const float* const* key;  // the block's rows as f32
   const float* const* value;
-  // Of a row where it is stored, and to the row to fetch in its place: see
-  // KeyBlock.
+  // Of a row where it is stored, and the rows to fetch: see KeyBlock.
   size_t key_bytes, value_bytes;
-  int64_t next_key, next_value;
+  const void* const* fetch_key;
+  const void* const* fetch_value;
   State state;
   size_t row;  // the group's first padded row
   size_t first, last;
@@ -86,8 +86,8 @@ HWY_INLINE GroupStep StepOf(const QueryTile& tile, const KeyBlock& block,
           value,
           key_bytes,
           one ? HWY_MAX(key_bytes, value_bytes) : value_bytes,
-          one ? 0 : block.next_key,
-          block.next_value,
+          one ? nullptr : block.fetch_key,
+          block.fetch_value,
           StateOf(tile),
           group.row,
           block.first[g],
@@ -105,15 +105,15 @@ HWY_INLINE GroupStep StepOf(const QueryTile& tile, const KeyBlock& block,
 // first level would wait behind them for memory (docs/performance.md).
 class FetchAhead {
  public:
-  // `rows` are the block's, of `bytes` each; `ahead` is in bytes, 0 for nothing
-  // to fetch. Next will be called `calls` times.
+  // `ahead` bytes behind `rows`, of `bytes` each; null: nothing. Next will be
+  // called `calls` times.
   FetchAhead(const GroupStep& s, const void* const* rows, int64_t ahead,
              size_t bytes, size_t calls)
       : rows_(rows),
         ahead_(static_cast<uintptr_t>(ahead)),
         bytes_(bytes),
         at_(s.fetch_first),
-        last_(ahead != 0 && calls != 0 ? s.fetch_last : s.fetch_first) {
+        last_(rows != nullptr && calls != 0 ? s.fetch_last : s.fetch_first) {
     const size_t lines = (last_ - at_) * ((bytes + kLine - 1) / kLine);
     step_ = calls != 0 ? (lines + calls - 1) / calls : 0;
   }

@@ -131,9 +131,11 @@ struct KeyBlock {
   RowScales key_scales;
   RowScales value_scales;
   const int32_t* position = nullptr;
-  // Bytes from a row to the row of the next block that takes its place, where
-  // rows are evenly spaced; 0 elsewhere. Only to fetch ahead, so it may lead
-  // past the end.
+  // What to fetch ahead, for each key of this block a row of the next: that
+  // many bytes behind these rows. Never read, so it may lead past the end.
+  // Null: nothing.
+  const void* const* fetch_key = nullptr;
+  const void* const* fetch_value = nullptr;
   int64_t next_key = 0;
   int64_t next_value = 0;
   // Per lane group, the keys of the block that any of its rows may see:

@@ -166,6 +166,18 @@ void DrawIntervals(Random& random, FuzzCase* c) {
   c->list_longest = 1 + Skewed(random, c->keys / 2 + 2);
 }
 
+void DrawRagged(Random& random, FuzzCase* c) {
+  if (!OneIn(random, 4)) return;
+  c->sequences = 1 + Skewed(random, 8);
+  if (OneIn(random, 3)) return;
+  c->batch = 1;
+  if (OneIn(random, 4)) {
+    c->packed_keys = 1;
+  } else {
+    c->page_size = OneOf(random, {1, 1, 2, 7, 16, 16, 64, 100});
+  }
+}
+
 void DrawPlan(Random& random, FuzzCase* c) {
   if (OneIn(random, 3)) c->lane_groups = random.Below(17);
   if (OneIn(random, 2)) c->decode_rows = OneOf(random, {0, 1, 5, 64});
@@ -195,7 +207,7 @@ void DrawRun(Random& random, FuzzCase* c) {
 constexpr void (*kFeatures[])(Random&, FuzzCase*) = {
     DrawExtents,   DrawLongKeys, DrawWideHeads, DrawCausal,    DrawWindow,
     DrawScale,     DrawTypes,    DrawPlacement, DrawQuantised, DrawNumbers,
-    DrawIntervals, DrawPlan,     DrawNumerics,  DrawRun,
+    DrawIntervals, DrawRagged,   DrawPlan,      DrawNumerics,  DrawRun,
 };
 
 }  // namespace

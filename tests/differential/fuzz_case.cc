@@ -87,6 +87,24 @@ void MakeConsistent(FuzzCase* c) {
   c->out.dtype %= 3;
   if (c->placed == 0) c->offset = 0;
   if (c->tasks == 0) c->free = 0;
+  if (c->sequences < 0 || c->batch < 1) c->sequences = 0;
+  if (c->sequences != 0) {
+    // Without lists, and by the kernels whose bits do not depend on the rows.
+    c->list_rows = c->fast = c->named = c->poison = 0;
+    if (c->batch > 1) {
+      c->sequences = c->batch;
+      c->packed_keys = 0;
+    }
+  }
+  if (c->sequences == 0 || c->batch > 1 || c->page_size > c->keys ||
+      c->page_size < 0) {
+    c->page_size = 0;
+  }
+  if (c->sequences == 0 || c->page_size != 0) c->packed_keys = 0;
+  // One batch of keys for several sequences.
+  if (c->sequences > 1 && c->batch == 1 && c->page_size == 0) {
+    c->packed_keys = 1;
+  }
   if (c->list_rows == 0) {
     c->list_most = 0;
     c->list_longest = 1;
@@ -116,6 +134,7 @@ AttentionShape ShapeOf(const FuzzCase& c) {
   shape.seqlen_k = c.keys;
   shape.num_heads = c.kv_heads * c.group;
   shape.num_kv_heads = c.kv_heads;
+  shape.num_sequences = c.sequences;
   shape.head_dim = c.dim;
   shape.head_dim_v = c.dim_v;
   shape.key_rotated = c.key_rotated != 0;

@@ -56,6 +56,9 @@ struct FuzzCase {
   int64_t poison = 0;    // keys and values that no row sees are NaN or Inf
   // Key intervals: query_block_size, and how they are drawn.
   int64_t list_rows = 0, list_most = 0, list_longest = 1;
+  // A ragged call of so many sequences (0: none); keys in pages of so many rows
+  // (0: not), or packed.
+  int64_t sequences = 0, page_size = 0, packed_keys = 0;
   // The plan, and what the plan's extents exceed the call's by.
   int64_t lane_groups = 0, decode_rows = -1, slack = 0;
   // numerics kFast, and the unit by its name where it serves these types.
@@ -118,6 +121,9 @@ void ForEachField(Case& c, Function f) {
   f("list_rows", c.list_rows);
   f("list_most", c.list_most);
   f("list_longest", c.list_longest);
+  f("sequences", c.sequences);
+  f("page_size", c.page_size);
+  f("packed_keys", c.packed_keys);
   f("lane_groups", c.lane_groups);
   f("decode_rows", c.decode_rows);
   f("slack", c.slack);

@@ -139,6 +139,7 @@ void FuzzTensors::Set(const FuzzCase& c) {
   DrawLists(c);
   PutSpecials(c);
   PoisonUnseen(c);
+  SetRagged(c);
 }
 
 void FuzzTensors::DrawLists(const FuzzCase& c) {

@@ -66,12 +66,16 @@ class FuzzTensors {
   // Of fuzz_scales.cc: places and draws the scales, and quantised elements.
   void SetScales(const FuzzCase& c);
   void FillQuantised(const FuzzCase& c);
+  // Of fuzz_ragged.cc: makes the call a ragged one.
+  void SetRagged(const FuzzCase& c);
   void DrawLists(const FuzzCase& c);
   void PutSpecials(const FuzzCase& c);
   void PoisonUnseen(const FuzzCase& c);
 
   GuardedMemory offsets_{size_t{4} << 20};
   GuardedMemory intervals_{size_t{16} << 20};
+  GuardedMemory cu_q_{4096}, lengths_{4096}, places_{4096};
+  GuardedMemory table_{size_t{16} << 20};
 };
 
 }  // namespace heed::test
