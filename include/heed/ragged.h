@@ -15,7 +15,8 @@ namespace heed {
 //
 // The arrays are the caller's and are checked whole on every call. A null one
 // is absent. num_sequences 0 means that the whole group is absent: every batch
-// then is a sequence of query.seqlen() rows and key.seqlen() keys.
+// then is a sequence of query.seqlen() rows and key.seqlen() keys. Not with
+// key_intervals.
 struct Ragged {
   int64_t num_sequences = 0;
 

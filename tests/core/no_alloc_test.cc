@@ -14,8 +14,10 @@
 #include "lib/eval/workload.h"
 #include "tests/support/compare.h"
 #include "tests/support/intervals.h"
+#include "tests/support/ragged_case.h"
 #include "tests/support/run.h"
 #include "tests/support/targets.h"
+#include "tests/support/thread_executor.h"
 
 namespace {
 std::atomic<bool> g_counting{false};
@@ -90,6 +92,24 @@ TEST(NoAllocCounter, SeesAllocations) {
   more = std::aligned_alloc(64, 640);
   std::free(more.load());
   EXPECT_EQ(counted.count(), 3);
+}
+
+TEST_P(NoAlloc, RaggedCallsInPages) {
+  RaggedLayout layout;
+  layout.page_size = 16;
+  const RaggedCase ragged("h2_kv1_d8_q1_k1_causal",
+                          {{1, 9000}, {70, 70}, {0, 4}, {1, 33}}, layout);
+  PlanOptions options;
+  options.target = GetParam().c_str();
+  const AttentionArgs args = ragged.Args();
+  Plan plan;
+  ASSERT_TRUE(MakePlan(ragged.params(), ShapeOf(args), options, &plan).ok());
+  const WorkspaceBuffer workspace(WorkspaceBytes(plan, 3));
+  BackwardExecutor executor(3);
+  const Counted counted;
+  const bool ran = heed::Run(plan, args, workspace.get(), executor).ok();
+  EXPECT_EQ(counted.count(), 0);
+  EXPECT_TRUE(ran);
 }
 
 TEST_P(NoAlloc, PlanAndRun) {
