@@ -370,6 +370,7 @@ void Case::RunStates(const heed_plan* plan, void* workspace, uint64_t bytes) {
   const int64_t width = 2 + dim_;
   const heed_tensor states = Tensor(HEED_F32, batch_, seqlen_q_, heads_, width);
   heed_attention_args part = *args_.get();
+  part.struct_size = sizeof(part);  // all the memory that it has
   if (!draw_.Seldom()) part.out = part.lse = {};
   Judge(heed_run_states(plan, &part, used_shard, workspace, bytes, nullptr,
                         &states, status));
