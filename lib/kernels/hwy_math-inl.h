@@ -107,11 +107,12 @@ HWY_INLINE V LogSum(D d, V m, V l) {
   return hn::IfThenElse(hn::Eq(l, l), log, l);
 }
 
-// Merges the state of a key of score `sink` (log2 units) and value 0 into (m,
-// l), and sets `alpha` to what acc is multiplied by. -inf counts for nothing;
-// NaN and +inf make l NaN.
+// Merges the state of a key of score `logit` and value 0 into (m, l), and sets
+// `alpha` to what acc is multiplied by. -inf counts for nothing; NaN and +inf
+// make l NaN.
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE void AddSink(D d, V sink, V& m, V& l, V& alpha) {
+HWY_INLINE void AddSink(D d, V logit, V& m, V& l, V& alpha) {
+  const V sink = hn::Mul(logit, hn::Set(d, internal::kLog2E));
   const hn::Rebind<uint32_t, D> du;
   const V infinity = hn::BitCast(d, hn::Set(du, 0x7f800000u));
   const V nan = hn::BitCast(d, hn::Set(du, 0x7fc00000u));

@@ -258,7 +258,7 @@ void AddSinks(const QueryTile& tile) {
   const State state = StateAt(tile, tile.state);
   const int dim = tile.shape.head_dim_v;
   for (int r = 0; r < tile.shape.rows; ++r) {
-    const float sink = tile.scores->sink[r];
+    const float sink = tile.scores->sink[r] * kLog2E;
     if (sink == -INFINITY) continue;
     if (!(sink < INFINITY)) {
       state.l[r] = NAN;

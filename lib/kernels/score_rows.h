@@ -40,8 +40,8 @@ struct ScoreRows {
   // Lanes of rows, 64-byte aligned; null where nothing is given.
   const float* alibi_slope = nullptr;
   const float* position = nullptr;  // with slopes
-  const float* sink = nullptr;      // log2 units
-  const int32_t* first = nullptr;   // no key before it is seen
+  const float* sink = nullptr;
+  const int32_t* first = nullptr;  // no key before it is seen
 
   ScoreHook hook = nullptr;
   void* hook_self = nullptr;

@@ -37,8 +37,8 @@ void Apply(View& view, const std::function<void(TensorView&)>& change) {
   view = copy;
 }
 
-// One tensor of a call that has no scales, const ones as if they could be
-// written.
+// One tensor of a call without scales and score inputs, const ones as if they
+// could be written.
 struct NamedView {
   const char* name;
   DType AttentionShape::*dtype;  // null for lse
@@ -59,9 +59,9 @@ std::vector<NamedView> MakeViews() {
   internal::ForEachTensor(
       args, [&](const auto&, const internal::TensorName& name,
                 internal::TensorRole role) {
-        const std::string text = name.argument;
-        if (text.find("_scale") != std::string::npos) return;
-        if (text.find("_minimum") != std::string::npos) return;
+        if (name.dtype == nullptr && std::string(name.argument) != "lse") {
+          return;
+        }
         views.push_back(
             {name.argument, name.dtype, role == internal::TensorRole::kOutput});
       });
