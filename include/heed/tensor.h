@@ -37,8 +37,8 @@ struct BasicTensorView {
   int64_t head_dim() const { return extent[3]; }
   // True where the view was never set: how optional arguments are absent.
   bool absent() const {
-    return data == nullptr && extent[0] == 0 && extent[1] == 0 &&
-           extent[2] == 0 && extent[3] == 0;
+    return data == nullptr &&
+           (extent[0] | extent[1] | extent[2] | extent[3]) == 0;
   }
 
   // A view that may be written is a view that may be read.

@@ -36,9 +36,10 @@ Status BeginRun(const Plan& plan, const AttentionArgs& args,
   AttentionRun made;
   made.plan = plan;
   made.args = args;
-  internal::ForEachTensor(made.args, [](auto& view, const auto&, auto) {
-    view = internal::UsedStrides(view);
-  });
+  internal::ForEachTensor(made.args, plan.shape.scores,
+                          [](auto& view, const auto&, auto) {
+                            view = internal::UsedStrides(view);
+                          });
   made.workspace = workspace;
   made.workers = workers;
   made.barriers = options.barriers;

@@ -128,20 +128,27 @@ Status CheckExtents(const Plan& plan, const AttentionArgs& args) {
 }
 
 // Each output against every tensor before it in the list.
-Status CheckOverlaps(const AttentionArgs& args) {
-  Status status;
-  ForEachTensor(args, [&](const auto& output, const TensorName& output_name,
-                          TensorRole role) {
-    if (role != TensorRole::kOutput) return;
-    bool before = true;
-    ForEachTensor(args,
-                  [&](const auto& other, const TensorName& name, TensorRole) {
-                    before = before && &name != &output_name;
-                    if (!before || !status.ok()) return;
-                    status = CheckOverlap(output, output_name, other, name);
-                  });
-  });
-  return status;
+Status CheckOverlaps(const Plan& plan, const AttentionArgs& args) {
+  // Gathered first: most tensors of the list are absent.
+  struct Given {
+    ConstTensorView view;
+    const TensorName* name;
+    TensorRole role;
+  } given[kMostTensors];
+  int count = 0;
+  ForEachTensor(args,
+                [&](const auto& view, const TensorName& name, TensorRole role) {
+                  if (!view.absent()) given[count++] = {view, &name, role};
+                });
+  for (int i = 0; i < count; ++i) {
+    if (given[i].role != TensorRole::kOutput) continue;
+    for (int j = 0; j < i; ++j) {
+      const Status status = CheckOverlap(given[i].view, *given[i].name,
+                                         given[j].view, *given[j].name);
+      if (!status.ok()) return status;
+    }
+  }
+  return Status();
 }
 
 Status CheckKeyIntervals(const AttentionArgs& args) {
@@ -206,17 +213,22 @@ Status CheckKeyIntervals(const AttentionArgs& args) {
 }  // namespace
 
 Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
+  if (!plan.shape.scores && args.scores.any()) {
+    return Invalid("scores", "are given to a plan made without");
+  }
   Status status;
-  ForEachTensor(
-      args, [&](const auto& view, const TensorName& name, TensorRole role) {
-        if (!status.ok()) return;
-        if (name.dtype == nullptr) {
-          status = CheckType(view, name);
-        } else if (view.dtype != plan.shape.*name.dtype) {
-          status = Invalid(name.argument, "dtype differs from the plan's");
-        }
-        if (status.ok()) status = CheckView(view, name, role);
-      });
+  ForEachTensor(args, plan.shape.scores,
+                [&](const auto& view, const TensorName& name, TensorRole role) {
+                  if (!status.ok()) return;
+                  if (name.dtype == nullptr) {
+                    if (view.absent()) return;
+                    status = CheckType(view, name);
+                  } else if (view.dtype != plan.shape.*name.dtype) {
+                    status =
+                        Invalid(name.argument, "dtype differs from the plan's");
+                  }
+                  if (status.ok()) status = CheckView(view, name, role);
+                });
   if (!status.ok()) return status;
   status = CheckRaggedShape(plan, args);
   if (!status.ok()) return status;
@@ -230,11 +242,11 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
   }
   status = CheckScales(args);
   if (!status.ok()) return status;
-  status = CheckOverlaps(args);
+  status = CheckOverlaps(plan, args);
   if (!status.ok()) return status;
   status = CheckRagged(plan, args);
   if (!status.ok()) return status;
-  status = CheckScores(plan, args);
+  if (plan.shape.scores) status = CheckScores(plan, args);
   if (!status.ok()) return status;
   return CheckKeyIntervals(args);
 }
@@ -261,7 +273,8 @@ Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,
            static_cast<int64_t>(need / sizeof(float)));
   Status status;
   ForEachTensor(
-      args, [&](const auto& view, const TensorName& name, TensorRole) {
+      args, plan.shape.scores,
+      [&](const auto& view, const TensorName& name, TensorRole) {
         if (!status.ok()) return;
         status = CheckOverlap(memory, {"workspace", nullptr}, view, name);
       });

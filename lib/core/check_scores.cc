@@ -88,9 +88,6 @@ Status CheckPair(const ConstTensorView& a, const TensorName& a_name,
 Status CheckScores(const Plan& plan, const AttentionArgs& args) {
   const ScoreInputs& in = args.scores;
   if (!in.any()) return Status();
-  if (!plan.shape.scores) {
-    return Invalid("scores", "are given to a plan made without");
-  }
   const int64_t batch = args.query.batch();
   const int64_t rows = args.query.seqlen();
   const int64_t heads = args.query.heads();

@@ -70,7 +70,7 @@ void LayOutUnits(const AttentionRun& run, const Sequence& sequence,
   work->first_unit = 0;
   work->num_units = CeilDiv(sequence.seqlen_k, keys);
   if (run.args.key_intervals.query_block_size != 0) return;
-  if (LimitsByData(run.args.scores)) return;
+  if (LimitsByData(run)) return;
   // A later row's limits never lie before an earlier one's.
   const RowLimits first = LimitsOf(run, sequence, 0);
   const RowLimits last = LimitsOf(run, sequence, sequence.seqlen_q - 1);

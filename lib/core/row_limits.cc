@@ -49,6 +49,7 @@ RowLimits LimitsOf(const AttentionRun& run, const Sequence& sequence,
   const ScoreInputs& scores = run.args.scores;
   RowLimits limits =
       LimitsOf(run.plan.params, sequence.causal_offset, sequence.seqlen_k, row);
+  if (!run.plan.shape.scores) return limits;
   if (!scores.prefix_lengths.absent()) {
     limits.sink_end = std::max<int64_t>(
         limits.sink_end, NumberAt(scores.prefix_lengths, sequence.index, 0));

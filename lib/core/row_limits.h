@@ -15,14 +15,16 @@
 namespace heed::internal {
 
 // Whether score inputs limit rows: then later rows may see less than earlier.
-inline bool LimitsByData(const ScoreInputs& scores) {
-  return !scores.prefix_lengths.absent() || !scores.row_lengths.absent() ||
-         !scores.query_documents.absent();
+inline bool LimitsByData(const AttentionRun& run) {
+  const ScoreInputs& scores = run.args.scores;
+  return run.plan.shape.scores &&
+         (!scores.prefix_lengths.absent() || !scores.row_lengths.absent() ||
+          !scores.query_documents.absent());
 }
 
 // Whether all rows may see the same keys.
 inline bool SameForAllRows(const AttentionRun& run) {
-  return SameForAllRows(run.plan.params) && !LimitsByData(run.args.scores);
+  return SameForAllRows(run.plan.params) && !LimitsByData(run);
 }
 
 // The limits of a row of a sequence. Sinks and a prefix begin with the row's

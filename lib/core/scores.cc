@@ -88,7 +88,7 @@ ScoreRows RowsOf(const ScoreInputs& scores, const Sequence& sequence,
 void SetScores(const AttentionRun& run, TileWork* work) {
   const ScoreInputs& scores = run.args.scores;
   work->tile.scores = nullptr;
-  if (!scores.any()) return;
+  if (!run.plan.shape.scores) return;
   const WorkItem& item = work->item;
   const Sequence& sequence = item.sequence;
   const ScoreMemory& memory = work->memory.scores;

@@ -73,11 +73,32 @@ inline constexpr TensorName kKeyDocumentsName =
 inline constexpr TensorName kTreeMaskName =
     ScoreName("tree_mask", "overlaps tree_mask", DType::kU64);
 
+// The most tensors that a call has.
+inline constexpr int kMostTensors = 21;
+
+// The tensors of score inputs.
+template <typename Scores, typename F>
+void ForEachScoreTensor(Scores& scores, F f) {
+  f(scores.bias, kBiasName, TensorRole::kInput);
+  f(scores.mask, kMaskName, TensorRole::kInput);
+  f(scores.alibi_slopes, kAlibiSlopesName, TensorRole::kInput);
+  f(scores.relative_bias, kRelativeBiasName, TensorRole::kInput);
+  f(scores.query_decay, kQueryDecayName, TensorRole::kInput);
+  f(scores.key_decay, kKeyDecayName, TensorRole::kInput);
+  f(scores.sink_logits, kSinkLogitsName, TensorRole::kInput);
+  f(scores.prefix_lengths, kPrefixLengthsName, TensorRole::kInput);
+  f(scores.row_lengths, kRowLengthsName, TensorRole::kInput);
+  f(scores.query_documents, kQueryDocumentsName, TensorRole::kInput);
+  f(scores.key_documents, kKeyDocumentsName, TensorRole::kInput);
+  f(scores.tree_mask, kTreeMaskName, TensorRole::kInput);
+}
+
 // Calls f(view, name, role) for each tensor of `args`, inputs first, those that
-// are absent too. Args is AttentionArgs or const AttentionArgs; f takes the
-// view as `auto&`, as inputs and outputs differ in type.
+// are absent too; score inputs only if `scores`. Args is AttentionArgs or const
+// AttentionArgs; f takes the view as `auto&`, as inputs and outputs differ in
+// type.
 template <typename Args, typename F>
-void ForEachTensor(Args& args, F f) {
+void ForEachTensor(Args& args, bool scores, F f) {
   f(args.query, kQueryName, TensorRole::kInput);
   f(args.key, kKeyName, TensorRole::kInput);
   f(args.value, kValueName, TensorRole::kInput);
@@ -85,20 +106,15 @@ void ForEachTensor(Args& args, F f) {
   f(args.kv_scales.key_minimum, kKeyMinimumName, TensorRole::kInput);
   f(args.kv_scales.value_scale, kValueScaleName, TensorRole::kInput);
   f(args.kv_scales.value_minimum, kValueMinimumName, TensorRole::kInput);
-  f(args.scores.bias, kBiasName, TensorRole::kInput);
-  f(args.scores.mask, kMaskName, TensorRole::kInput);
-  f(args.scores.alibi_slopes, kAlibiSlopesName, TensorRole::kInput);
-  f(args.scores.relative_bias, kRelativeBiasName, TensorRole::kInput);
-  f(args.scores.query_decay, kQueryDecayName, TensorRole::kInput);
-  f(args.scores.key_decay, kKeyDecayName, TensorRole::kInput);
-  f(args.scores.sink_logits, kSinkLogitsName, TensorRole::kInput);
-  f(args.scores.prefix_lengths, kPrefixLengthsName, TensorRole::kInput);
-  f(args.scores.row_lengths, kRowLengthsName, TensorRole::kInput);
-  f(args.scores.query_documents, kQueryDocumentsName, TensorRole::kInput);
-  f(args.scores.key_documents, kKeyDocumentsName, TensorRole::kInput);
-  f(args.scores.tree_mask, kTreeMaskName, TensorRole::kInput);
+  if (scores) ForEachScoreTensor(args.scores, f);
   f(args.out, kOutName, TensorRole::kOutput);
   f(args.lse, kLseName, TensorRole::kOutput);
+}
+
+// The same, for callers without a plan, which would know.
+template <typename Args, typename F>
+void ForEachTensor(Args& args, F f) {
+  ForEachTensor(args, args.scores.any(), f);
 }
 
 // Keys or values with what quantised ones are multiplied by.
