@@ -342,6 +342,36 @@ TEST_P(ScoreRules, FarPositions) {
   }
 }
 
+// A mask and the rest of it merge to the whole, but for rounding.
+TEST_P(ScoreRules, ComplementsMerge) {
+  ScoreInputs in;
+  in.mask = MaskOf([&](int64_t, int64_t i, int64_t) {
+    return i % 7 != 0 && (i % 7 == 1 || Below(2) > 0);
+  });
+  const Results first = Run(in);
+  for (uint8_t& x : mask_) x = x == 0;
+  const Results second = Run(in);
+  const Results want = Run(ScoreInputs());
+  const auto views = [&](const Results& results, ConstTensorView* out,
+                         ConstTensorView* lse) {
+    *out = Bshd(results.data(), kBatch, rows_, kHeads, kDim);
+    *lse = Bshd(results.data() + kBatch * rows_ * kHeads * kDim, kBatch, rows_,
+                kHeads, 1);
+  };
+  ConstTensorView outs[2], lses[2];
+  views(first, &outs[0], &lses[0]);
+  views(second, &outs[1], &lses[1]);
+  Results got(want.size());
+  ASSERT_TRUE(MergeStates(outs[0], lses[0], outs[1], lses[1],
+                          Bshd(got.data(), kBatch, rows_, kHeads, kDim),
+                          Bshd(got.data() + kBatch * rows_ * kHeads * kDim,
+                               kBatch, rows_, kHeads, 1))
+                  .ok());
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_NEAR(got[i], want[i], 1e-5) << " at " << i;
+  }
+}
+
 HEED_ON_EVERY_TARGET(ScoreRules);
 
 }  // namespace
