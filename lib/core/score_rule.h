@@ -13,22 +13,24 @@
 
 namespace heed::internal {
 
+// Scores in log2 units are so many times those in natural ones.
+inline constexpr double kLog2UnitsPerNat = 1.44269504088896340736;
+
 // A factor is infinite where it leaves f32: CheckParams refuses those.
 inline ScoreRule MakeScoreRule(const AttentionParams& params,
                                int64_t head_dim) {
-  constexpr double kLog2E = 1.44269504088896340736;
   const double scale = params.softmax_scale != 0.0f
                            ? static_cast<double>(params.softmax_scale)
                            : 1.0 / std::sqrt(static_cast<double>(head_dim));
   const double cap = params.softcap;
   ScoreRule rule;
   if (cap == 0.0) {
-    rule.query_scale = static_cast<float>(scale * kLog2E);
+    rule.query_scale = static_cast<float>(scale * kLog2UnitsPerNat);
     return rule;
   }
   rule.softcap = true;
   rule.in_scale = static_cast<float>(scale / cap);
-  rule.out_scale = static_cast<float>(cap * kLog2E);
+  rule.out_scale = static_cast<float>(cap * kLog2UnitsPerNat);
   return rule;
 }
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "lib/core/row_limits.h"
-#include "lib/kernels/coefficients.h"
+#include "lib/core/score_rule.h"
 
 namespace heed::internal {
 namespace {
@@ -114,8 +114,8 @@ void SetScores(const AttentionRun& run, TileWork* work) {
       memory.position[r] = static_cast<float>(memory.row[r].position);
     }
     if (work->scores.sink != nullptr) {
-      memory.sink[r] =
-          *RowAt(scores.sink_logits, sequence.index, 0, at.head) * kLog2E;
+      memory.sink[r] = *RowAt(scores.sink_logits, sequence.index, 0, at.head) *
+                       static_cast<float>(kLog2UnitsPerNat);
     }
     if (work->scores.first != nullptr) {
       memory.first[r] =
