@@ -92,6 +92,7 @@ int main(int argc, char** argv) {
   heed::bench::RegisterCache();
   heed::bench::RegisterPlan();
   heed::bench::RegisterRagged();
+  heed::bench::RegisterScores();
   heed::bench::RegisterVariants();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;

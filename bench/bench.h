@@ -55,6 +55,7 @@ void RegisterAttention();
 void RegisterCache();
 void RegisterPlan();
 void RegisterRagged();
+void RegisterScores();
 void RegisterVariants();
 
 }  // namespace heed::bench

@@ -186,13 +186,13 @@ HWY_NOINLINE bool ModifyScores(const GroupStep& s, float* HWY_RESTRICT max) {
   const auto log2e = hn::Set(d, internal::kLog2E);
   const auto masked = MinusInfinity(d);
   auto any_hidden = hn::Zero(d);
-  for (size_t key = s.first; key < s.last; ++key) {
-    float* HWY_RESTRICT score = s.tile->score + key * NV * N;
-    const auto position =
-        hn::Set(d, static_cast<float>(s.block->position[key]));
-    for (size_t v = 0; v < NV; ++v) {
-      const size_t row = s.row + v * N;
-      auto x = hn::Load(d, score + v * N);
+  // Rows outside, so that what is of rows stays in registers.
+  for (size_t v = 0; v < NV; ++v) {
+    const size_t row = s.row + v * N;
+    auto most = hn::Load(d, max + v * N);
+    for (size_t key = s.first; key < s.last; ++key) {
+      float* HWY_RESTRICT score = s.tile->score + (key * NV + v) * N;
+      auto x = hn::Load(d, score);
       if (rule.softcap) {
         x = hn::Mul(Tanh(d, hn::Mul(x, hn::Set(d, rule.in_scale))),
                     hn::Set(d, rule.out_scale));
@@ -203,6 +203,8 @@ HWY_NOINLINE bool ModifyScores(const GroupStep& s, float* HWY_RESTRICT max) {
       }
       const auto hidden = hn::Eq(addend, masked);
       if (alibi) {
+        const auto position =
+            hn::Set(d, static_cast<float>(s.block->position[key]));
         const auto distance =
             hn::Abs(hn::Sub(hn::Load(d, scores->position + row), position));
         addend = hn::NegMulAdd(hn::Load(d, scores->alibi_slope + row), distance,
@@ -217,9 +219,10 @@ HWY_NOINLINE bool ModifyScores(const GroupStep& s, float* HWY_RESTRICT max) {
         x = hn::IfThenElse(
             VisibleLanes(d, *s.tile, row, s.block->position[key]), x, masked);
       }
-      hn::Store(x, d, score + v * N);
-      hn::Store(hn::Max(hn::Load(d, max + v * N), x), d, max + v * N);
+      hn::Store(x, d, score);
+      most = hn::Max(most, x);
     }
+    hn::Store(most, d, max + v * N);
   }
   if (scores != nullptr && scores->hook != nullptr) {
     for (size_t v = 0; v < NV; ++v) {

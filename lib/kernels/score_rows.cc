@@ -9,6 +9,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "lib/kernels/kernel_table.h"
+
 namespace heed::internal {
 namespace {
 
@@ -100,7 +102,13 @@ Seen SeenOf(const ScoreRow& row, const int32_t* position, int count) {
   int seen = 0;
   if (Neighbours(position, count)) {
     const uint8_t* mask = row.mask + position[0];
-    for (int i = 0; i < count; ++i) seen += mask[i] != 0;
+    // In bytes, of which a vector has the most.
+    static_assert(kBlockKeys <= UINT8_MAX);
+    uint8_t bytes = 0;
+    for (int i = 0; i < count; ++i) {
+      bytes = static_cast<uint8_t>(bytes + (mask[i] != 0));
+    }
+    seen = bytes;
   } else {
     for (int i = 0; i < count; ++i) seen += row.mask[position[i]] != 0;
   }

@@ -107,11 +107,43 @@ double LostInScores(const FuzzCase& c, const FuzzTensors& tensors) {
   return scale * largest;
 }
 
+// How far a row may stand from a key.
+double FarthestOf(const FuzzCase& c, const AttentionArgs& args) {
+  double offset = c.placed != 0 ? std::fabs(static_cast<double>(c.offset)) : 0;
+  for (int64_t s = 0;
+       args.ragged.causal_offset != nullptr && s < args.ragged.num_sequences;
+       ++s) {
+    const int64_t own = args.ragged.causal_offset[s];
+    if (own == kBottomRight) continue;
+    offset = std::max(offset, std::fabs(static_cast<double>(own)));
+  }
+  return offset + static_cast<double>(c.rows + c.keys);
+}
+
+// Absolute, of what is added to scores: a few roundings of the largest.
+double LostInAddends(const FuzzCase& c, const FuzzTensors& tensors) {
+  const AttentionArgs& args = tensors.args;
+  const ScoreInputs& in = args.scores;
+  double sum = 0;
+  for (const ConstTensorView* view :
+       {&in.bias, &in.relative_bias, &in.query_decay, &in.key_decay,
+        &in.alibi_slopes}) {
+    double largest = 0;
+    ForEachElement(*view, [&](int64_t b, int64_t s, int64_t h, int64_t i) {
+      const double x = std::fabs(oracle::ElementAt(*view, b, s, h, i));
+      if (std::isfinite(x)) largest = std::max(largest, x);
+    });
+    if (view == &in.alibi_slopes) largest *= FarthestOf(c, args);
+    sum += largest;
+  }
+  return 4 * kUnit * sum;
+}
+
 }  // namespace
 
 DoubleBound BoundOf(const FuzzCase& c, const FuzzTensors& tensors,
                     const Truth& truth) {
-  const double scores = LostInScores(c, tensors);
+  const double scores = LostInScores(c, tensors) + LostInAddends(c, tensors);
   const double keys = LostInKeys(c);
   const double value = Largest(NumbersOf(oracle::ValueOf(tensors.args)));
   double out = truth.out_bound() + keys * std::max(1.0, Largest(truth.out())) +

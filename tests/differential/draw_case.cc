@@ -178,6 +178,19 @@ void DrawRagged(Random& random, FuzzCase* c) {
   }
 }
 
+void DrawScores(Random& random, FuzzCase* c) {
+  if (!OneIn(random, 3)) return;
+  c->scores = int64_t{1} << random.Below(11);
+  if (OneIn(random, 2)) c->scores |= int64_t{1} << random.Below(11);
+  if (OneIn(random, 4)) c->scores = random.Below(kFuzzAllScores + 1);
+  c->hides = OneOf(random, {0, 1, 3, 10, 30});
+  for (Placement* p : {&c->bias, &c->mask, &c->score}) {
+    DrawPlace(random, p);
+    if (OneIn(random, 3)) p->repeat = random.Below(8);
+  }
+  if (OneIn(random, 2)) c->bias.dtype = random.Below(3);
+}
+
 void DrawPlan(Random& random, FuzzCase* c) {
   if (OneIn(random, 3)) c->lane_groups = random.Below(17);
   if (OneIn(random, 2)) c->decode_rows = OneOf(random, {0, 1, 5, 64});
@@ -205,9 +218,10 @@ void DrawRun(Random& random, FuzzCase* c) {
 
 // In this order: later ones look at what earlier ones drew.
 constexpr void (*kFeatures[])(Random&, FuzzCase*) = {
-    DrawExtents,   DrawLongKeys, DrawWideHeads, DrawCausal,    DrawWindow,
-    DrawScale,     DrawTypes,    DrawPlacement, DrawQuantised, DrawNumbers,
-    DrawIntervals, DrawRagged,   DrawPlan,      DrawNumerics,  DrawRun,
+    DrawExtents,   DrawLongKeys, DrawWideHeads, DrawCausal,
+    DrawWindow,    DrawScale,    DrawTypes,     DrawPlacement,
+    DrawQuantised, DrawNumbers,  DrawIntervals, DrawRagged,
+    DrawScores,    DrawPlan,     DrawNumerics,  DrawRun,
 };
 
 }  // namespace

@@ -18,7 +18,7 @@ constexpr int64_t kMostWork = 2'000'000;
 
 int64_t WorkOf(const FuzzCase& c) {
   return c.batch * c.kv_heads * c.group * c.rows * (c.keys + 1) *
-         (c.dim + c.dim_v + 16);
+         (c.dim + c.dim_v + (c.scores != 0 ? 64 : 16));
 }
 
 std::vector<int64_t*> FieldsOf(FuzzCase& c) {
@@ -80,11 +80,12 @@ void MakeConsistent(FuzzCase* c) {
   // Outputs may not repeat; lse and scales are f32.
   c->out.repeat = c->lse.repeat = 0;
   for (Placement* p : {&c->lse, &c->key_scale, &c->key_minimum, &c->value_scale,
-                       &c->value_minimum}) {
+                       &c->value_minimum, &c->mask, &c->score}) {
     p->dtype = 0;
   }
   c->query.dtype %= 3;
   c->out.dtype %= 3;
+  c->bias.dtype %= 3;
   if (c->placed == 0) c->offset = 0;
   if (c->tasks == 0) c->free = 0;
   if (c->sequences < 0 || c->batch < 1) c->sequences = 0;
@@ -105,6 +106,9 @@ void MakeConsistent(FuzzCase* c) {
   if (c->sequences > 1 && c->batch == 1 && c->page_size == 0) {
     c->packed_keys = 1;
   }
+  c->scores &= kFuzzAllScores;
+  c->hides = std::clamp<int64_t>(c->hides, 0, 100);
+  if (c->scores != 0) c->named = 0;  // no unit takes them
   if (c->list_rows == 0) {
     c->list_most = 0;
     c->list_longest = 1;
@@ -139,6 +143,7 @@ AttentionShape ShapeOf(const FuzzCase& c) {
   shape.head_dim_v = c.dim_v;
   shape.key_rotated = c.key_rotated != 0;
   shape.value_rotated = c.value_rotated != 0;
+  shape.scores = c.scores != 0;
   return shape;
 }
 

@@ -27,6 +27,22 @@ struct Placement {
   int64_t back = 0;    // against the back guard page instead
 };
 
+// Which score inputs a case has.
+enum FuzzScore : int64_t {
+  kFuzzBias = 1,
+  kFuzzMask = 2,
+  kFuzzAlibi = 4,
+  kFuzzRelative = 8,
+  kFuzzDecay = 16,
+  kFuzzSink = 32,
+  kFuzzPrefix = 64,
+  kFuzzLengths = 128,
+  kFuzzDocuments = 256,
+  kFuzzTree = 512,
+  kFuzzHook = 1024,
+  kFuzzAllScores = 2047,
+};
+
 struct FuzzCase {
   // Extents.
   int64_t batch = 1, kv_heads = 1, group = 1, rows = 1, keys = 1, dim = 1,
@@ -59,6 +75,10 @@ struct FuzzCase {
   // A ragged call of so many sequences (0: none); keys in pages of so many rows
   // (0: not), or packed.
   int64_t sequences = 0, page_size = 0, packed_keys = 0;
+  // Score inputs, as bits of FuzzScore; where biases, masks and the others
+  // stand; and one of how many entries is hidden, less 1 (biases: 0 is none).
+  int64_t scores = 0, hides = 0;
+  Placement bias, mask, score;
   // The plan, and what the plan's extents exceed the call's by.
   int64_t lane_groups = 0, decode_rows = -1, slack = 0;
   // numerics kFast, and the unit by its name where it serves these types.
@@ -124,6 +144,11 @@ void ForEachField(Case& c, Function f) {
   f("sequences", c.sequences);
   f("page_size", c.page_size);
   f("packed_keys", c.packed_keys);
+  f("scores", c.scores);
+  f("hides", c.hides);
+  placement("bias", c.bias);
+  placement("mask", c.mask);
+  placement("score", c.score);
   f("lane_groups", c.lane_groups);
   f("decode_rows", c.decode_rows);
   f("slack", c.slack);

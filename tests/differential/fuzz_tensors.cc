@@ -137,9 +137,11 @@ void FuzzTensors::Set(const FuzzCase& c) {
   FillQuantised(c);
   if (c.no_lse == 0) args.lse = lse.view;
   DrawLists(c);
+  SetRagged(c);
+  float_scores_.clear();
+  SetScores(c);
   PutSpecials(c);
   PoisonUnseen(c);
-  SetRagged(c);
 }
 
 void FuzzTensors::DrawLists(const FuzzCase& c) {
@@ -166,6 +168,7 @@ void FuzzTensors::PutSpecials(const FuzzCase& c) {
          {&key_scale, &key_minimum, &value_scale, &value_minimum}) {
       if (!scale->view.absent()) views.push_back(scale->view);
     }
+    views.insert(views.end(), float_scores_.begin(), float_scores_.end());
     const TensorView& view =
         views[static_cast<size_t>(random.Below(std::ssize(views)))];
     int64_t at[4];

@@ -68,10 +68,14 @@ class FuzzTensors {
   void FillQuantised(const FuzzCase& c);
   // Of fuzz_ragged.cc: makes the call a ragged one.
   void SetRagged(const FuzzCase& c);
+  // Of fuzz_scores.cc.
+  void SetScores(const FuzzCase& c);
   void DrawLists(const FuzzCase& c);
   void PutSpecials(const FuzzCase& c);
   void PoisonUnseen(const FuzzCase& c);
 
+  FuzzTensor scores_[12];
+  std::vector<TensorView> float_scores_;  // of those that are in use
   GuardedMemory offsets_{size_t{4} << 20};
   GuardedMemory intervals_{size_t{16} << 20};
   GuardedMemory cu_q_{4096}, lengths_{4096}, places_{4096};

@@ -11,6 +11,7 @@
 
 #include "lib/oracle/element.h"
 #include "lib/oracle/oracle.h"
+#include "lib/oracle/sequences.h"
 
 namespace heed::test {
 namespace {
@@ -63,7 +64,8 @@ double LargestElement(const oracle::ScaledTensor& tensor) {
 }
 
 // The largest |scale * q k| of any visible pair, before softcap.
-double LargestScore(const AttentionParams& params, const AttentionArgs& args) {
+double LargestDenseScore(const AttentionParams& params,
+                         const AttentionArgs& args) {
   const int64_t dim = args.query.head_dim();
   const double scale = params.softmax_scale != 0.0f
                            ? static_cast<double>(params.softmax_scale)
@@ -88,6 +90,16 @@ double LargestScore(const AttentionParams& params, const AttentionArgs& args) {
       }
     }
   }
+  return largest;
+}
+
+double LargestScore(const AttentionParams& params, const AttentionArgs& args) {
+  double largest = 0;
+  oracle::ForEachSequence(
+      params, args,
+      [&](const AttentionParams& of_one, const AttentionArgs& one) {
+        largest = std::max(largest, LargestDenseScore(of_one, one));
+      });
   return largest;
 }
 

@@ -1,0 +1,142 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Score inputs against a call without, for each pair that rows see:
+// scores/<input>/d<head_dim>/<target>/t1. Both sides run in turns; the label
+// says how the best of them compare.
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "bench/bench.h"
+#include "bench/compare.h"
+#include "heed/attention.h"
+#include "heed/target.h"
+#include "lib/oracle/oracle.h"
+
+namespace heed::bench {
+namespace {
+
+constexpr int64_t kRows = 2048, kDocument = 256;
+
+// What one measurement is of.
+struct Input {
+  const char* name;
+  bool causal_base;  // whether the call without is causal
+};
+
+// The memory of score inputs, and the share of pairs that they leave.
+class Inputs {
+ public:
+  explicit Inputs(const std::string& name) {
+    eval::Random random(3);
+    if (name == "bias") {
+      for (int64_t i = 0; i < kRows * kRows; ++i) {
+        bias_.push_back(static_cast<float>(random.Below(2000)) / 1000 - 1);
+      }
+      scores.bias =
+          Bshd(const_cast<const float*>(bias_.data()), 1, kRows, 1, kRows);
+    } else if (name == "mask_true" || name == "mask_triangle") {
+      const bool triangle = name == "mask_triangle";
+      for (int64_t i = 0; i < kRows; ++i) {
+        for (int64_t j = 0; j < kRows; ++j) {
+          mask_.push_back(!triangle || j <= i);
+        }
+      }
+      scores.mask =
+          Bshd(reinterpret_cast<const bool*>(mask_.data()), 1, kRows, 1, kRows);
+    } else if (name == "alibi") {
+      scores.alibi_slopes = Bshd(&slope_, 1, 1, 1, 1);
+    } else {
+      for (int64_t i = 0; i < kRows; ++i) {
+        documents_.push_back(static_cast<int32_t>(i / kDocument));
+      }
+      scores.query_documents = scores.key_documents =
+          Bshd(const_cast<const int32_t*>(documents_.data()), 1, kRows, 1, 1);
+      share = static_cast<double>(kDocument) / kRows;
+    }
+  }
+
+  ScoreInputs scores;
+  double share = 1.0;
+
+ private:
+  const float slope_ = 0.01f;
+  std::vector<float> bias_;
+  std::vector<uint8_t> mask_;
+  std::vector<int32_t> documents_;
+};
+
+// The bits of a few rows are those of the page that defines them.
+bool IsRight(const AttentionArgs& args) {
+  for (const int64_t row : {int64_t{0}, int64_t{1000}, kRows - 1}) {
+    AttentionArgs one = args;
+    AttentionParams params;
+    params.causal_offset = row;
+    one.query = TokensOf(args.query, row, 1);
+    ScoreInputs& in = one.scores;
+    for (ConstTensorView* view : {&in.bias, &in.mask, &in.query_documents}) {
+      if (!view->absent()) *view = TokensOf(*view, row, 1);
+    }
+    const eval::Tensor want =
+        eval::MakeTensor(1, 1, 1, args.out.head_dim(), eval::Layout::kBshd);
+    one.out = want.view;
+    oracle::AttentionBits(params, one);
+    const eval::Tensor got = {nullptr, TokensOf(args.out, row, 1)};
+    if (got.Dense() != want.Dense()) return false;
+  }
+  return true;
+}
+
+void Scored(benchmark::State& state, const Input& input, int64_t dim) {
+  const auto make = [&] {
+    return eval::MakeTensor(1, kRows, 1, dim, eval::Layout::kBshd);
+  };
+  const eval::Tensor query = make(), key = make(), value = make();
+  const eval::Tensor out = make(), plain_out = make();
+  eval::FillTensor(query, 0, eval::Fill::kNormal, 1);
+  eval::FillTensor(key, 1, eval::Fill::kNormal, 1);
+  eval::FillTensor(value, 2, eval::Fill::kNormal, 1);
+  AttentionArgs plain;
+  plain.query = query.view;
+  plain.key = key.view;
+  plain.value = value.view;
+  plain.out = plain_out.view;
+  const Inputs inputs(input.name);
+  AttentionArgs scored = plain;
+  scored.scores = inputs.scores;
+  scored.out = out.view;
+  AttentionParams params;
+  params.causal = input.causal_base;
+  const Call first(params, plain, ShapeOf(plain), SerialExecutor());
+  const Call second({}, scored, ShapeOf(scored), SerialExecutor());
+  if (!first.Run() || !second.Run() || !IsRight(scored)) {
+    return state.SkipWithError("the result is wrong");
+  }
+  Compare(
+      state, [&] { return first.Run(); }, [&] { return second.Run(); },
+      input.causal_base ? "a causal call, a pair" : "a call without, a pair",
+      inputs.share);
+}
+
+}  // namespace
+
+void RegisterScores() {
+  for (const Input& input :
+       {Input{"bias", false}, Input{"mask_true", false},
+        Input{"mask_triangle", true}, Input{"alibi", false},
+        Input{"documents", false}}) {
+    for (const int64_t dim : {64, 128}) {
+      benchmark::RegisterBenchmark(
+          (std::string("scores/") + input.name + "/d" + std::to_string(dim) +
+           "/" + DefaultTarget() + "/t1")
+              .c_str(),
+          [input, dim](benchmark::State& state) { Scored(state, input, dim); })
+          ->UseManualTime()
+          ->Unit(benchmark::kMicrosecond);
+    }
+  }
+}
+
+}  // namespace heed::bench
