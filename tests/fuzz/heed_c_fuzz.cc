@@ -111,7 +111,7 @@ class Case {
     executor_->self = this;
     executor_->parallel_for = &ParallelFor;
     executor_->max_workers = static_cast<int32_t>(1 + draw_.Below(3));
-    if (draw_.Seldom()) executor_->max_workers = -draw_.Any32() / 2;
+    if (draw_.Seldom()) executor_->max_workers = -(draw_.Any32() / 2);
     executor_->max_workers = std::min(executor_->max_workers, 3);
   }
 
