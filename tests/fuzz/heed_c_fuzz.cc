@@ -478,7 +478,7 @@ void Case::Run() {
                        heed_plan_bytes() - (draw_.Seldom() ? 1 : 0), status));
   uint64_t bytes = 0;
   Judge(heed_workspace_bytes(
-      plan, draw_.Seldom() ? -draw_.Any32() : executor_->max_workers, &bytes,
+      plan, draw_.Seldom() ? draw_.Any32() : executor_->max_workers, &bytes,
       status));
   std::vector<uint64_t> text(200);
   Judge(heed_explain_plan(plan, reinterpret_cast<char*>(text.data()),
