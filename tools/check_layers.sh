@@ -26,7 +26,7 @@ rule() {
     include/heed/*) echo std 'heed/[a-z_0-9]+\.h' ;;
     # Portable loops meet the kernels at their tables.
     lib/core/*) echo std system 'heed/.*' 'lib/core/.*' \
-      'lib/kernels/([a-z]+_table|kernels|targets|units|carver)\.h' ;;
+      'lib/kernels/([a-z]+_table|kernels|targets|units|carver|coefficients)\.h' ;;
     # The C door stands on the public headers.
     lib/c/*) echo std 'heed/.*' 'lib/c/.*' ;;
     lib/kernels/* | lib/arch/*) echo std system 'heed/.*' 'lib/(kernels|arch)/.*' \

@@ -55,6 +55,12 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args);
 Status CheckRaggedShape(const Plan& plan, const AttentionArgs& args);
 Status CheckRagged(const Plan& plan, const AttentionArgs& args);
 
+// Refuses what is written where it meets their index arrays, which tasks still
+// read. Needs arguments that those took.
+Status CheckArrayOverlaps(const AttentionArgs& args,
+                          const ConstTensorView& output,
+                          const TensorName& output_name);
+
 // Size, alignment, and that no tensor lies in it. Needs arguments that were
 // checked.
 Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,

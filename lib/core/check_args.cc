@@ -246,6 +246,10 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
   if (!status.ok()) return status;
   status = CheckRagged(plan, args);
   if (!status.ok()) return status;
+  status = CheckArrayOverlaps(args, args.out, kOutName);
+  if (!status.ok()) return status;
+  status = CheckArrayOverlaps(args, args.lse, kLseName);
+  if (!status.ok()) return status;
   if (plan.shape.scores) status = CheckScores(plan, args);
   if (!status.ok()) return status;
   return CheckKeyIntervals(args);
@@ -271,13 +275,13 @@ Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,
   const ConstTensorView memory =
       Bshd(static_cast<const float*>(workspace.data), 1, 1, 1,
            static_cast<int64_t>(need / sizeof(float)));
-  Status status;
-  ForEachTensor(
-      args, plan.shape.scores,
-      [&](const auto& view, const TensorName& name, TensorRole) {
-        if (!status.ok()) return;
-        status = CheckOverlap(memory, {"workspace", nullptr}, view, name);
-      });
+  const TensorName workspace_name = {"workspace", nullptr};
+  Status status = CheckArrayOverlaps(args, memory, workspace_name);
+  ForEachTensor(args, plan.shape.scores,
+                [&](const auto& view, const TensorName& name, TensorRole) {
+                  if (!status.ok() || view.absent()) return;
+                  status = CheckOverlap(memory, workspace_name, view, name);
+                });
   return status;
 }
 

@@ -17,6 +17,10 @@ namespace {
 // passed over in windows: 16 of them for a million rows.
 constexpr int64_t kWindowRows = 65536;
 
+const TensorView& CacheOf(const AppendArgs& args) {
+  return args.key.absent() ? args.value_cache : args.key_cache;
+}
+
 Status CheckOffsets(const AppendArgs& args) {
   if (args.cu_seqlens == nullptr) return Status();
   const int64_t total = NewRowsOf(args).seqlen();
@@ -55,6 +59,18 @@ Status CheckPageGroup(const AppendArgs& args) {
         .WithValue(pages.pages_per_sequence)
         .WithBound(0, BoundKind::kSaid);
   }
+  // Places are counted over the pool, which may be of no heads and any extent.
+  const TensorView& pool = CacheOf(args);
+  int64_t rows;
+  if (__builtin_mul_overflow(std::max<int64_t>(pool.batch(), INT32_MAX),
+                             pool.seqlen(), &rows) ||
+      rows > (int64_t{1} << 62)) {
+    const bool key = !args.key.absent();
+    return Status(StatusCode::kOverflow, key ? "key_cache" : "value_cache",
+                  "has pages that are too long")
+        .WithIndex(1)
+        .WithValue(pool.seqlen());
+  }
   int64_t entries;
   if (pages.table_stride < 0 ||
       __builtin_mul_overflow(pages.table_stride, pages.num_sequences,
@@ -66,10 +82,6 @@ Status CheckPageGroup(const AppendArgs& args) {
         .WithBound(0, BoundKind::kSaid);
   }
   return Status();
-}
-
-const TensorView& CacheOf(const AppendArgs& args) {
-  return args.key.absent() ? args.value_cache : args.key_cache;
 }
 
 // Calls f(sequence, first position, count) for each sequence with new rows,

@@ -217,4 +217,38 @@ Status CheckRagged(const Plan& plan, const AttentionArgs& args) {
   return CheckTable(args);
 }
 
+Status CheckArrayOverlaps(const AttentionArgs& args,
+                          const ConstTensorView& output,
+                          const TensorName& output_name) {
+  const Ragged& ragged = args.ragged;
+  const int64_t sequences = ragged.num_sequences;
+  if (sequences == 0) return Status();
+  int64_t entries = 0;  // up to the last that a key needs
+  for (int64_t s = 0; InPages(args) && s < sequences; ++s) {
+    if (ragged.seqlens_k[s] == 0) continue;
+    const int64_t last = (ragged.seqlens_k[s] - 1) / args.key.seqlen();
+    entries = std::max(entries, s * args.pages.table_stride + last + 1);
+  }
+  const struct {
+    const void* array;
+    int64_t bytes;
+    const char* overlaps;
+  } arrays[] = {
+      {ragged.cu_seqlens_q, (sequences + 1) * 4, "overlaps cu_seqlens_q"},
+      {ragged.seqlens_k, sequences * 4, "overlaps seqlens_k"},
+      {ragged.cu_seqlens_k, (sequences + 1) * 4, "overlaps cu_seqlens_k"},
+      {ragged.causal_offset, sequences * 8, "overlaps causal_offset"},
+      {args.pages.page_table, entries * 4, "overlaps page_table"},
+  };
+  for (const auto& [array, bytes, overlaps] : arrays) {
+    if (array == nullptr) continue;
+    const ConstTensorView view =
+        Bshd(static_cast<const int8_t*>(array), 1, 1, 1, bytes);
+    const Status status =
+        CheckOverlap(output, output_name, view, {"", overlaps});
+    if (!status.ok()) return status;
+  }
+  return Status();
+}
+
 }  // namespace heed::internal

@@ -106,8 +106,12 @@ class Reader {
 
   // Reads every plane. Returns false where a row is no range.
   bool Read() {
-    for (int64_t b = 0; b < mask_.batch(); ++b) {
-      for (int64_t h = 0; h < mask_.heads(); ++h) {
+    // Planes that repeat have nothing new but places in the arrays.
+    const bool keeps = options_.begin != nullptr || options_.end != nullptr;
+    const int64_t batches = keeps || mask_.stride[0] != 0 ? mask_.batch() : 1;
+    const int64_t heads = keeps || mask_.stride[2] != 0 ? mask_.heads() : 1;
+    for (int64_t b = 0; b < batches; ++b) {
+      for (int64_t h = 0; h < heads; ++h) {
         const bool repeats =
             (b > 0 && mask_.stride[0] == 0) || (h > 0 && mask_.stride[2] == 0);
         if (repeats) {
@@ -118,6 +122,14 @@ class Reader {
       }
     }
     return true;
+  }
+
+  // Of a mask without keys: no row sees any.
+  void KeepNone() {
+    for (int32_t* array : {options_.begin, options_.end}) {
+      if (array == nullptr) continue;
+      std::fill_n(array, PlaneAt(mask_.batch(), 0), 0);
+    }
   }
 
   MaskForm Recognise(RecognisedMask* mask) {
@@ -224,6 +236,7 @@ Status RecogniseMask(const ConstTensorView& mask, const MaskOptions& options,
   Reader reader(mask, options);
   if (empty) {
     made.form = MaskForm::kAll;
+    reader.KeepNone();
   } else if (reader.Read()) {
     RecognisedMask rule;
     rule.form = reader.Recognise(&rule);

@@ -119,6 +119,19 @@ TEST(AppendKvStatus, IndexArrays) {
 }
 
 // Places that meet only in a later window of the marks.
+// Without heads a pool has no memory, and may say any extent.
+TEST(AppendKvStatus, PagesWithoutBound) {
+  Call call;
+  call.args.value = ConstTensorView();
+  call.args.value_cache = TensorView();
+  call.args.rope = Rope();
+  call.args.key.extent[2] = call.args.key_cache.extent[2] = 0;
+  call.args.key_cache.extent[1] = int64_t{1} << 62;
+  EXPECT_EQ(ToString(AppendKv(call.args)),
+            "overflow: key_cache[1]: has pages that are too long (got "
+            "4611686018427387904)");
+}
+
 TEST(AppendKvStatus, PlacesFarApart) {
   constexpr int64_t kPages = 200000;
   std::vector<int8_t> pool(kPages);

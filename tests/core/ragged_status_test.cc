@@ -5,6 +5,7 @@
 // nothing written and nothing read through it.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -284,6 +285,40 @@ TEST_F(RaggedStatusTest, WorkspaceGrowsWithSequences) {
               WorkspaceBytes(one, workers) + 128 * 1000);
     EXPECT_GT(WorkspaceBytes(many, workers), WorkspaceBytes(one, workers));
   }
+}
+
+// Tasks read the arrays while others write.
+TEST_F(RaggedStatusTest, OutputsOverArrays) {
+  const auto says = [](const RaggedCase& c, AttentionArgs args) {
+    return ToString(Attention(c.params(), args));
+  };
+  const RaggedCase c(kProblem, kLengths, LayoutOf(kPaged));
+  const auto over = [](const TensorView& view, const auto& array) {
+    std::memcpy(view.data, array.data(), array.size() * sizeof(array[0]));
+    return static_cast<decltype(array.data())>(view.data);
+  };
+  AttentionArgs args = c.Args();
+  args.ragged.cu_seqlens_q = over(c.out.view, c.cu_seqlens_q);
+  EXPECT_EQ(says(c, args), "invalid argument: out: overlaps cu_seqlens_q");
+  args = c.Args();
+  args.ragged.seqlens_k = over(c.lse.view, c.seqlens_k);
+  EXPECT_EQ(says(c, args), "invalid argument: lse: overlaps seqlens_k");
+  args = c.Args();
+  args.ragged.causal_offset = over(c.out.view, c.offsets);
+  EXPECT_EQ(says(c, args), "invalid argument: out: overlaps causal_offset");
+  args = c.Args();
+  args.pages.page_table = over(c.out.view, c.page_table);
+  EXPECT_EQ(says(c, args), "invalid argument: out: overlaps page_table");
+  args.pages.page_table = c.page_table.data();
+
+  Plan plan;
+  ASSERT_TRUE(MakePlan(c.params(), ShapeOf(args), {}, &plan).ok());
+  const WorkspaceBuffer workspace(WorkspaceBytes(plan, 1));
+  TensorView memory;
+  memory.data = workspace.get().data;
+  args.pages.page_table = over(memory, c.page_table);
+  EXPECT_EQ(ToString(heed::Run(plan, args, workspace.get(), SerialExecutor())),
+            "invalid argument: workspace: overlaps page_table");
 }
 
 // Nothing to write is no error.

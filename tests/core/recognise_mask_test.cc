@@ -274,6 +274,31 @@ TEST(RecogniseMask, Broadcasts) {
   for (size_t i = 0; i < 60; ++i) EXPECT_EQ(end[i], 1);
 }
 
+// Repeated planes cost nothing where there is nowhere to write them.
+TEST(RecogniseMask, VastBroadcasts) {
+  Plane plane(1, 1, 2, 3);
+  plane.At(0, 0, 0, 1) = plane.At(0, 0, 1, 1) = 1;
+  ConstTensorView view = plane.View();
+  view.extent[0] = view.extent[2] = INT32_MAX;
+  view.stride[0] = view.stride[2] = 0;
+  RecognisedMask m;
+  ASSERT_TRUE(RecogniseMask(view, {}, &m).ok());
+  EXPECT_EQ(m.form, MaskForm::kRanges);
+}
+
+TEST(RecogniseMask, WritesRowsWithoutKeys) {
+  const Plane plane(2, 3, 4, 0);
+  std::vector<int32_t> begin(24, 7), end(24, 7);
+  MaskOptions options;
+  options.begin = begin.data();
+  options.end = end.data();
+  RecognisedMask m;
+  ASSERT_TRUE(RecogniseMask(plane.View(), options, &m).ok());
+  EXPECT_EQ(m.form, MaskForm::kAll);
+  EXPECT_EQ(begin, std::vector<int32_t>(24, 0));
+  EXPECT_EQ(end, std::vector<int32_t>(24, 0));
+}
+
 TEST(RecogniseMask, ReadsNothingBeyond) {
   const GuardedMemory memory(4096);
   for (const Against end : {Against::kFront, Against::kBack}) {

@@ -111,7 +111,7 @@ class Case {
     executor_->self = this;
     executor_->parallel_for = &ParallelFor;
     executor_->max_workers = static_cast<int32_t>(1 + draw_.Below(3));
-    if (draw_.Seldom()) executor_->max_workers = -draw_.Any32() / 2;
+    if (draw_.Seldom()) executor_->max_workers = -(draw_.Any32() / 2);
     executor_->max_workers = std::min(executor_->max_workers, 3);
   }
 
@@ -478,7 +478,7 @@ void Case::Run() {
                        heed_plan_bytes() - (draw_.Seldom() ? 1 : 0), status));
   uint64_t bytes = 0;
   Judge(heed_workspace_bytes(
-      plan, draw_.Seldom() ? -draw_.Any32() : executor_->max_workers, &bytes,
+      plan, draw_.Seldom() ? draw_.Any32() : executor_->max_workers, &bytes,
       status));
   std::vector<uint64_t> text(200);
   Judge(heed_explain_plan(plan, reinterpret_cast<char*>(text.data()),
