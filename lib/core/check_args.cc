@@ -136,7 +136,7 @@ Status CheckOverlaps(const Plan& plan, const AttentionArgs& args) {
     TensorRole role;
   } given[kMostTensors];
   int count = 0;
-  ForEachTensor(args,
+  ForEachTensor(args, plan.shape.scores,
                 [&](const auto& view, const TensorName& name, TensorRole role) {
                   if (!view.absent()) given[count++] = {view, &name, role};
                 });
