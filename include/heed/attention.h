@@ -150,7 +150,8 @@ enum class Numerics : uint8_t {
   // nor on how keys are spread over workers.
   //
   // Today there is one: avx512_bf16, for query, key and value of bf16 (and any
-  // out) that are not rotated, in plans without score inputs. Everything else gives the bits of kSame under
+  // out) that are not rotated, in plans without score inputs. Everything else
+  // gives the bits of kSame under
   // kFast too; tensors that are all f32 always will. So does a call whose rows
   // a key head are few enough for the decode kernel (decode_rows): under kFast
   // the same row may have other bits there than in a longer prompt.
