@@ -105,7 +105,8 @@ struct AttentionShape {
   // Of ragged calls the most sequences. `seqlen_q` and `seqlen_k` are then the
   // most rows and keys that a single one has; `batch` is for other calls.
   int64_t num_sequences = 0;
-  // Whether calls may come with score inputs.
+  // Whether calls may come with score inputs. They need memory, and such plans
+  // take no unit: leave it false where they do not.
   bool scores = false;
 };
 
@@ -149,7 +150,8 @@ enum class Numerics : uint8_t {
   // nor on how keys are spread over workers.
   //
   // Today there is one: avx512_bf16, for query, key and value of bf16 (and any
-  // out) that are not rotated. Everything else gives the bits of kSame under
+  // out) that are not rotated, in plans without score inputs. Everything else
+  // gives the bits of kSame under
   // kFast too; tensors that are all f32 always will. So does a call whose rows
   // a key head are few enough for the decode kernel (decode_rows): under kFast
   // the same row may have other bits there than in a longer prompt.
@@ -170,7 +172,8 @@ struct PlanOptions {
   Numerics numerics = Numerics::kFast;
   // A name from heed/target.h to take that unit though it is not faster on this
   // CPU, or null for the measured choice. Refused where it is not offered or
-  // does not serve the shape's types or rotated rows, and with kSame.
+  // does not serve the shape's types, rotated rows or score inputs, and with
+  // kSame.
   const char* unit = nullptr;
 };
 
