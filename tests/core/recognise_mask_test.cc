@@ -121,6 +121,7 @@ MaskForm FormOf(Plane& plane) {
 // Every mask of these sizes.
 TEST(RecogniseMask, EverySmallMask) {
   int forms[5] = {};
+  int sizes = 0;
   for (const auto& [q, k] : {std::pair<int64_t, int64_t>{1, 5},
                              {2, 4},
                              {3, 3},
@@ -129,6 +130,7 @@ TEST(RecogniseMask, EverySmallMask) {
                              {5, 1},
                              {5, 2}}) {
     if (Quick() && q * k > 10) continue;
+    ++sizes;
     Plane plane(1, 1, q, k);
     for (uint64_t bits = 0; bits < uint64_t{1} << (q * k); ++bits) {
       for (int64_t x = 0; x < q * k; ++x) {
@@ -142,7 +144,7 @@ TEST(RecogniseMask, EverySmallMask) {
       if (HasFailure()) return;
     }
   }
-  EXPECT_EQ(forms[0], 7);
+  EXPECT_EQ(forms[0], sizes);
   for (int form = 1; form < 5; ++form) EXPECT_GT(forms[form], 0) << form;
 }
 

@@ -80,6 +80,9 @@ double LostInScores(const FuzzCase& c, const FuzzTensors& tensors) {
   const double element = LostInElements(tensors.key_scale, tensors.key_minimum);
   const double dim = static_cast<double>(c.dim);
   const double chain = 4 + std::sqrt(dim);
+  // Of sequences that share a pool or packed rows any key may be a row's.
+  const bool shared = tensors.args.ragged.num_sequences != 0;
+  const int64_t all = std::ssize(key) / (c.kv_heads * c.dim);
   std::vector<float> q(static_cast<size_t>(c.dim));
   std::vector<double> rotation(q.size());
   double largest = 0;
@@ -89,9 +92,11 @@ double LostInScores(const FuzzCase& c, const FuzzTensors& tensors) {
     oracle::ReadRow(tensors.query.view, b, s, h, q.data());
     if (c.key_rotated != 0) rotation = LostInRotation(q);
     oracle::ReadQuery(tensors.args, b, s, h, q.data());
-    for (int64_t at = 0; at < c.keys; ++at) {
+    const int64_t first = shared ? 0 : b * c.keys;
+    const int64_t last = shared ? all : first + c.keys;
+    for (int64_t at = first; at < last; ++at) {
       const float* const k =
-          key.data() + ((b * c.keys + at) * c.kv_heads + h / c.group) * c.dim;
+          key.data() + (at * c.kv_heads + h / c.group) * c.dim;
       double sum = 0;
       for (size_t i = 0; i < q.size(); ++i) {
         const double x = std::fabs(static_cast<double>(q[i]));
