@@ -36,6 +36,7 @@ ConstTensorView Gather(const ConstTensorView& pool, const Pages& pages,
   view.stride[1] = pool.heads() * row;
   view.stride[2] = row;
   view.stride[3] = SizeOf(pool.dtype);
+  if (row == 0) return view;  // no channels, and perhaps no memory
   for (int64_t position = 0; position < count; ++position) {
     const int64_t page =
         pages.page_table[s * pages.table_stride + position / page_size];
