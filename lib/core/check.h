@@ -39,6 +39,11 @@ Status CheckF32(const ConstTensorView& view, const TensorName& name);
 // The type of a tensor that has no field in the shape.
 Status CheckType(const ConstTensorView& view, const TensorName& name);
 
+// Refuses `to` where it has another shape than `source`, whose rows become its
+// own, and a head_dim that is not offered.
+Status CheckRowsBecome(const ConstTensorView& source,
+                       const ConstTensorView& to);
+
 // Refuses `output` where the memory from its first to its last element meets
 // that of the other.
 Status CheckOverlap(const ConstTensorView& output,

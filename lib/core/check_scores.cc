@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "lib/core/check.h"
+#include "lib/core/row_limits.h"
 #include "lib/core/sequences.h"
 
 namespace heed::internal {
@@ -32,10 +33,6 @@ Status CheckExtents(const Wanted& want) {
         .WithBound(want.extent[i], BoundKind::kNeeds);
   }
   return Status();
-}
-
-int32_t NumberAt(const ConstTensorView& view, int64_t batch, int64_t i) {
-  return *reinterpret_cast<const int32_t*>(BytesAt(view, batch, i, 0));
 }
 
 Status CheckLength(const ConstTensorView& view, const TensorName& name,

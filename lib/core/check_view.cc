@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "lib/core/check.h"
+#include "lib/kernels/kernel_table.h"
 
 namespace heed::internal {
 namespace {
@@ -162,6 +163,25 @@ Status CheckView(const ConstTensorView& packed, const TensorName& name,
     return Invalid(argument, "has two elements that share memory");
   }
   return Status();
+}
+
+Status CheckRowsBecome(const ConstTensorView& source,
+                       const ConstTensorView& to) {
+  for (int i = 0; i < 4; ++i) {
+    if (to.extent[i] == source.extent[i]) continue;
+    return Invalid("to", "has another shape than source")
+        .WithIndex(i)
+        .WithValue(to.extent[i])
+        .WithBound(source.extent[i], BoundKind::kNeeds);
+  }
+  if (source.head_dim() >= 1 && source.head_dim() <= kMaxHeadDim) {
+    return Status();
+  }
+  return Status(StatusCode::kUnsupported, "source",
+                "must have a head_dim of 1 to 1024")
+      .WithIndex(3)
+      .WithValue(source.head_dim())
+      .WithBound(kMaxHeadDim, BoundKind::kSaid);
 }
 
 Status CheckOverlap(const ConstTensorView& output,

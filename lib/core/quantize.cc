@@ -53,21 +53,8 @@ Status CheckViews(const ConstTensorView& source, bool given_scale,
         view.view, view.name,
         view.output ? TensorRole::kOutput : TensorRole::kInput);
   }
-  for (int i = 0; i < 4 && status.ok(); ++i) {
-    if (to.extent[i] == source.extent[i]) continue;
-    status = Invalid("to", "has another shape than source")
-                 .WithIndex(i)
-                 .WithValue(to.extent[i])
-                 .WithBound(source.extent[i], BoundKind::kNeeds);
-  }
+  if (status.ok()) status = internal::CheckRowsBecome(source, to);
   if (!status.ok()) return status;
-  if (source.head_dim() < 1 || source.head_dim() > internal::kMaxHeadDim) {
-    return Status(StatusCode::kUnsupported, "source",
-                  "must have a head_dim of 1 to 1024")
-        .WithIndex(3)
-        .WithValue(source.head_dim())
-        .WithBound(internal::kMaxHeadDim, BoundKind::kSaid);
-  }
   if (!given_scale && scale.absent()) {
     return Invalid("scale", "is missing: there is nowhere to write it");
   }

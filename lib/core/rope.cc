@@ -100,21 +100,8 @@ Status CheckViews(const ConstTensorView& source, const TensorView& to) {
   if (status.ok()) {
     status = internal::CheckView(to, kToName, TensorRole::kOutput);
   }
-  for (int i = 0; i < 4 && status.ok(); ++i) {
-    if (to.extent[i] == source.extent[i]) continue;
-    status = Invalid("to", "has another shape than source")
-                 .WithIndex(i)
-                 .WithValue(to.extent[i])
-                 .WithBound(source.extent[i], BoundKind::kNeeds);
-  }
+  if (status.ok()) status = internal::CheckRowsBecome(source, to);
   if (!status.ok()) return status;
-  if (source.head_dim() < 1 || source.head_dim() > internal::kMaxHeadDim) {
-    return Status(StatusCode::kUnsupported, "source",
-                  "must have a head_dim of 1 to 1024")
-        .WithIndex(3)
-        .WithValue(source.head_dim())
-        .WithBound(internal::kMaxHeadDim, BoundKind::kSaid);
-  }
   if (internal::SameView(source, to)) return Status();
   return internal::CheckOverlap(to, kToName, source, kSourceName);
 }

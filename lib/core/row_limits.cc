@@ -9,10 +9,6 @@
 namespace heed::internal {
 namespace {
 
-int32_t NumberAt(const ConstTensorView& view, int64_t batch, int64_t i) {
-  return *reinterpret_cast<const int32_t*>(BytesAt(view, batch, i, 0));
-}
-
 // The first key of the sequence whose document is `least` or a later one.
 int64_t FirstOf(const ConstTensorView& documents, const Sequence& sequence,
                 int64_t least) {

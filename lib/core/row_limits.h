@@ -14,6 +14,11 @@
 
 namespace heed::internal {
 
+// A number of a view of i32 that has one a (batch, position).
+inline int32_t NumberAt(const ConstTensorView& view, int64_t batch, int64_t i) {
+  return *reinterpret_cast<const int32_t*>(BytesAt(view, batch, i, 0));
+}
+
 // Whether score inputs limit rows: then later rows may see less than earlier.
 inline bool LimitsByData(const AttentionRun& run) {
   const ScoreInputs& scores = run.args.scores;
