@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The heed authors
 # SPDX-License-Identifier: Apache-2.0
 
-# The registry of variants is the list of files: variants/foo.cc defines
-# heed::variants::foo().
+# The registry of variants is the list of files: variants/sparse/foo.cc
+# defines heed::variants::foo().
 
-# Sets <result> to the sources in <folder>, after checking their names. The
-# folder is looked at again on every build.
+# Sets <result> to the sources in <folder>, which may be a pattern, after checking
+# their names. The folder is looked at again on every build.
 function(heed_find_variants folder result)
   file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cc)
   foreach(source IN LISTS sources)

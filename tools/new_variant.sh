@@ -10,7 +10,7 @@ usage() {
   cat <<'EOF'
 usage: tools/new_variant.sh NAME [DIR]
 
-Writes DIR/NAME.cc (DIR: variants/ of this repository), an attention variant
+Writes DIR/NAME.cc (DIR: variants/sparse of this repository), an attention variant
 that works: fill in the idea. NAME is lower-case letters, digits and
 underscores, a letter first. For a DIR of your own, configure with
 -DHEED_VARIANTS_DIR=DIR.
@@ -32,7 +32,7 @@ if [[ $# -lt 1 || $# -gt 2 ]]; then
 fi
 name=$1
 variants=$(cd "$(dirname "${BASH_SOURCE[0]}")/../variants" && pwd)
-dir=${2:-$variants}
+dir=${2:-$variants/sparse}
 
 # C++ words that would pass for a name.
 reserved=" alignas alignof and asm auto bitand bitor bool break case catch char
@@ -47,7 +47,8 @@ reserved=" alignas alignof and asm auto bitand bitor bool break case catch char
 [[ " ${reserved//$'\n'/ } " != *" $name "* ]] ||
   fail "'$name' is a word of C++"
 [[ -d $dir ]] || fail "'$dir' is not a folder"
-for folder in "$variants" "$dir"; do
+for folder in "$variants"/*/ "$dir"; do
+  folder=${folder%/}
   [[ ! -e $folder/$name.cc ]] || fail "there is already a variant '$name': $folder/$name.cc"
 done
 

@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The descriptor of an attention variant. A file variants/foo.cc that defines
-// heed::variants::foo() is the whole registration: tests, benchmarks and the
-// tool find it through the build.
+// The descriptor of an attention variant. A file variants/sparse/foo.cc that
+// defines heed::variants::foo() is the whole registration: tests, benchmarks
+// and the tool find it through the build.
 #ifndef HEED_VARIANT_H_
 #define HEED_VARIANT_H_
 
