@@ -287,6 +287,15 @@ struct SequenceWork {
   bool split = false;       // the units of a tile are tasks of their own
   bool position_major = false;  // tiles of all lists, the heaviest first
 };
+
+// How a split run's spans are cut further, where they are fewer than the
+// workers: lib/core/parts.h. None where key_parts is 0.
+struct PartWork {
+  int32_t key_parts = 0;     // of a span, of part_keys keys each
+  int32_t column_parts = 0;  // of its values, of part_columns columns each
+  int32_t part_keys = 0;
+  int32_t part_columns = 0;
+};
 }  // namespace internal
 
 // One checked and scheduled run. A plain value that points into the workspace
@@ -318,6 +327,7 @@ struct AttentionRun {
   int64_t whole_tasks = 0;  // of the others
   int64_t slot_bytes = 0;   // the state of one tile and unit
   int64_t num_slots = 0;    // such states held at a time
+  internal::PartWork parts;
 };
 
 // Checks everything that Run checks and lays out the work for `workers`

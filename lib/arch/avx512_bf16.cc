@@ -172,6 +172,8 @@ constexpr internal::AttendKernel kTable = {
     /*merge=*/&Merge,
     /*save=*/&Save,
     /*finish=*/&PairFinish,
+    /*score=*/nullptr,
+    /*weigh=*/nullptr,
 };
 
 }  // namespace

@@ -12,14 +12,16 @@
 namespace heed::internal {
 namespace {
 
-// A block being filled, and the step it feeds.
+// A block being filled, and what it feeds: step(tile, block).
+template <typename StepFunction>
 class BlockFeeder {
  public:
-  BlockFeeder(const AttentionRun& run, TileWork* work)
+  BlockFeeder(const AttentionRun& run, TileWork* work, StepFunction step)
       : work_(*work),
-        kernel_(*work->item.kernel),
+        step_(step),
         key_(run.args, KeysOf(run.args), work->item),
-        value_(run.args, ValuesOf(run.args), work->item) {
+        value_(run.args, FromColumn(ValuesOf(run.args), work->columns.first),
+               work->item) {
     block_.key = key_.rows();
     block_.value = value_.rows();
     block_.key_scales = key_.scales();
@@ -57,7 +59,7 @@ class BlockFeeder {
     for (int g = 0; g < work_.tile.num_groups; ++g) {
       any |= Classify(work_.groups[g], g);
     }
-    if (any) kernel_.step(work_.tile, block_);
+    if (any) step_(work_.tile, block_);
     block_.num_keys = 0;
   }
 
@@ -88,15 +90,16 @@ class BlockFeeder {
   }
 
   const TileWork& work_;
-  const AttendKernel& kernel_;
+  const StepFunction step_;
   RowList key_, value_;
   int32_t position_[kBlockKeys];
   KeyBlock block_;
 };
 
 // Blocks at the absolute positions from a multiple of kBlockKeys.
+template <typename Feeder>
 void AttendDense(const GroupLimits& all, int32_t begin, int32_t end,
-                 BlockFeeder* feeder) {
+                 Feeder* feeder) {
   end = std::min(end, std::max(all.max_end, all.max_sink));
   for (int32_t at = begin; at < end; at += kBlockKeys) {
     const int32_t next = at + kBlockKeys;
@@ -111,8 +114,9 @@ void AttendDense(const GroupLimits& all, int32_t begin, int32_t end,
 }
 
 // Blocks filled from the list's intervals, across their ends.
+template <typename Feeder>
 void AttendIntervals(const KeyIntervals& lists, int64_t list, int32_t begin,
-                     int32_t end, BlockFeeder* feeder) {
+                     int32_t end, Feeder* feeder) {
   const KeyInterval* first = lists.intervals + lists.offsets[list];
   const KeyInterval* last = lists.intervals + lists.offsets[list + 1];
   first = std::partition_point(
@@ -130,20 +134,54 @@ void AttendIntervals(const KeyIntervals& lists, int64_t list, int32_t begin,
   feeder->Step();
 }
 
+// The keys [begin, end) of the tile's sequence, cut where that ends.
+struct KeyRange {
+  int32_t begin, end;
+};
+KeyRange KeysIn(const TileWork& work, int64_t begin, int64_t end) {
+  return {static_cast<int32_t>(begin),
+          static_cast<int32_t>(std::min(end, work.item.sequence.seqlen_k))};
+}
+
+// Where the scores of a block stand among those of its span.
+int64_t ScoresAt(const TileWork& work, const KeyBlock& block) {
+  const int64_t in_span = block.position[0] % kSpanKeys;
+  return in_span / kBlockKeys * kBlockKeys * work.item.num_rows;
+}
+
 }  // namespace
 
 void AttendSpan(const AttentionRun& run, int64_t span, TileWork* work) {
   work->item.kernel->clear(work->tile);
-  const int32_t begin = static_cast<int32_t>(span * kSpanKeys);
-  const int32_t end = static_cast<int32_t>(
-      std::min((span + 1) * kSpanKeys, work->item.sequence.seqlen_k));
-  BlockFeeder feeder(run, work);
+  const KeyRange keys = KeysIn(*work, span * kSpanKeys, (span + 1) * kSpanKeys);
+  BlockFeeder feeder(run, work, work->item.kernel->step);
   if (run.args.key_intervals.query_block_size == 0) {
-    AttendDense(work->all, begin, end, &feeder);
+    AttendDense(work->all, keys.begin, keys.end, &feeder);
   } else {
-    AttendIntervals(run.args.key_intervals, work->item.list, begin, end,
-                    &feeder);
+    AttendIntervals(run.args.key_intervals, work->item.list, keys.begin,
+                    keys.end, &feeder);
   }
+}
+
+void ScoreSpan(const AttentionRun& run, int64_t begin, int64_t end,
+               float* scores, TileWork* work) {
+  const KeyRange keys = KeysIn(*work, begin, end);
+  const auto score = [&](const QueryTile& tile, const KeyBlock& block) {
+    work->item.kernel->score(tile, block, scores + ScoresAt(*work, block));
+  };
+  BlockFeeder feeder(run, work, score);
+  AttendDense(work->all, keys.begin, keys.end, &feeder);
+}
+
+void WeighSpan(const AttentionRun& run, int64_t span, const float* scores,
+               TileWork* work) {
+  work->item.kernel->clear(work->tile);
+  const KeyRange keys = KeysIn(*work, span * kSpanKeys, (span + 1) * kSpanKeys);
+  const auto weigh = [&](const QueryTile& tile, const KeyBlock& block) {
+    work->item.kernel->weigh(tile, block, scores + ScoresAt(*work, block));
+  };
+  BlockFeeder feeder(run, work, weigh);
+  AttendDense(work->all, keys.begin, keys.end, &feeder);
 }
 
 }  // namespace heed::internal

@@ -7,6 +7,7 @@
 
 #include "heed/attention.h"
 #include "lib/core/check.h"
+#include "lib/core/parts.h"
 #include "lib/core/run_task.h"
 #include "lib/core/sequences.h"
 #include "lib/core/tensors.h"
@@ -60,6 +61,7 @@ int NumPhases(const AttentionRun& run) { return run.num_phases; }
 
 int64_t NumTasks(const AttentionRun& run, int phase) {
   if (phase < 0 || phase >= run.num_phases) return 0;
+  if (internal::InParts(run)) return internal::NumPartTasks(run, phase);
   if (run.split_items == 0) return run.whole_tasks;
   if (!run.barriers) return run.split_items + run.whole_tasks;
   const internal::ItemRange items = internal::RoundItems(run, phase / 2);
@@ -72,7 +74,9 @@ void RunTask(const AttentionRun& run, int phase, int64_t i, int worker) {
       worker >= run.workers) {
     return;
   }
-  if (run.split_items == 0) {
+  if (internal::InParts(run)) {
+    internal::RunPartTask(run, phase, i, worker);
+  } else if (run.split_items == 0) {
     internal::RunWhole(run, i, worker);
   } else if (!run.barriers) {
     if (i < run.split_items) {

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "lib/core/parts.h"
+
 namespace heed::internal {
 namespace {
 
@@ -35,6 +37,7 @@ bool LayOutSplit(const Sequence& sequence, AttentionRun* run) {
                                     kMaxSlotsPerWorker)
           : 0;
   LayOutUnits(*run, sequence, 1, work);
+  if (run->workers > 1 && LayOutParts(sequence, run)) return true;
   bool split = run->workers > 1 && work->num_units > 1 &&
                tiles < kSplitTilesPerWorker * run->workers;
   if (split && (run->barriers || NumItems(*work) <= run->num_slots)) {
@@ -102,6 +105,10 @@ void LayOutWork(AttentionRun* run) {
   run->num_phases = 1;
   const int64_t tiles = NumTiles(*work);
   if (LayOutSplit(sequence, run)) {
+    if (InParts(*run)) {
+      run->num_phases = kPartPhases;
+      return;
+    }
     run->num_split = 1;
     run->split_tiles = tiles;
     run->split_items = NumItems(*work);

@@ -126,6 +126,29 @@ inline int64_t SharedBytes(const Plan& plan, int64_t workers) {
          plan.carries_bytes;
 }
 
+// Where the parts of a run's workspace begin.
+struct WorkspaceAreas {
+  int32_t* counters;  // units done of the tile whose number it has
+  char* slots;
+  char* carries;
+  char* tiles;
+};
+
+inline WorkspaceAreas AreasOf(const AttentionRun& run) {
+  WorkspaceAreas areas;
+  char* base =
+      static_cast<char*>(run.workspace.data) + SequencesBytes(run.plan);
+  areas.counters = reinterpret_cast<int32_t*>(base);
+  areas.slots = base + CountersBytes(run.workers);
+  areas.carries = areas.slots + run.workers * run.plan.slots_bytes;
+  areas.tiles = base + SharedBytes(run.plan, run.workers);
+  return areas;
+}
+
+inline void* TileBase(const AttentionRun& run, int worker) {
+  return AreasOf(run).tiles + worker * run.plan.tile_bytes;
+}
+
 }  // namespace heed::internal
 
 #endif  // HEED_LIB_CORE_LAYOUT_H_

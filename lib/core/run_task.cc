@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "lib/core/group_chain.h"
 #include "lib/core/layout.h"
 #include "lib/core/tile.h"
 #include "lib/core/work.h"
@@ -17,30 +18,8 @@
 namespace heed::internal {
 namespace {
 
-struct Parts {
-  int32_t* counters;  // units done of the tile whose number it has
-  char* slots;
-  char* carries;
-  char* tiles;
-};
-
-Parts PartsOf(const AttentionRun& run) {
-  Parts parts;
-  char* base =
-      static_cast<char*>(run.workspace.data) + SequencesBytes(run.plan);
-  parts.counters = reinterpret_cast<int32_t*>(base);
-  parts.slots = base + CountersBytes(run.workers);
-  parts.carries = parts.slots + run.workers * run.plan.slots_bytes;
-  parts.tiles = base + SharedBytes(run.plan, run.workers);
-  return parts;
-}
-
 void* SlotAt(const AttentionRun& run, int64_t slot) {
-  return PartsOf(run).slots + slot * run.slot_bytes;
-}
-
-void* TileBase(const AttentionRun& run, int worker) {
-  return PartsOf(run).tiles + worker * run.plan.tile_bytes;
+  return AreasOf(run).slots + slot * run.slot_bytes;
 }
 
 // Attends to all spans of a unit that the tile sees, with `state` for their
@@ -67,66 +46,6 @@ bool AttendUnit(const AttentionRun& run, const SequenceWork& sequence,
   return any;
 }
 
-// The chain over groups, fed with the states of groups or of their spans.
-class GroupChain {
- public:
-  GroupChain(const AttendKernel& kernel, QueryTile* tile)
-      : kernel_(kernel), tile_(*tile) {}
-
-  // Goes on from what an earlier chain left; null where there is nothing.
-  void Resume(void* total, void* group, int64_t number) {
-    total_ = total;
-    group_ = group;
-    number_ = number;
-  }
-
-  // Takes the state of further keys of group `number`. It may be written.
-  void Add(void* state, int64_t number) {
-    if (group_ != nullptr && number == number_) {
-      MergeInto(group_, state);
-      return;
-    }
-    Close();
-    group_ = state;
-    number_ = number;
-  }
-
-  // Returns the state of everything, or null where nothing was added.
-  void* Finish() {
-    Close();
-    return total_;
-  }
-
-  void* total() const { return total_; }
-  void* group() const { return group_; }
-
- private:
-  void Close() {
-    if (group_ == nullptr) return;
-    if (total_ == nullptr) {
-      total_ = group_;
-    } else {
-      MergeInto(total_, group_);
-    }
-    group_ = nullptr;
-  }
-
-  void MergeInto(void* state, const void* later) {
-    tile_.state = state;
-    kernel_.merge(tile_, later);
-  }
-
-  const AttendKernel& kernel_;
-  QueryTile& tile_;
-  void* total_ = nullptr;
-  void* group_ = nullptr;
-  int64_t number_ = 0;
-};
-
-int64_t GroupOf(const SequenceWork& sequence, int64_t index) {
-  return UnitAt(sequence, index) * sequence.unit_spans / kGroupSpans;
-}
-
 // The units [begin, end) of a tile, counted as the tile visits them, whose
 // states stand in consecutive slots from `slot`.
 struct UnitsDone {
@@ -146,7 +65,7 @@ void MergeUnits(const AttentionRun& run, const UnitsDone& units, int worker) {
     return;
   }
   const auto carry = [&](int64_t of_round, int64_t which) {
-    return PartsOf(run).carries +
+    return AreasOf(run).carries +
            (of_round % 2 * 2 + which) * (run.plan.carries_bytes / kCarries);
   };
   GroupChain chain(*work.item.kernel, &work.tile);
@@ -175,7 +94,7 @@ void MergeUnits(const AttentionRun& run, const UnitsDone& units, int worker) {
 
 void PrepareWorkspace(const AttentionRun& run) {
   if (run.split_items == 0 || run.barriers) return;
-  std::memset(PartsOf(run).counters, 0,
+  std::memset(AreasOf(run).counters, 0,
               static_cast<size_t>(run.split_tiles) * sizeof(int32_t));
 }
 
@@ -254,7 +173,7 @@ void RunUnitAndMerge(const AttentionRun& run, int64_t item, int worker) {
   const UnitItem at = ItemAt(run, item);
   const SequenceWork& sequence = at.sequence;
   std::atomic_ref<int32_t> done(
-      PartsOf(run).counters[sequence.first_tile + at.tile]);
+      AreasOf(run).counters[sequence.first_tile + at.tile]);
   // Releases this unit's state, and acquires the others'.
   if (done.fetch_add(1, std::memory_order_acq_rel) + 1 != sequence.num_units) {
     return;

@@ -6,6 +6,7 @@
 #define HEED_LIB_CORE_TENSORS_H_
 
 #include <cstdint>
+#include <type_traits>
 
 #include "heed/attention.h"
 
@@ -126,6 +127,29 @@ inline ScaledRows KeysOf(const AttentionArgs& args) {
 }
 inline ScaledRows ValuesOf(const AttentionArgs& args) {
   return {args.value, args.kv_scales.value_scale, args.kv_scales.value_minimum};
+}
+
+// Returns the view whose rows begin at column `first`: of 4-bit elements, where
+// a group begins. Extents stay as they are.
+template <typename View>
+View FromColumn(View view, int64_t first) {
+  using Byte =
+      std::conditional_t<std::is_same_v<View, TensorView>, char, const char>;
+  if (first != 0) {
+    view.data = static_cast<Byte*>(view.data) + BytesOf(view.dtype, first);
+  }
+  return view;
+}
+inline ScaledRows FromColumn(const ScaledRows& rows, int64_t first) {
+  if (first == 0) return rows;
+  ScaledRows from = {FromColumn(rows.rows, first), rows.scale, rows.minimum};
+  if (rows.rows.dtype == DType::kU4) {
+    const int64_t groups =
+        first / (rows.rows.head_dim() / rows.scale.head_dim());
+    from.scale = FromColumn(rows.scale, groups);
+    from.minimum = FromColumn(rows.minimum, groups);
+  }
+  return from;
 }
 
 // Returns the view with a stride of 0 wherever none is ever stepped: along

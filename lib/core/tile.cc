@@ -9,6 +9,7 @@
 
 #include "lib/core/row_limits.h"
 #include "lib/core/scores.h"
+#include "lib/core/tensors.h"
 
 namespace heed::internal {
 namespace {
@@ -121,12 +122,21 @@ void GroupLimits::Widen(const GroupLimits& other) {
 
 bool OpenTile(const AttentionRun& run, const SequenceWork& sequence,
               int64_t tile, void* base, TileWork* work) {
+  return OpenTile(run, sequence, tile, {0, run.plan.shape.head_dim_v}, base,
+                  work);
+}
+
+bool OpenTile(const AttentionRun& run, const SequenceWork& sequence,
+              int64_t tile, const ColumnRange& columns, void* base,
+              TileWork* work) {
   const Plan& plan = run.plan;
   work->item = TileAt(run, sequence, tile);
+  work->columns = columns;
   const WorkItem& item = work->item;
   if (item.num_rows == 0) return false;
   TileShape shape = TileShapeOf(plan, item.num_rows);
   shape.uneven_keys = sequence.uneven_keys;
+  shape.head_dim_v = static_cast<int>(columns.count);
   Carver carver(base);
   work->memory = CarveTile(carver, *item.kernel, shape, plan.shape.seqlen_k);
   QueryTile& q = work->tile;
@@ -156,8 +166,10 @@ void SaveTile(const TensorView& states, TileWork* work) {
 }
 
 void FinishTile(const AttentionRun& run, TileWork* work) {
-  const bool has_lse = !run.args.lse.absent();
-  SetRows(run.args.out, work->item, work->memory.out_row);
+  // Every part of the columns knows it.
+  const bool has_lse = !run.args.lse.absent() && work->columns.first == 0;
+  SetRows(FromColumn(run.args.out, work->columns.first), work->item,
+          work->memory.out_row);
   if (has_lse) SetRows(run.args.lse, work->item, work->memory.lse_row);
   work->item.kernel->finish(work->tile, work->memory.out_row,
                             has_lse ? work->memory.lse_row : nullptr);

@@ -27,8 +27,14 @@ struct GroupLimits {
   void Widen(const GroupLimits& other);
 };
 
+// Columns [first, first + count) of values and out.
+struct ColumnRange {
+  int64_t first, count;
+};
+
 struct TileWork {
   WorkItem item;
+  ColumnRange columns;
   TileMemory memory;
   QueryTile tile;
   GroupLimits groups[kMaxLaneGroups];
@@ -38,9 +44,12 @@ struct TileWork {
 
 // Lays `base` out for a tile of a sequence's work and sets the limits, and so
 // what is worth doing. Returns false for a tile without rows, with nothing else
-// done.
+// done. The second is for a tile with some columns of the values only.
 bool OpenTile(const AttentionRun& run, const SequenceWork& sequence,
               int64_t tile, void* base, TileWork* work);
+bool OpenTile(const AttentionRun& run, const SequenceWork& sequence,
+              int64_t tile, const ColumnRange& columns, void* base,
+              TileWork* work);
 
 // Packs the queries; after OpenTile, before the first step.
 void PackTile(const AttentionRun& run, TileWork* work);
@@ -51,6 +60,17 @@ bool SpanHasKeys(const TileWork& work, int64_t span);
 // Attends to the keys of one span: the state in work->tile starts from nothing
 // and is the span's afterwards.
 void AttendSpan(const AttentionRun& run, int64_t span, TileWork* work);
+
+// The two halves of AttendSpan, where the kernel offers them: the scores of the
+// blocks of a span that begin in [begin, end), multiples of kBlockKeys, to
+// `scores`, which is all the span's; and the state that these make.
+void ScoreSpan(const AttentionRun& run, int64_t begin, int64_t end,
+               float* scores, TileWork* work);
+void WeighSpan(const AttentionRun& run, int64_t span, const float* scores,
+               TileWork* work);
+
+// Floats of the scores of a span of a tile of so many rows.
+constexpr int64_t SpanScores(int64_t rows) { return rows * kSpanKeys; }
 
 // Writes the state in work->tile, unfinished, to `states`, whose rows are [m,
 // l, acc].

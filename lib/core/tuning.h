@@ -38,6 +38,18 @@ inline constexpr int64_t kMinSlotsPerWorker = 2;
 inline constexpr int64_t kMaxSlotsPerWorker = 32;
 inline constexpr int64_t kSlotsBytesPerWorker = 48 * 1024;
 
+// Where a call of few rows has fewer spans than workers by this factor, and
+// this many keys, spans are cut into parts (lib/core/parts.h). Zen 4, one key
+// head of 128, two workers over one: 1,024 keys 1.33 (4 rows 1.40), 4,096 1.50
+// (1.55). A part has at least so many keys, or a step of columns: a line of
+// floats. Keys are cut finer than columns, as parts of them differ where masks
+// do and share nothing.
+inline constexpr int64_t kWorkersPerItem = 2;
+inline constexpr int64_t kLeastKeysInParts = 1024;
+inline constexpr int64_t kLeastPartKeys = 256;
+inline constexpr int64_t kPartColumns = 16;
+inline constexpr int64_t kKeyPartsPerWorker = 2;
+
 // Where a list is a single tile, as in short sequences, tasks are runs of
 // consecutive tiles, this many a worker: neighbouring heads' rows of out may
 // share cache lines, which two workers would pass to and fro. Batch 8, 12

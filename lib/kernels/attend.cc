@@ -161,6 +161,8 @@ constexpr internal::AttentionTable kTable = {
         /*merge=*/&Merge,
         /*save=*/&Save,
         /*finish=*/&Finish,
+        /*score=*/nullptr,
+        /*weigh=*/nullptr,
     },
     /*attend_bf16=*/{},  // kernels.cc sets it
     /*decode=*/{},       // kernels.cc sets it

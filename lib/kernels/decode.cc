@@ -37,6 +37,8 @@ constexpr internal::AttendKernel kTable = {
     /*merge=*/&DecodeMerge,
     /*save=*/&DecodeSave,
     /*finish=*/&DecodeFinish,
+    /*score=*/&DecodeScoreBlock,
+    /*weigh=*/&DecodeWeighBlock,
 };
 
 }  // namespace

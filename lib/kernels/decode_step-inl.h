@@ -209,16 +209,24 @@ HWY_INLINE void DecodeValues(const DecodeStep& s) {
   }
 }
 
-inline void DecodeBlock(const QueryTile& tile, const KeyBlock& block) {
-  if (tile.num_groups == 0 || block.first[0] >= block.last[0]) return;
+HWY_INLINE bool SeesNothing(const QueryTile& tile, const KeyBlock& block) {
+  return tile.num_groups == 0 || block.first[0] >= block.last[0];
+}
+
+HWY_INLINE DecodeStep StepOf(const QueryTile& tile, const KeyBlock& block) {
+  return {&tile,
+          &block,
+          static_cast<size_t>(tile.shape.rows),
+          block.first[0],
+          static_cast<size_t>(block.last[0] - block.first[0]),
+          block.full[0],
+          DecodeStateAt(tile, tile.state)};
+}
+
+// The first half of a step: scores as they are weighed.
+inline void ScoreKeys(const DecodeStep& s) {
+  const QueryTile& tile = *s.tile;
   const size_t N = hn::Lanes(hn::ScalableTag<float>());
-  const DecodeStep s = {&tile,
-                        &block,
-                        static_cast<size_t>(tile.shape.rows),
-                        block.first[0],
-                        static_cast<size_t>(block.last[0] - block.first[0]),
-                        block.full[0],
-                        DecodeStateAt(tile, tile.state)};
   WithElement(tile.shape.key,
               [&](auto key) { DecodeScores<decltype(key)>(s); });
   int32_t position[kMostKeyLanes];
@@ -226,7 +234,7 @@ inline void DecodeBlock(const QueryTile& tile, const KeyBlock& block) {
                       tile.scores != nullptr;
   if (modify) {
     for (size_t k = 0; k < s.keys; ++k) {
-      position[k] = block.position[s.first + k];
+      position[k] = s.block->position[s.first + k];
     }
     for (size_t k = s.keys; k % N != 0; ++k) position[k] = INT32_MAX;
   }
@@ -237,9 +245,38 @@ inline void DecodeBlock(const QueryTile& tile, const KeyBlock& block) {
   if (tile.scores != nullptr && tile.scores->hook != nullptr) {
     HookDecodeScores(s);
   }
+}
+
+// The second half, from the scores in the tile.
+inline void WeighKeys(const DecodeStep& s) {
   for (size_t row = 0; row < s.rows; ++row) DecodeWeights(s, row);
-  WithElement(tile.shape.value,
+  WithElement(s.tile->shape.value,
               [&](auto value) { DecodeValues<decltype(value)>(s); });
+}
+
+inline void DecodeBlock(const QueryTile& tile, const KeyBlock& block) {
+  if (SeesNothing(tile, block)) return;
+  const DecodeStep s = StepOf(tile, block);
+  ScoreKeys(s);
+  WeighKeys(s);
+}
+
+// Plans take this kernel only where KeyStride() is kBlockKeys.
+inline void DecodeScoreBlock(const QueryTile& tile, const KeyBlock& block,
+                             float* scores) {
+  if (SeesNothing(tile, block)) return;
+  QueryTile to = tile;
+  to.score = scores;
+  ScoreKeys(StepOf(to, block));
+}
+
+inline void DecodeWeighBlock(const QueryTile& tile, const KeyBlock& block,
+                             const float* scores) {
+  if (SeesNothing(tile, block)) return;
+  const DecodeStep s = StepOf(tile, block);
+  // Weights take the place of scores, which other tiles read too.
+  for (size_t i = 0; i < s.rows * KeyStride(); ++i) tile.score[i] = scores[i];
+  WeighKeys(s);
 }
 
 }  // namespace

@@ -194,6 +194,14 @@ struct AttendKernel {
   // Writes out[row] (head_dim_v elements each) and, where lse is not null,
   // *lse[row]. The state is spent.
   void (*finish)(const QueryTile& tile, void* const* out, float* const* lse);
+
+  // The two halves of `step`, where a kernel offers them, for tiles without
+  // score inputs: the scores of a block's keys, masked, to
+  // scores[row][kBlockKeys]; and what is left, from there. The second needs no
+  // packed queries, and its tile may have other columns of values.
+  void (*score)(const QueryTile& tile, const KeyBlock& block, float* scores);
+  void (*weigh)(const QueryTile& tile, const KeyBlock& block,
+                const float* scores);
 };
 
 // The kernels of one target.

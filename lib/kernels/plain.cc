@@ -339,6 +339,8 @@ const AttentionTable kPlainTable = {
         /*merge=*/&Merge,
         /*save=*/&Save,
         /*finish=*/&Finish,
+        /*score=*/nullptr,
+        /*weigh=*/nullptr,
     },
     /*attend_bf16=*/{},
     /*decode=*/{},
