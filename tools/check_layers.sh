@@ -50,7 +50,8 @@ rule() {
       'nlohmann/.*' 'fmt/.*' ;;
     bench/*) echo std system 'heed/.*' 'lib/(eval|io|oracle)/.*' 'bench/.*' \
       'benchmark/.*' 'nlohmann/.*' 'fmt/.*' 'hwy/.*' 'lib/kernels/target_list\.h' ;;
-    examples/*) echo std system 'heed/.*' ;;
+    # Several files may make one example.
+    examples/*) echo std system 'heed/.*' '[a-z_]+\.h' ;;
     *) return 1 ;;
   esac
 }
