@@ -22,6 +22,12 @@ class HEED_API TbbExecutor {
   // 0 takes as many workers as oneTBB sees processors. Note that oneTBB before
   // 2022.3 ignores a container's CPU quota: pass the number there.
   explicit TbbExecutor(int num_threads = 0);
+  // The same on the processors of one NUMA node, 0 to NumNumaNodes() - 1; 0
+  // threads are as many as it has. A caller's thread is bound to the node while
+  // it is in a call. A node that does not exist makes an executor without
+  // workers, which calls refuse. What a node should read from its own memory it
+  // should be the first to write: docs/scale.md.
+  TbbExecutor(int num_threads, int numa_node);
   ~TbbExecutor();
   TbbExecutor(const TbbExecutor&) = delete;
   TbbExecutor& operator=(const TbbExecutor&) = delete;
@@ -33,7 +39,12 @@ class HEED_API TbbExecutor {
  private:
   void* arena_;
   int num_threads_;
+  bool bound_ = false;  // to a node
 };
+
+// Returns the number of NUMA nodes; 1 where oneTBB can't tell, as without its
+// library tbbbind.
+HEED_API int NumNumaNodes();
 
 }  // namespace heed
 

@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The oneTBB executor: the only file that includes oneTBB.
+#include <tbb/info.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <vector>
 
 #include "heed/tbb.h"
 
@@ -51,17 +53,48 @@ void ParallelFor(void* self, int64_t num_tasks, void* ctx,
   }
 }
 
+// A node's only thread: the caller's, bound while it is in the arena.
+void ParallelForBound(void* self, int64_t num_tasks, void* ctx,
+                      void (*task)(void* ctx, int64_t i, int worker)) {
+  tbb::task_arena& arena = *static_cast<tbb::task_arena*>(self);
+  try {
+    arena.execute([&] {
+      for (int64_t i = 0; i < num_tasks; ++i) task(ctx, i, 0);
+    });
+  } catch (...) {
+  }
+}
+
+int Threads(int num_threads) {
+  return num_threads > 0 ? num_threads : tbb::task_arena::automatic;
+}
+
 }  // namespace
 
 TbbExecutor::TbbExecutor(int num_threads)
-    : arena_(new tbb::task_arena(num_threads > 0 ? num_threads
-                                                 : tbb::task_arena::automatic)),
+    : arena_(new tbb::task_arena(Threads(num_threads))),
       num_threads_(static_cast<tbb::task_arena*>(arena_)->max_concurrency()) {}
+
+TbbExecutor::TbbExecutor(int num_threads, int numa_node)
+    : arena_(nullptr), num_threads_(0), bound_(true) {
+  const std::vector<tbb::numa_node_id> nodes = tbb::info::numa_nodes();
+  if (numa_node < 0 || numa_node >= static_cast<int>(nodes.size())) return;
+  auto* const arena = new tbb::task_arena(
+      tbb::task_arena::constraints()
+          .set_numa_id(nodes[static_cast<size_t>(numa_node)])
+          .set_max_concurrency(Threads(num_threads)));
+  arena_ = arena;
+  num_threads_ = arena->max_concurrency();
+}
 
 TbbExecutor::~TbbExecutor() { delete static_cast<tbb::task_arena*>(arena_); }
 
 TbbExecutor::operator Executor() const {
-  return Executor{arena_, &ParallelFor, num_threads_};
+  const bool alone = bound_ && num_threads_ == 1;
+  return Executor{arena_, alone ? &ParallelForBound : &ParallelFor,
+                  num_threads_};
 }
+
+int NumNumaNodes() { return static_cast<int>(tbb::info::numa_nodes().size()); }
 
 }  // namespace heed
