@@ -7,7 +7,7 @@
 //
 //   example_what_pays [RANKS PROMPT_TOKENS [SEQUENCES KEYS]]
 //
-// Ranks must divide 8. Returns non-zero where the two ways to spread a prompt
+// RANKS are 2, 4 or 8. Returns non-zero where the two ways to spread a prompt
 // give different bits, or bytes are not those of docs/scale.md.
 #include <heed/heed.h>
 
@@ -55,10 +55,12 @@ double Time(F f) {
   return best;
 }
 
-// Prints one line; returns whether floats that a rank receives are as said.
+// Prints one line, with the cores of a rank at which computing takes no longer
+// than the network; returns whether the bytes that a rank receives are as said.
 bool Print(const char* what, double compute, double bytes, double formula) {
-  std::printf("%-30s %12.1f %12.3f %12.2f %12.3f\n", what, compute, bytes / 1e6,
-              bytes * 8 / 10e9 * 1e3, bytes * 8 / 100e9 * 1e3);
+  const double slow = bytes * 8 / 10e9 * 1e3, fast = slow / 10;
+  std::printf("%-26s %11.1f %12.3f %10.3f %7.0f %10.3f %7.0f\n", what, compute,
+              bytes / 1e6, slow, compute / slow, fast, compute / fast);
   const bool as_said = bytes == formula;
   if (!as_said) std::printf("  NOT the formula's %.0f bytes\n", formula);
   return as_said;
@@ -151,7 +153,7 @@ bool Decode(int ranks, int64_t sequences, int64_t keys) {
   }
   // For the time of merging any numbers will do.
   std::vector<float> states(static_cast<size_t>(sent)),
-      all(static_cast<size_t>(received), 1.0f);
+      everyones(static_cast<size_t>(received), 1.0f);
   std::vector<float> out(static_cast<size_t>(exchange.Heads(0).count() * kDim));
   const double computed = Time([&] {
     Check(ComputeStates(exchange, 0, params, parts, heed::SerialExecutor(),
@@ -159,7 +161,7 @@ bool Decode(int ranks, int64_t sequences, int64_t keys) {
   });
   const double merged = Time([&] {
     Check(MergeStates(
-        exchange, 0, all.data(),
+        exchange, 0, everyones.data(),
         {heed::Thd(out.data(), 1, exchange.Heads(0).count(), kDim)}));
   });
   const double batch = static_cast<double>(sequences);
@@ -167,25 +169,26 @@ bool Decode(int ranks, int64_t sequences, int64_t keys) {
               static_cast<double>(own * kKvHeads * kDim * 8) / computed / 1e6,
               merged);
   // Where keys divide evenly, every rank holds as many states.
-  const int64_t spans = (keys + heed::kStateKeys - 1) / heed::kStateKeys;
+  const int64_t covered =
+      exchange.spread.whole_groups() ? heed::kGroupStateKeys : heed::kStateKeys;
+  const int64_t states_of_all = (keys + covered - 1) / covered;
   const double formula = 4.0 * kHeads * (kDim + 2) * batch * (ranks - 1) /
-                         ranks * static_cast<double>(spans / ranks);
+                         ranks * static_cast<double>(states_of_all / ranks);
   const double bytes = 4.0 * batch * static_cast<double>(others);
   return Print("decode, states exchanged", (computed + merged) * batch, bytes,
-               spans % ranks == 0 ? formula : bytes);
+               states_of_all % ranks == 0 ? formula : bytes);
 }
 
 bool RunAll(int ranks, int64_t tokens, int64_t sequences, int64_t keys) {
   std::printf(
-      "%lld heads over %lld of dimension %lld, causal, f32, %d ranks of one "
-      "core\n"
+      "A layer of %lld heads over %lld of dimension %lld, causal, f32, over %d "
+      "ranks of one core\n"
       "%lld tokens of a prompt; %lld sequences of %lld keys\n\n"
-      "%-30s %12s %12s %12s %12s\n",
+      "%-26s %11s %12s %10s %7s %10s %7s\n",
       static_cast<long long>(kHeads), static_cast<long long>(kKvHeads),
       static_cast<long long>(kDim), ranks, static_cast<long long>(tokens),
-      static_cast<long long>(sequences), static_cast<long long>(keys),
-      "a rank, a layer", "compute ms", "received MB", "10 Gb/s ms",
-      "100 Gb/s ms");
+      static_cast<long long>(sequences), static_cast<long long>(keys), "a rank",
+      "compute ms", "received MB", "10 Gb/s ms", "cores", "100 Gb/s", "cores");
   const bool prompt = Prompt(ranks, tokens);
   return Decode(ranks, sequences, keys) && prompt;
 }
@@ -199,12 +202,13 @@ int main(int argc, char** argv) {
   };
   const int64_t ranks = number(1, 4), tokens = number(2, 512);
   const int64_t sequences = number(3, 8), keys = number(4, 16384);
-  if (ranks < 1 || ranks > 8 || 8 % ranks != 0 || tokens < 2 * ranks ||
+  if (ranks < 2 || ranks > 8 || 8 % ranks != 0 || tokens < 2 * ranks ||
       tokens % (2 * ranks) != 0 || sequences < 1 || keys < 1) {
-    std::fprintf(stderr,
-                 "usage: %s [RANKS PROMPT_TOKENS [SEQUENCES KEYS]]\n"
-                 "RANKS divides 8, PROMPT_TOKENS are a multiple of 2 RANKS\n",
-                 argv[0]);
+    std::fprintf(
+        stderr,
+        "usage: %s [RANKS PROMPT_TOKENS [SEQUENCES KEYS]]\n"
+        "RANKS are 2, 4 or 8, PROMPT_TOKENS are a multiple of 2 RANKS\n",
+        argv[0]);
     return 2;
   }
   return context_parallel::RunAll(static_cast<int>(ranks), tokens, sequences,
