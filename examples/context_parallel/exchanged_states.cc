@@ -52,11 +52,15 @@ heed::ViewOf<T> StatesView(T* first, int64_t num_states, int64_t rows,
                        row_states * state_floats);
 }
 
-// Merges the states of one sequence, of which states[r] are those of rank r:
-// blocks take what is theirs from the front.
+// What came from one rank, of some heads.
+struct Received {
+  const float* next;   // blocks take what is theirs from the front
+  int64_t row_states;  // of a head
+};
+
 heed::Status MergeSequence(const StateExchange& exchange, Range heads,
                            const SequenceSize& size,
-                           std::vector<const float*>* states,
+                           std::vector<Received>* received,
                            std::vector<float>* memory,
                            const heed::TensorView& out) {
   const int64_t floats = 2 + exchange.head_dim_v;
@@ -68,12 +72,12 @@ heed::Status MergeSequence(const StateExchange& exchange, Range heads,
       &total);
   for (const KeyBlock& block : BlocksOf(exchange.spread, size.num_keys)) {
     if (!status.ok()) return status;
-    const float*& from = (*states)[static_cast<size_t>(block.rank)];
+    Received& from = (*received)[static_cast<size_t>(block.rank)];
     status = heed::AppendStates(
-        StatesView(from, block.num_states, size.num_rows, heads.count(),
-                   exchange.RowStates(block.rank), floats),
+        StatesView(from.next, block.num_states, size.num_rows, heads.count(),
+                   from.row_states, floats),
         block.shard, block.keys.count(), &total);
-    from += block.num_states * size.num_rows * floats;
+    from.next += block.num_states * size.num_rows * floats;
   }
   if (!status.ok()) return status;
   return heed::FinishStates(total, false, out, {});
@@ -131,16 +135,17 @@ heed::Status ComputeStates(const StateExchange& exchange, int rank,
 heed::Status MergeStates(const StateExchange& exchange, int rank,
                          const float* received,
                          const std::vector<heed::TensorView>& out) {
-  std::vector<const float*> states;
+  const Range heads = exchange.Heads(rank);
+  std::vector<Received> from_ranks;
   for (int from = 0; from < exchange.spread.ranks; ++from) {
-    states.push_back(received);
-    received += exchange.Floats(from, rank);
+    const int64_t row_states = exchange.RowStates(from);
+    from_ranks.push_back({received, row_states});
+    received += heads.count() * row_states * (2 + exchange.head_dim_v);
   }
   std::vector<float> memory;
   for (size_t s = 0; s < out.size(); ++s) {
-    const heed::Status status =
-        MergeSequence(exchange, exchange.Heads(rank), exchange.sequences[s],
-                      &states, &memory, out[s]);
+    const heed::Status status = MergeSequence(
+        exchange, heads, exchange.sequences[s], &from_ranks, &memory, out[s]);
     if (!status.ok()) return status;
   }
   return heed::Status();
