@@ -65,6 +65,15 @@ int64_t RestRows(const AttentionRun& run, const Sequence& sequence,
   return rest < rows && rest <= most ? rest : 0;
 }
 
+SeenKeys SeenKeysOf(const AttentionRun& run, const Sequence& sequence) {
+  // A later row's limits never lie before an earlier one's.
+  const RowLimits first = LimitsOf(run, sequence, 0);
+  const RowLimits last = LimitsOf(run, sequence, sequence.seqlen_q - 1);
+  // Sinks may reach beyond the window's right edge.
+  return {first.begin, std::max({last.end, last.sink_end, first.begin}),
+          last.sink_end};
+}
+
 void LayOutUnits(const AttentionRun& run, const Sequence& sequence,
                  int64_t spans, SequenceWork* work) {
   const int64_t keys = spans * kSpanKeys;
@@ -74,14 +83,11 @@ void LayOutUnits(const AttentionRun& run, const Sequence& sequence,
   work->num_units = CeilDiv(sequence.seqlen_k, keys);
   if (run.args.key_intervals.query_block_size != 0) return;
   if (LimitsByData(run)) return;
-  // A later row's limits never lie before an earlier one's.
-  const RowLimits first = LimitsOf(run, sequence, 0);
-  const RowLimits last = LimitsOf(run, sequence, sequence.seqlen_q - 1);
-  // Sinks may reach beyond the window's right edge.
-  const int64_t end = std::max({last.end, last.sink_end, first.begin});
-  work->first_unit = first.begin / keys;
-  work->sink_units = std::min(CeilDiv(last.sink_end, keys), work->first_unit);
-  work->num_units = work->sink_units + CeilDiv(end, keys) - work->first_unit;
+  const SeenKeys seen = SeenKeysOf(run, sequence);
+  work->first_unit = seen.begin / keys;
+  work->sink_units = std::min(CeilDiv(seen.sink_end, keys), work->first_unit);
+  work->num_units =
+      work->sink_units + CeilDiv(seen.end, keys) - work->first_unit;
 }
 
 int32_t UnevenKeys(const AttentionRun& run, const Sequence& sequence) {

@@ -55,6 +55,14 @@ void LayOutTiles(const AttentionRun& run, const Sequence& sequence,
   if (work->rest_rows != 0) ++work->tiles_per_list;
 }
 
+// Keys that some row of a sequence sees, where limits are not data: [begin,
+// end), and [0, sink_end), which may reach into them.
+struct SeenKeys {
+  int64_t begin, end, sink_end;
+  int64_t count() const { return end - begin + std::min(sink_end, begin); }
+};
+SeenKeys SeenKeysOf(const AttentionRun& run, const Sequence& sequence);
+
 // Sets the units that some row sees, each of `spans` spans.
 void LayOutUnits(const AttentionRun& run, const Sequence& sequence,
                  int64_t spans, SequenceWork* work);

@@ -97,10 +97,11 @@ bool LayOutParts(const Sequence& sequence, AttentionRun* run) {
     return false;
   }
   const int64_t items = NumItems(all);
-  const int64_t keys = std::min(sequence.seqlen_k, kSpanKeys);
-  if (kWorkersPerItem * items > run->workers || keys < kLeastKeysInParts) {
+  if (kWorkersPerItem * items > run->workers ||
+      SeenKeysOf(*run, sequence).count() < all.num_units * kLeastKeysInParts) {
     return false;
   }
+  const int64_t keys = std::min(sequence.seqlen_k, kSpanKeys);
   const int64_t share = CeilDiv(run->workers, items);
   // Groups of 4-bit elements stay whole.
   const int64_t step = shape.value_dtype == DType::kU4 ? 64 : kPartColumns;

@@ -39,7 +39,8 @@ inline constexpr int64_t kMaxSlotsPerWorker = 32;
 inline constexpr int64_t kSlotsBytesPerWorker = 48 * 1024;
 
 // Where a call of few rows has fewer spans than workers by this factor, and
-// this many keys, spans are cut into parts (lib/core/parts.h). Zen 4, one key
+// sees so many keys of each, spans are cut into parts (lib/core/parts.h): two
+// more phases cost more than a short window's keys. Zen 4, one key
 // head of 128, two workers over one: 1,024 keys 1.33 (4 rows 1.40), 4,096 1.50
 // (1.55). A part has at least so many keys, or a step of columns: a line of
 // floats. Keys are cut finer than columns, as parts of them differ where masks

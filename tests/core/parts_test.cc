@@ -12,6 +12,7 @@
 #include <limits>
 #include <queue>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "heed/heed.h"
@@ -112,6 +113,18 @@ TEST_P(Parts, ValuesThatAreNotFinite) {
   tensors.value.At(0, 1499, 0)[3] = inf;
   tensors.value.At(0, 1499, 0)[39] = nan;
   Check(tensors);
+}
+
+// What counts is what rows see, not what the cache holds.
+TEST_P(Parts, ShortWindowsAreNotWorthThem) {
+  for (const auto& [text, seen] :
+       {std::pair("h1_d4_dv40_q1_k9000_causal_wl127", false),
+        {"h1_d4_dv40_q2_k9000_causal_wl700_sink64", false},
+        {"h1_d4_dv40_q1_k9000_causal_wl3000", true}}) {
+    SCOPED_TRACE(text);
+    const Laid laid(GetParam(), eval::MakeTensors(ProblemOf(text), {}), 64);
+    EXPECT_EQ(laid.in_parts(), seen && laid.plan().decode_rows > 0);
+  }
 }
 
 HEED_ON_EVERY_TARGET(Parts);
