@@ -216,12 +216,34 @@ void DrawRun(Random& random, FuzzCase* c) {
   if (OneIn(random, 60)) c->threads = 1;
 }
 
+// Few rows and more workers than spans, which are then cut into parts
+// (lib/core/parts.h): chance alone hardly ever gets there.
+void DrawParts(Random& random, FuzzCase* c) {
+  if (!OneIn(random, 15)) return;
+  c->batch = 1;
+  c->kv_heads = Within(random, 1, 2);
+  c->group = Within(random, 1, 3);
+  c->rows = Within(random, 1, 2);
+  c->keys = Around(random, {1030, 1500, 4096, 5400});
+  c->dim = Within(random, 1, 9);
+  c->dim_v = Skewed(random, 150);
+  c->workers = Within(random, 8, 15);
+  c->free = c->scores = c->list_rows = c->sequences = c->value_rotated = 0;
+  c->decode_rows = -1;
+  c->placed = random.Below(2);
+  c->offset = Within(random, c->keys / 2, c->keys + 20);
+  if (OneIn(random, 2)) return;
+  c->left = Within(random, 900, c->keys);
+  c->right = Within(random, 0, 300);
+  c->sinks = random.Below(2) * Within(random, 1, c->keys);
+}
+
 // In this order: later ones look at what earlier ones drew.
 constexpr void (*kFeatures[])(Random&, FuzzCase*) = {
-    DrawExtents,   DrawLongKeys, DrawWideHeads, DrawCausal,
-    DrawWindow,    DrawScale,    DrawTypes,     DrawPlacement,
-    DrawQuantised, DrawNumbers,  DrawIntervals, DrawRagged,
-    DrawScores,    DrawPlan,     DrawNumerics,  DrawRun,
+    DrawExtents,   DrawLongKeys, DrawWideHeads, DrawCausal,    DrawWindow,
+    DrawScale,     DrawTypes,    DrawPlacement, DrawQuantised, DrawNumbers,
+    DrawIntervals, DrawRagged,   DrawScores,    DrawPlan,      DrawNumerics,
+    DrawRun,       DrawParts,
 };
 
 }  // namespace
