@@ -68,7 +68,8 @@ double AttendRow(const AttentionParams& params, const AttentionArgs& args,
   double sum = std::exp(sink - max);
   for (size_t i = 0; i < keys.size(); ++i) {
     const double weight = std::exp(scores[i] - max);
-    if (weight == 0.0 && args.scores.hook != nullptr) continue;
+    // Not a weight that is merely too small: that times NaN is NaN.
+    if (scores[i] == -INFINITY && args.scores.hook != nullptr) continue;
     sum += weight;
     for (size_t c = 0; c < out.size(); ++c) {
       out[c] += weight * ElementAt(ValueOf(args), b, keys[i], kv_head,
