@@ -15,6 +15,7 @@
 #include "heed/recognise_mask.h"
 #include "heed/rope.h"
 #include "heed/score_inputs.h"
+#include "heed/sparse.h"
 #include "heed/states.h"
 #include "heed/status.h"
 #include "heed/target.h"

@@ -7,12 +7,12 @@
 #ifndef HEED_VARIANT_H_
 #define HEED_VARIANT_H_
 
-#include <cstddef>
 #include <cstdint>
 
 #include "heed/attention.h"
 #include "heed/executor.h"
 #include "heed/export.h"
+#include "heed/scratch.h"
 #include "heed/status.h"
 
 namespace heed {
@@ -65,21 +65,22 @@ struct SelectionRecorder {
   }
 };
 
-// Memory for one run, freed after it. Its high-water mark is the "workspace"
-// that the tool reports. Call from the thread that runs the variant, before the
-// parallel part.
-struct Scratch {
-  void* self = nullptr;
-  void* (*allocate)(void* self, size_t bytes) = nullptr;
+// What a run spends its time on. Until it says otherwise it attends.
+enum class Phase : int32_t {
+  kEstimate = 0,  // what is made of keys or queries before anything is scored
+  kSelect = 1,    // scores, and what is chosen by them
+  kBuild = 2,     // lists of keys
+  kAttend = 3,
+};
 
-  // Returns `count` uninitialised elements, 64-byte aligned; null only where
-  // memory is short (count 0 gives a pointer too).
-  template <typename T>
-  T* Array(int64_t count) const {
-    const size_t most = static_cast<size_t>(PTRDIFF_MAX) / sizeof(T);
-    if (count < 0 || static_cast<uint64_t>(count) > most) return nullptr;
-    const size_t elements = count == 0 ? 1 : static_cast<size_t>(count);
-    return static_cast<T*>(allocate(self, elements * sizeof(T)));
+// Takes note of where phases begin. Called from the thread that runs the
+// variant; a phase may come more than once.
+struct PhaseRecorder {
+  void* self = nullptr;
+  void (*enter)(void* self, Phase phase) = nullptr;
+
+  void Enter(Phase phase) const {
+    if (enter != nullptr) enter(self, phase);
   }
 };
 
@@ -92,6 +93,9 @@ struct VariantArgs {
   Executor executor = SerialExecutor();
   Scratch scratch;              // must be set
   SelectionRecorder selection;  // does nothing unless asked for
+  PhaseRecorder phases;         // nor does this
+  // The kernel table that ops::Attend takes: as in PlanOptions.
+  const char* target = nullptr;
 };
 
 struct Variant {
@@ -107,6 +111,9 @@ struct Variant {
   // kept weights; variants without such a sum write NaN). A refused call writes
   // nothing.
   Status (*run)(const VariantArgs& args) = nullptr;
+  // Which keys a row attends to may depend on what stands behind it. (It never
+  // attends to them.) Such a variant is for prompts that are there as a whole.
+  bool selects_ahead = false;
   // kOwnReference only: the same result in plain double, no speed asked,
   // out[batch][seqlen_q][num_heads][head_dim_v]. Also called for a part of the
   // query rows, with causal_offset set to their place among the keys,

@@ -23,6 +23,12 @@ Status CheckHost(const VariantArgs& host) {
   return Status();
 }
 
+PlanOptions OptionsOf(const VariantArgs& host) {
+  PlanOptions options;
+  options.target = host.target;
+  return options;
+}
+
 }  // namespace
 
 Status CheckArgs(const AttentionParams& params, const AttentionArgs& args) {
@@ -50,6 +56,11 @@ Status RunVariant(const Variant& variant, const VariantArgs& args) {
   if (!status.ok()) return status;
   status = CheckArgs(args.params, args.args);
   if (!status.ok()) return status;
+  if (args.target != nullptr) {
+    Plan plan;
+    status = MakePlan(args.params, ShapeOf(args.args), OptionsOf(args), &plan);
+    if (!status.ok()) return status;
+  }
   for (int i = 0; i < variant.num_knobs; ++i) {
     const Knob& knob = variant.knobs[i];
     const double value = args.knobs[i];
@@ -73,7 +84,7 @@ Status Attend(const AttentionParams& params, const AttentionArgs& args,
   Status status = CheckHost(host);
   if (!status.ok()) return status;
   Plan plan;
-  status = MakePlan(params, ShapeOf(args), PlanOptions(), &plan);
+  status = MakePlan(params, ShapeOf(args), OptionsOf(host), &plan);
   if (!status.ok()) return status;
   Workspace workspace;
   workspace.bytes = WorkspaceBytes(plan, host.executor.max_workers);

@@ -8,8 +8,7 @@
 //
 // A query at position p sees key j where j < sink or p - j < window: the window
 // counts the query's own position. The caller's masks hold as well.
-#include <heed/ops.h>
-#include <heed/variant.h>
+#include <heed/sparse_variant.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -17,27 +16,30 @@
 namespace heed::variants {
 namespace {
 
-constexpr double kAll = 2147483647;
-
 constexpr Knob kKnobs[] = {
     {.name = "window",
      .summary = "Latest keys that a query sees, its own position among them.",
      .default_value = 256,
      .min = 1,
-     .max = kAll,
+     .max = sparse::kAll,
      .integer = true,
      .has_exact = true,
-     .exact_value = kAll},
+     .exact_value = sparse::kAll},
     {.name = "sink",
      .summary = "First keys that every query sees.",
      .default_value = 4,
      .min = 0,
-     .max = kAll,
+     .max = sparse::kAll,
      .integer = true},
 };
 
-// The caller's masks and this one, as one. Two windows with different sinks
-// have no common form: false.
+auto PatternOf(const double* knobs) {
+  return patterns::Window(static_cast<int64_t>(knobs[0])) |
+         patterns::Sinks(static_cast<int64_t>(knobs[1]));
+}
+
+// The caller's masks and this one, as one: what the kernel does best. Two
+// windows with different sinks have no common form: false.
 bool Combine(const AttentionParams& caller, const double* knobs,
              AttentionParams* both) {
   const int64_t left = static_cast<int64_t>(knobs[0]) - 1;
@@ -55,36 +57,14 @@ bool Combine(const AttentionParams& caller, const double* knobs,
 
 Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* knobs) {
-  AttentionParams both = params;
-  Combine(params, knobs, &both);
-  return ops::SoftmaxCost(shape, ops::VisiblePairs(shape, both));
-}
-
-void RecordSelection(const VariantArgs& a, const AttentionParams& both) {
-  if (a.selection.keep == nullptr) return;
-  const ConstTensorView& query = a.args.query;
-  for (int64_t b = 0; b < query.batch(); ++b) {
-    for (int64_t h = 0; h < query.heads(); ++h) {
-      for (int64_t row = 0; row < query.seqlen(); ++row) {
-        ops::ForEachVisible(both, a.args, b, h, row,
-                            [&](int64_t begin, int64_t end) {
-                              a.selection.Keep(b, h, row, begin, end);
-                            });
-      }
-    }
-  }
+  return ops::SoftmaxCost(
+      shape, sparse::PatternPairs(shape, params, PatternOf(knobs)));
 }
 
 Status RunVariant(const VariantArgs& a) {
   AttentionParams both;
-  if (!Combine(a.params, a.knobs, &both)) {
-    return Status(StatusCode::kUnsupported, "window_left",
-                  "a window of the caller's own needs sink_size to equal the "
-                  "knob sink");
-  }
-  const Status status = ops::Attend(both, a.args, a);
-  if (status.ok()) RecordSelection(a, both);
-  return status;
+  if (Combine(a.params, a.knobs, &both)) return sparse::AttendMasked(a, both);
+  return sparse::AttendPattern(a, PatternOf(a.knobs));
 }
 
 }  // namespace

@@ -1,0 +1,283 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// From a pattern to a plan: lists are counted in parallel, laid end to end, and
+// filled in parallel.
+#include <algorithm>
+#include <cstdint>
+
+#include "heed/ops.h"
+#include "heed/sparse.h"
+#include "lib/core/check.h"
+#include "lib/core/tuning.h"
+#include "lib/sparse/key_set.h"
+#include "lib/sparse/plan_memory.h"
+
+namespace heed::internal {
+
+void RowKeys::Sort() {
+  if (sorted_) return;
+  std::sort(interval_, interval_ + count_,
+            [](const KeyInterval& a, const KeyInterval& b) {
+              return a.begin < b.begin;
+            });
+  KeySet joined = {interval_, 0};
+  for (int64_t i = 0; i < count_; ++i) {
+    const KeyInterval next = interval_[i];
+    joined.Append(next.begin, next.end);
+  }
+  count_ = joined.count;
+  sorted_ = true;
+}
+
+namespace {
+
+// What a worker needs to look at one block of rows.
+struct BlockMemory {
+  RowKeys row{nullptr, 0};
+  KeySet kept;     // by the row at hand
+  KeySet hidden;   // visible to it, and not kept
+  KeySet some;     // kept by some row of the block
+  KeySet missing;  // visible to some row that does not keep it
+  KeySet spare;
+};
+
+// What the lists of one block hold.
+struct BlockCounts {
+  int64_t intervals = 0;
+  int64_t words = 0;
+  int64_t keys = 0;
+};
+
+class PlanMaker {
+ public:
+  PlanMaker(const AttentionParams& params, const AttentionShape& shape,
+            const PatternView& pattern, const SparseOptions& options,
+            const Scratch& memory, const Executor& executor)
+      : pattern_(pattern), memory_(memory), executor_(executor) {
+    plan_.params = MasksOf(params, shape.seqlen_q, shape.seqlen_k);
+    plan_.batch = 1;
+    plan_.num_heads = options.per_head ? shape.num_heads : 1;
+    plan_.seqlen_q = shape.seqlen_q;
+    plan_.seqlen_k = shape.seqlen_k;
+    plan_.query_block_size = options.query_block_size;
+  }
+
+  Status Make(SparsePlan* plan) {
+    if (!AllocateWorkers()) return PlanOutOfMemory();
+    if (plan_.query_block_size == 0) ChooseBlock();
+    const int64_t lists = NumLists(plan_);
+    int64_t* offsets = memory_.Array<int64_t>(lists + 1);
+    int64_t* first_word = memory_.Array<int64_t>(lists + 1);
+    if (offsets == nullptr || first_word == nullptr) return PlanOutOfMemory();
+    ops::ParallelFor(executor_, lists, [&](int64_t list, int worker) {
+      const BlockCounts counts = Look(RowsOf(plan_, list), &workers_[worker]);
+      offsets[list + 1] = counts.intervals;
+      first_word[list + 1] = counts.words;
+    });
+    offsets[0] = first_word[0] = 0;
+    for (int64_t list = 0; list < lists; ++list) {
+      offsets[list + 1] += offsets[list];
+      first_word[list + 1] += first_word[list];
+    }
+    plan_.offsets = offsets;
+    plan_.num_intervals = offsets[lists];
+    plan_.num_words = first_word[lists];
+    KeyInterval* intervals = memory_.Array<KeyInterval>(plan_.num_intervals);
+    const bool partial = plan_.num_words > 0;
+    int64_t* bits =
+        partial ? memory_.Array<int64_t>(plan_.num_intervals) : nullptr;
+    uint64_t* words =
+        partial ? memory_.Array<uint64_t>(plan_.num_words) : nullptr;
+    if (intervals == nullptr ||
+        (partial && (bits == nullptr || words == nullptr))) {
+      return PlanOutOfMemory();
+    }
+    plan_.intervals = intervals;
+    plan_.bits = bits;
+    plan_.words = words;
+    ops::ParallelFor(executor_, lists, [&](int64_t list, int worker) {
+      Fill(RowsOf(plan_, list), &workers_[worker], intervals + offsets[list],
+           partial ? bits + offsets[list] : nullptr, first_word[list], words);
+    });
+    *plan = plan_;
+    return Status();
+  }
+
+ private:
+  bool AllocateWorkers() {
+    const int64_t workers = executor_.max_workers;
+    const int64_t keys = RowKeys::CapacityFor(plan_.seqlen_k);
+    constexpr int kSets = 6;
+    workers_ = memory_.Array<BlockMemory>(workers);
+    KeyInterval* at = memory_.Array<KeyInterval>(workers * kSets * keys);
+    if (workers_ == nullptr || at == nullptr) return false;
+    const auto next = [&] {
+      at += keys;
+      return at - keys;
+    };
+    for (int64_t i = 0; i < workers; ++i) {
+      BlockMemory& worker = *new (&workers_[i]) BlockMemory;
+      worker.row = RowKeys(next(), keys);
+      for (KeySet* set : {&worker.kept, &worker.hidden, &worker.some,
+                          &worker.missing, &worker.spare}) {
+        set->data = next();
+      }
+    }
+    return true;
+  }
+
+  // Sets worker->kept, and `hidden` where it is asked for.
+  void LookAtRow(int64_t head, int64_t row, bool hidden,
+                 BlockMemory* worker) const {
+    const ops::VisibleKeys see =
+        ops::VisibleTo(plan_.params, plan_.seqlen_q, plan_.seqlen_k, row);
+    PatternRow at;
+    at.head = head;
+    at.query = PositionOf(plan_.params, row);
+    at.end = std::max(see.end, see.sink_end);
+    worker->row.Reset(at.end);
+    pattern_.row(pattern_.self, at, &worker->row);
+    worker->row.Sort();
+    worker->kept.Clear();
+    const KeyInterval* const first = worker->row.begin();
+    for (int64_t i = 0; i < worker->row.size(); ++i) {
+      const int64_t begin = first[i].begin;
+      const int64_t end = first[i].end;
+      worker->kept.Append(begin, std::min(end, see.sink_end));
+      worker->kept.Append(std::max(begin, see.begin), std::min(end, see.end));
+    }
+    if (!hidden) return;
+    KeyInterval visible[2];
+    KeySet sees = {visible, 0};
+    sees.Append(0, see.sink_end);
+    sees.Append(see.begin, see.end);
+    worker->hidden.Clear();
+    ForEachPiece(sees, worker->kept, [&](int64_t begin, int64_t end, bool k) {
+      if (!k) worker->hidden.Append(begin, end);
+    });
+  }
+
+  // Finds what a block's list holds: `some`, and what of it is partial.
+  BlockCounts Look(const BlockOfRows& rows, BlockMemory* worker) const {
+    worker->some.Clear();
+    worker->missing.Clear();
+    const bool single = rows.end - rows.first == 1;
+    for (int64_t row = rows.first; row < rows.end; ++row) {
+      LookAtRow(rows.head, row, !single, worker);
+      Unite(worker->kept, &worker->some, &worker->spare);
+      if (!single) Unite(worker->hidden, &worker->missing, &worker->spare);
+    }
+    BlockCounts counts;
+    counts.keys = worker->some.Keys();
+    ForEachPiece(worker->some, worker->missing,
+                 [&](int64_t begin, int64_t end, bool partial) {
+                   ++counts.intervals;
+                   if (partial) {
+                     counts.words += (rows.end - rows.first) *
+                                     WordsOf(end - begin);
+                   }
+                 });
+    return counts;
+  }
+
+  void Fill(const BlockOfRows& rows, BlockMemory* worker,
+            KeyInterval* intervals, int64_t* bits, int64_t word,
+            uint64_t* words) const {
+    Look(rows, worker);
+    const int64_t first_word = word;
+    int64_t count = 0;
+    ForEachPiece(worker->some, worker->missing,
+                 [&](int32_t begin, int32_t end, bool partial) {
+                   if (bits != nullptr) bits[count] = partial ? word : -1;
+                   if (partial) {
+                     word += (rows.end - rows.first) * WordsOf(end - begin);
+                   }
+                   intervals[count++] = {begin, end};
+                 });
+    if (word == first_word) return;
+    std::fill(words + first_word, words + word, 0);
+    for (int64_t row = rows.first; row < rows.end; ++row) {
+      LookAtRow(rows.head, row, false, worker);
+      SetBits(worker->kept, row - rows.first, intervals, bits, count, words);
+    }
+  }
+
+  // Sets the bits of the keys of `kept` in the partial intervals of a list.
+  static void SetBits(const KeySet& kept, int64_t row,
+                      const KeyInterval* intervals, const int64_t* bits,
+                      int64_t count, uint64_t* words) {
+    int64_t k = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      if (bits[i] < 0) continue;
+      const KeyInterval& at = intervals[i];
+      uint64_t* of_row = words + bits[i] + row * WordsOf(at.end - at.begin);
+      while (k < kept.count && kept.data[k].end <= at.begin) ++k;
+      for (int64_t j = k; j < kept.count && kept.data[j].begin < at.end; ++j) {
+        SetBitRange(std::max(kept.data[j].begin, at.begin) - at.begin,
+                    std::min(kept.data[j].end, at.end) - at.begin, of_row);
+      }
+    }
+  }
+
+  static void SetBitRange(int64_t begin, int64_t end, uint64_t* words) {
+    for (int64_t at = begin; at < end;) {
+      const int64_t stop = std::min(end, (at / 64 + 1) * 64);
+      const uint64_t ones = ~uint64_t{0} >> (64 - (stop - at));
+      words[at / 64] |= ones << (at % 64);
+      at = stop;
+    }
+  }
+
+  // The size of block that costs least on a sample of rows.
+  void ChooseBlock() {
+    constexpr int64_t kLargest = kSparseBlocks[0].rows;
+    const int64_t blocks =
+        std::max<int64_t>((plan_.seqlen_q + kLargest - 1) / kLargest, 1);
+    const int64_t samples = std::min<int64_t>(blocks, kSparseSamples);
+    double least = 0;
+    for (const SparseBlockCost& size : kSparseBlocks) {
+      double pairs = 0;
+      bool partial = false;
+      for (int64_t i = 0; i < samples; ++i) {
+        // The middles of equal shares of the blocks.
+        const int64_t block = (2 * i + 1) * blocks / (2 * samples);
+        const int64_t end =
+            std::min((block + 1) * kLargest, plan_.seqlen_q);
+        for (int64_t row = block * kLargest; row < end; row += size.rows) {
+          const BlockOfRows rows = {0, 0, row, std::min(row + size.rows, end)};
+          const BlockCounts counts = Look(rows, &workers_[0]);
+          pairs += static_cast<double>((rows.end - rows.first) * counts.keys);
+          partial |= counts.words > 0;
+        }
+      }
+      const double cost = pairs * (partial ? size.partial_cost : size.cost);
+      if (plan_.query_block_size != 0 && cost >= least) continue;
+      least = cost;
+      plan_.query_block_size = size.rows;
+    }
+  }
+
+  SparsePlan plan_;
+  const PatternView& pattern_;
+  const Scratch& memory_;
+  const Executor& executor_;
+  BlockMemory* workers_ = nullptr;
+};
+
+}  // namespace
+
+Status MakeSparsePlan(const AttentionParams& params,
+                      const AttentionShape& shape, const PatternView& pattern,
+                      const SparseOptions& options, const Scratch& memory,
+                      const Executor& executor, SparsePlan* plan) {
+  const Status status =
+      CheckPlanRequest(params, shape, options.query_block_size, memory);
+  if (!status.ok()) return status;
+  const Status usable = CheckExecutor(executor);
+  if (!usable.ok()) return usable;
+  return PlanMaker(params, shape, pattern, options, memory, executor)
+      .Make(plan);
+}
+
+}  // namespace heed::internal
