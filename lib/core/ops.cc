@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "lib/core/ops_target.h"
 #include "lib/kernels/kernels.h"
 
 namespace heed {
@@ -15,12 +16,23 @@ namespace internal {
 
 namespace {
 
-const OpsTable& Table() {
-  static const OpsTable* const table = &KernelsOf(BestTarget())->ops;
-  return *table;
+const OpsTable*& TablePointer() {
+  static const OpsTable* table = &KernelsOf(BestTarget())->ops;
+  return table;
 }
 
+const OpsTable& Table() { return *TablePointer(); }
+
 }  // namespace
+
+bool SetOpsTarget(const char* target) {
+  const Kernels* const kernels =
+      target == nullptr ? KernelsOf(BestTarget()) : FindKernels(target);
+  if (kernels == nullptr) return false;
+  TablePointer() = &kernels->ops;
+  return true;
+}
+
 }  // namespace internal
 
 namespace ops {

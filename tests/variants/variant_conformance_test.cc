@@ -20,9 +20,8 @@
 namespace heed::test {
 namespace {
 
-class VariantConformance : public ::testing::TestWithParam<NamedVariant> {
+class VariantConformance : public VariantTest {
  protected:
-  const Variant& variant() const { return GetParam().variant; }
   Setting Defaults() const { return SettingsOf(variant()).front(); }
 };
 
@@ -43,7 +42,7 @@ TEST(VariantList, IsSortedAndEndsWithNull) {
 }
 
 TEST_P(VariantConformance, DescribesItself) {
-  EXPECT_TRUE(IsName(GetParam().name));
+  EXPECT_TRUE(IsName(GetParam().variant.name));
   EXPECT_STRNE(variant().summary, "");
   EXPECT_STRNE(variant().paper, "");
   EXPECT_NE(variant().run, nullptr);
@@ -139,7 +138,7 @@ TEST(VariantCost, IsThePairsKept) {
   const AttentionShape& shape = problem.shape;
   const eval::Tensors tensors = eval::MakeTensors(problem, {});
   int found = 0;
-  for (const NamedVariant& named : AllVariants()) {
+  for (const NamedVariant& named : eval::AllVariants()) {
     const bool window = std::strcmp(named.name, "window_sink") == 0;
     if (!window && std::strcmp(named.name, "exact") != 0) continue;
     ++found;
@@ -208,6 +207,7 @@ TEST_P(VariantConformance, RefusesBadInput) {
       {"no executor", "executor",
        [](auto* a) { a->executor.parallel_for = nullptr; }},
       {"no worker", "executor", [](auto* a) { a->executor.max_workers = 0; }},
+      {"unknown table", "target", [](auto* a) { a->target = "abacus"; }},
   };
   for (const auto& bad : cases) {
     SCOPED_TRACE(bad.what);

@@ -9,6 +9,9 @@
 #include <cstring>
 #include <new>
 
+#include "lib/core/ops_target.h"
+#include "tests/support/targets.h"
+
 namespace heed::test {
 namespace {
 
@@ -16,6 +19,9 @@ constexpr size_t kGuard = 64;
 constexpr std::align_val_t kAlignment{64};
 constexpr unsigned char kGuardByte = 0xa5;
 constexpr unsigned char kNanByte = 0xff;  // four of them are a NaN
+
+// Of the test that runs; null for the best.
+const char* target_at_hand = nullptr;
 
 }  // namespace
 
@@ -85,6 +91,7 @@ VariantArgs ArgsOf(const eval::Tensors& tensors, const Setting& setting) {
   args.params = tensors.problem.params;
   args.args = tensors.Args();
   std::copy(setting.knobs, setting.knobs + kMaxKnobs, args.knobs);
+  args.target = target_at_hand;
   return args;
 }
 
@@ -96,12 +103,32 @@ Status RunGuarded(const Variant& variant, VariantArgs args) {
   return status;
 }
 
-}  // namespace heed::test
-
-namespace heed {
-
-void PrintTo(const NamedVariant& variant, std::ostream* stream) {
-  *stream << variant.name;
+std::string NameOf(const VariantCase& param) {
+  return std::string(param.variant.name) + "_" + param.target;
 }
 
-}  // namespace heed
+void PrintTo(const VariantCase& param, std::ostream* stream) {
+  *stream << NameOf(param);
+}
+
+std::vector<VariantCase> AllVariantCases() {
+  std::vector<VariantCase> cases;
+  for (const NamedVariant& variant : eval::AllVariants()) {
+    for (const std::string& target : UsableTargets()) {
+      cases.push_back({variant, target});
+    }
+  }
+  return cases;
+}
+
+void VariantTest::SetUp() {
+  target_at_hand = GetParam().target.c_str();
+  ASSERT_TRUE(internal::SetOpsTarget(target_at_hand));
+}
+
+void VariantTest::TearDown() {
+  target_at_hand = nullptr;
+  internal::SetOpsTarget(nullptr);
+}
+
+}  // namespace heed::test

@@ -5,6 +5,8 @@
 #ifndef HEED_TESTS_VARIANTS_VARIANT_RUN_H_
 #define HEED_TESTS_VARIANTS_VARIANT_RUN_H_
 
+#include <gtest/gtest.h>
+
 #include <cstddef>
 #include <ostream>
 #include <string>
@@ -56,26 +58,44 @@ std::vector<Setting> SettingsOf(const Variant& variant);
 // variant has no such knob.
 bool ExactSetting(const Variant& variant, Setting* setting);
 
-// The arguments of a run on these tensors, with neither scratch nor executor.
+// The arguments of a run on these tensors, with neither scratch nor executor;
+// on the table of the test at hand.
 VariantArgs ArgsOf(const eval::Tensors& tensors, const Setting& setting);
 
 // Runs with a guarded scratch and checks the guards.
 Status RunGuarded(const Variant& variant, VariantArgs args);
 
-// For a fixture's parameter.
-using eval::AllVariants;
+// A variant on a kernel table.
+struct VariantCase {
+  NamedVariant variant;
+  std::string target;
+};
+
+// How a test id shows it: "window_sink_avx2".
+std::string NameOf(const VariantCase& param);
+void PrintTo(const VariantCase& param, std::ostream* stream);
+
+// Every variant on every usable table.
+std::vector<VariantCase> AllVariantCases();
+
+// Runs a test on the table of its parameter: what ArgsOf makes, and the tile
+// primitives.
+class VariantTest : public ::testing::TestWithParam<VariantCase> {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+  const Variant& variant() const { return GetParam().variant.variant; }
+};
 
 }  // namespace heed::test
 
-namespace heed {
-// How a test id shows a variant.
-void PrintTo(const NamedVariant& variant, std::ostream* stream);
-}  // namespace heed
+// Instantiates a fixture derived from VariantTest for these cases.
+#define HEED_ON_VARIANT_CASES(Fixture, cases)              \
+  INSTANTIATE_TEST_SUITE_P(                                \
+      Variants, Fixture, ::testing::ValuesIn(cases),       \
+      [](const auto& param) { return heed::test::NameOf(param.param); })
 
-// Instantiates a fixture of TestWithParam<NamedVariant> for every variant.
-#define HEED_ON_EVERY_VARIANT(Fixture)                                   \
-  INSTANTIATE_TEST_SUITE_P(                                              \
-      Variants, Fixture, ::testing::ValuesIn(heed::test::AllVariants()), \
-      [](const auto& param) { return std::string(param.param.name); })
+#define HEED_ON_EVERY_VARIANT(Fixture) \
+  HEED_ON_VARIANT_CASES(Fixture, heed::test::AllVariantCases())
 
 #endif  // HEED_TESTS_VARIANTS_VARIANT_RUN_H_
