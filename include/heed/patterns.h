@@ -137,15 +137,18 @@ struct Sinks : Pattern {
   }
 };
 
-// Every key, for queries at positions from `first` on.
-struct QueriesFrom : Pattern {
-  int64_t first;
+// Every key, for queries at positions of [first, end).
+struct Queries : Pattern {
+  int64_t first, end;
 
-  explicit QueriesFrom(int64_t position) : first(position) {}
-  bool Keep(int64_t, int64_t query, int64_t) const { return query >= first; }
+  Queries(int64_t begin_position, int64_t end_position)
+      : first(begin_position), end(end_position) {}
+  bool Keep(int64_t, int64_t query, int64_t) const {
+    return query >= first && query < end;
+  }
   template <typename F>
   void Intervals(const PatternRow& row, F f) const {
-    if (row.query >= first) f(0, row.end);
+    if (Keep(row.head, row.query, 0)) f(0, row.end);
   }
 };
 

@@ -118,6 +118,11 @@ inline int64_t KeyHeads(const VariantArgs& a) {
 // short.
 HEED_API const float* KeyMeans(const VariantArgs& a, int64_t key_block);
 
+// Returns a number of [0, 1) that depends on these alone, and looks as if it did
+// not: for controls and random patterns.
+HEED_API float DrawOf(int64_t seed, int64_t head, int64_t query_block,
+                      int64_t key_block);
+
 // Returns "scratch: what an estimator needs could not be allocated".
 HEED_API Status OutOfMemory();
 

@@ -183,15 +183,31 @@ BlockCounts CountBlocks(const AttentionShape& shape,
     const BlockMask mask(params, shape.seqlen_q, shape.seqlen_k, first,
                          end - 1);
     double touched = 0;
+    double forced = 0;
     for (int64_t key = 0; key < shape.seqlen_k; key += grid.key_block) {
-      touched +=
-          mask.Touches(key, std::min(key + grid.key_block, shape.seqlen_k));
+      const int64_t key_end = std::min(key + grid.key_block, shape.seqlen_k);
+      if (!mask.Touches(key, key_end)) continue;
+      ++touched;
+      forced += mask.Forces(key, key_end);
     }
-    counts.pairs +=
-        touched > 0 ? visible * std::min(1.0, total_blocks / touched) : 0;
+    const double kept = std::max(total_blocks, forced);
+    counts.pairs += touched > 0 ? visible * std::min(1.0, kept / touched) : 0;
     counts.block_pairs += touched;
   }
   return counts;
+}
+
+float DrawOf(int64_t seed, int64_t head, int64_t query_block,
+             int64_t key_block) {
+  // splitmix64 (Steele, Lea, Flood 2014), a number at a time.
+  uint64_t state = 0;
+  for (const int64_t number : {seed, head, query_block, key_block}) {
+    state += static_cast<uint64_t>(number) + 0x9e3779b97f4a7c15;
+    state = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9;
+    state = (state ^ (state >> 27)) * 0x94d049bb133111eb;
+    state ^= state >> 31;
+  }
+  return static_cast<float>(state >> 40) / static_cast<float>(1 << 24);
 }
 
 const float* KeyMeans(const VariantArgs& a, int64_t key_block) {

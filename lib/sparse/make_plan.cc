@@ -10,6 +10,7 @@
 #include "heed/sparse.h"
 #include "lib/core/check.h"
 #include "lib/core/tuning.h"
+#include "lib/kernels/kernel_table.h"
 #include "lib/sparse/key_set.h"
 #include "lib/sparse/plan_memory.h"
 
@@ -168,6 +169,7 @@ class PlanMaker {
       Unite(worker->kept, &worker->some, &worker->spare);
       if (!single) Unite(worker->hidden, &worker->missing, &worker->spare);
     }
+    SnapToBlocks(rows, &worker->some);
     BlockCounts counts;
     counts.keys = worker->some.Keys();
     ForEachPiece(worker->some, worker->missing,
@@ -179,6 +181,27 @@ class PlanMaker {
                    }
                  });
     return counts;
+  }
+
+  // Between sinks and window, where no row of the block sees anything, lists
+  // begin and end with the kernel's blocks. So a pattern that keeps everything
+  // has the bits of the masks alone (docs/numerics.md).
+  void SnapToBlocks(const BlockOfRows& rows, KeySet* some) const {
+    const auto see = [&](int64_t row) {
+      return ops::VisibleTo(plan_.params, plan_.seqlen_q, plan_.seqlen_k, row);
+    };
+    const int64_t sink_end = see(rows.end - 1).sink_end;
+    const int64_t begin = see(rows.first).begin;
+    const int64_t snapped = std::max(begin / kBlockKeys * kBlockKeys, sink_end);
+    const int64_t next =
+        (sink_end + kBlockKeys - 1) / kBlockKeys * kBlockKeys;
+    for (int64_t i = 0; i < some->count && sink_end < begin; ++i) {
+      KeyInterval& at = some->data[i];
+      if (at.end == sink_end) {
+        at.end = static_cast<int32_t>(std::min(next, snapped));
+      }
+      if (at.begin == begin) at.begin = static_cast<int32_t>(snapped);
+    }
   }
 
   void Fill(const BlockOfRows& rows, BlockMemory* worker,

@@ -157,6 +157,30 @@ TEST_P(VariantWithExactKnobs, IsExactAtThem) {
   }
 }
 
+// What selects and keeps everything is this library's exact kernel.
+TEST_P(VariantWithExactKnobs, HasTheBitsOfExactWhereItSelects) {
+  if (variant().semantics != Semantics::kExactOnSelection) {
+    GTEST_SKIP() << "does not select";
+  }
+  Setting setting;
+  ASSERT_TRUE(ExactSetting(variant(), &setting));
+  for (const std::string& problem : AllProblems()) {
+    SCOPED_TRACE(problem);
+    const eval::Tensors kept = eval::MakeTensors(ProblemOf(problem), {});
+    const eval::Tensors dense = eval::MakeTensors(ProblemOf(problem), {});
+    if (RunGuarded(variant(), ArgsOf(kept, setting)).code() ==
+        StatusCode::kUnsupported) {
+      continue;
+    }
+    GuardedScratch scratch;
+    VariantArgs args = ArgsOf(dense, setting);
+    args.scratch = scratch.get();
+    ASSERT_TRUE(ops::Attend(args.params, args.args, args).ok());
+    EXPECT_TRUE(SameBits(kept.out, dense.out));
+    EXPECT_TRUE(SameBits(kept.lse, dense.lse));
+  }
+}
+
 TEST_P(VariantResult, HasTheSameBitsForAnyWorkers) {
   for (const char* problem :
        {"b2_h4_kv2_d20_q100_k130_causal", "b1_h3_d16_q77_k200"}) {

@@ -1,0 +1,115 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Attends by blocks to the neighbours of the query's own, to the first and the
+// last, and to a few drawn at random; queries of the first and the last block
+// attend to everything (BigBird, Zaheer et al. 2020, arXiv:2007.14062).
+//
+// Positions are cut into blocks from 0 on. Block i sees block j where
+// |i - j| <= 1, where i or j is 0 or the last, or where j is one of the
+// `random` that are drawn for (head, i) among all the others: no block counts
+// twice. With a causal mask only earlier blocks are drawn. Draws depend on the
+// seed, the head and the blocks alone.
+#include <heed/sparse_variant.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace heed::variants {
+namespace {
+
+constexpr Knob kKnobs[] = {
+    {.name = "random",
+     .summary = "Blocks drawn at random for each block of queries.",
+     .default_value = 3,
+     .min = 0,
+     .max = sparse::kAll,
+     .integer = true,
+     .has_exact = true,
+     .exact_value = sparse::kAll},
+    {.name = "block",
+     .summary = "Positions of a block.",
+     .default_value = 64,
+     .min = 1,
+     .max = 65536,
+     .integer = true},
+    {.name = "seed",
+     .summary = "Which blocks are drawn.",
+     .default_value = 1,
+     .min = 0,
+     .max = sparse::kAll,
+     .integer = true},
+};
+
+struct BigBird : patterns::Pattern {
+  int64_t random, block, seed;
+  int64_t last;  // block
+  bool causal;
+
+  BigBird(const double* knobs, int64_t keys, bool only_earlier)
+      : random(static_cast<int64_t>(knobs[0])),
+        block(static_cast<int64_t>(knobs[1])),
+        seed(static_cast<int64_t>(knobs[2])),
+        last(std::max<int64_t>(keys - 1, 0) / block),
+        causal(only_earlier) {}
+
+  bool Always(int64_t i, int64_t j) const {
+    return (i - j <= 1 && j - i <= 1) || i == 0 || j == 0 || i == last ||
+           j == last;
+  }
+  bool MayDraw(int64_t i, int64_t j) const {
+    return !Always(i, j) && (!causal || j < i);
+  }
+  bool KeepBlock(int64_t head, int64_t i, int64_t j) const {
+    if (Always(i, j)) return true;
+    if (!MayDraw(i, j)) return false;
+    // Drawn are those with the highest draws, the first of equal ones.
+    const float own = sparse::DrawOf(seed, head, i, j);
+    int64_t before = 0;
+    for (int64_t other = 0; other < last && before < random; ++other) {
+      if (!MayDraw(i, other)) continue;
+      const float draw = sparse::DrawOf(seed, head, i, other);
+      before += draw > own || (draw == own && other < j);
+    }
+    return before < random;
+  }
+  bool Keep(int64_t head, int64_t query, int64_t key) const {
+    // Rows beyond the keys count as the last block, those before as the first.
+    const int64_t i = std::clamp<int64_t>(query / block, 0, last);
+    return KeepBlock(head, i, key / block);
+  }
+  template <typename F>
+  void Intervals(const PatternRow& row, F f) const {
+    for (int64_t begin = 0; begin < row.end; begin += block) {
+      if (Keep(row.head, row.query, begin)) f(begin, begin + block);
+    }
+  }
+};
+
+Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
+                  const double* knobs) {
+  const BigBird pattern(knobs, shape.seqlen_k, params.causal);
+  return ops::SoftmaxCost(
+      shape, sparse::PatternPairs(shape, params, pattern, /*per_head=*/true));
+}
+
+Status RunVariant(const VariantArgs& a) {
+  SparseOptions options;
+  options.per_head = true;
+  return sparse::AttendPattern(
+      a, BigBird(a.knobs, a.args.key.seqlen(), a.params.causal), options);
+}
+
+}  // namespace
+
+Variant bigbird() {
+  return {.summary = "Neighbouring, first, last and random blocks.",
+          .paper = "Zaheer et al. 2020, arXiv:2007.14062",
+          .semantics = Semantics::kExactOnSelection,
+          .knobs = kKnobs,
+          .num_knobs = 3,
+          .cost = EstimateCost,
+          .run = RunVariant};
+}
+
+}  // namespace heed::variants
