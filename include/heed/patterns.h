@@ -12,8 +12,8 @@
 //   template <typename F> void Intervals(const PatternRow& row, F f) const;
 //
 // calls f(begin, end) for the keys that Keep keeps, in any order, overlapping
-// and beyond the keys as it likes: it is then asked a few times a row instead of
-// once a pair, which is what makes plans cheap. Both must say the same.
+// and beyond the keys as it likes: it is then asked a few times a row instead
+// of once a pair, which is what makes plans cheap. Both must say the same.
 //
 //   auto pattern = (patterns::Window(512) | patterns::Sinks(4)) &
 //                  patterns::Documents(ids, count);
@@ -47,9 +47,10 @@ struct IgnoreInterval {
 template <typename P, typename = void>
 struct HasIntervals : std::false_type {};
 template <typename P>
-struct HasIntervals<P, decltype(std::declval<const P&>().Intervals(
-                           std::declval<const PatternRow&>(),
-                           IgnoreInterval()))> : std::true_type {};
+struct HasIntervals<P,
+                    decltype(std::declval<const P&>().Intervals(
+                        std::declval<const PatternRow&>(), IgnoreInterval()))>
+    : std::true_type {};
 
 }  // namespace internal
 
@@ -197,8 +198,7 @@ struct Documents : Pattern {
   Documents(const int32_t* document, int64_t positions)
       : ids(document), count(positions) {}
   bool Keep(int64_t, int64_t query, int64_t key) const {
-    return query >= 0 && query < count && key < count &&
-           ids[query] == ids[key];
+    return query >= 0 && query < count && key < count && ids[query] == ids[key];
   }
   template <typename F>
   void Intervals(const PatternRow& row, F f) const {

@@ -13,8 +13,8 @@ namespace heed {
 
 // Memory for one run, or for as long as a plan made in it is used; the caller
 // then frees all of it. The high-water mark of a variant's run is the
-// "workspace" that the tool reports. Call from the thread that runs the variant,
-// before the parallel part.
+// "workspace" that the tool reports. Call from the thread that runs the
+// variant, before the parallel part.
 struct Scratch {
   void* self = nullptr;
   void* (*allocate)(void* self, size_t bytes) = nullptr;

@@ -210,9 +210,8 @@ PatternView ViewOfPattern(const P& pattern) {
   PatternView view;
   view.self = &pattern;
   view.row = [](const void* self, const PatternRow& row, RowKeys* keys) {
-    ForEachKept(
-        *static_cast<const P*>(self), row,
-        [keys](int64_t begin, int64_t end) { keys->Add(begin, end); });
+    ForEachKept(*static_cast<const P*>(self), row,
+                [keys](int64_t begin, int64_t end) { keys->Add(begin, end); });
   };
   return view;
 }

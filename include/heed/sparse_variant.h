@@ -81,10 +81,10 @@ struct TopK {
   HEED_API void operator()(const BlockChoice& choice) const;
 };
 
-// Keeps the fewest blocks whose scores, those of the blocks that are kept anyway
-// included, sum to at least `share` of all scores: the block that crosses it is
-// kept too. Scores are masses, not negative; others and NaN count as 0. A share
-// of 1 keeps everything.
+// Keeps the fewest blocks whose scores, those of the blocks that are kept
+// anyway included, sum to at least `share` of all scores: the block that
+// crosses it is kept too. Scores are masses, not negative; others and NaN count
+// as 0. A share of 1 keeps everything.
 struct TopP {
   double share;
   HEED_API void operator()(const BlockChoice& choice) const;
@@ -94,37 +94,19 @@ struct TopP {
 // attends to what is kept, exactly and as far as the caller's masks allow.
 // `score(rows, score)` sets score[j] for key blocks j in [0, rows.num_blocks);
 // it is called from any worker. What it needs beforehand, such as KeyMeans, the
-// variant makes first.
+// variant makes first: heed/estimators.h has some.
 template <typename Select, typename Score>
 Status AttendBlocks(const VariantArgs& a, BlockGrid grid, const Select& select,
                     const Score& score);
 
 // What a selection of blocks comes to, for one head.
 struct BlockCounts {
-  double pairs = 0;  // (query, key), the budget spread evenly over blocks
+  double pairs = 0;        // (query, key), the budget spread evenly over blocks
   double block_pairs = 0;  // (query block, key block) that masks leave
 };
 HEED_API BlockCounts CountBlocks(const AttentionShape& shape,
                                  const AttentionParams& params, BlockGrid grid,
                                  double total_blocks);
-
-// Returns the (batch, kv head)s of the keys.
-inline int64_t KeyHeads(const VariantArgs& a) {
-  return a.args.key.batch() * a.args.key.heads();
-}
-
-// The means of key blocks: [batch * kv heads][key blocks][head_dim], a last
-// short block being averaged over the keys that it has. Null where memory is
-// short.
-HEED_API const float* KeyMeans(const VariantArgs& a, int64_t key_block);
-
-// Returns a number of [0, 1) that depends on these alone, and looks as if it did
-// not: for controls and random patterns.
-HEED_API float DrawOf(int64_t seed, int64_t head, int64_t query_block,
-                      int64_t key_block);
-
-// Returns "scratch: what an estimator needs could not be allocated".
-HEED_API Status OutOfMemory();
 
 // ---- How they are asked -----------------------------------------------------
 

@@ -84,12 +84,12 @@ constexpr int64_t MostRestRows(int64_t lanes) {
   return lanes >= 16 ? 5 : lanes >= 8 ? 1 : 0;
 }
 
-// The rows of a pattern that share a list of keys, and what a (row, key) pair of
-// its list then costs, with no interval partial and with some, which a mask cuts
-// out. Zen 4 with AVX-512, head_dim 64 and 128, 4,096 keys, as the reciprocal of
-// the dense kernel's rate: 64 rows 1.01 (every fourth key 1.05 and 1.2), with a
-// mask of ones 1.2 and 1.1 (scattered 1.4); 16 rows 1.02 (1.13 to 1.19); single
-// rows 5.5 (8.6 to 9.6).
+// The rows of a pattern that share a list of keys, and what a (row, key) pair
+// of its list then costs, with no interval partial and with some, which a mask
+// cuts out. Zen 4 with AVX-512, head_dim 64 and 128, 4,096 keys, as the
+// reciprocal of the dense kernel's rate: 64 rows 1.01 (every fourth key 1.05
+// and 1.2), with a mask of ones 1.2 and 1.1 (scattered 1.4); 16 rows 1.02 (1.13
+// to 1.19); single rows 5.5 (8.6 to 9.6).
 struct SparseBlockCost {
   int64_t rows;
   double cost, partial_cost;

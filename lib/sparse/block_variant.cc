@@ -6,8 +6,9 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "heed/estimators.h"
 #include "heed/ops.h"
-#include "heed/sparse_variant.h"
+#include "lib/kernels/kernel_table.h"
 #include "lib/sparse/block_mask.h"
 #include "lib/sparse/plan_memory.h"
 #include "lib/sparse/variant_call.h"
@@ -39,12 +40,11 @@ class BlockRun {
       return OutOfMemory();
     }
     a_.phases.Enter(Phase::kSelect);
-    ops::ParallelFor(a_.executor, lists_, [&](int64_t list, int worker) {
-      Select(list, worker);
-    });
+    ops::ParallelFor(a_.executor, lists_,
+                     [&](int64_t list, int worker) { Select(list, worker); });
     a_.phases.Enter(Phase::kBuild);
     SparsePlan plan;
-    const BlockGridShape shape = {a_.args.query.batch(), a_.args.query.heads(),
+    const BlockGridShape shape = {a_.args.query.batch(),  a_.args.query.heads(),
                                   a_.args.query.seqlen(), a_.args.key.seqlen(),
                                   grid_.query_block,      grid_.key_block};
     if (lists_ == 0) return ops::Attend(a_.params, a_.args, a_);
@@ -93,6 +93,27 @@ class BlockRun {
     uint8_t* const kept = kept_ + list * key_blocks_;
     std::fill(kept, kept + key_blocks_, 0);
     for (int64_t i = 0; i < choice.count; ++i) kept[index[i]] = keep[i];
+    FillKernelBlocks(mask, rows.num_blocks, kept);
+  }
+
+  // Marks blocks that no row sees where they share a block of the kernel's with
+  // one that is kept, so that a choice of everything has the bits of the masks
+  // alone (docs/numerics.md).
+  void FillKernelBlocks(const BlockMask& mask, int64_t num_blocks,
+                        uint8_t* kept) const {
+    constexpr int64_t kBlock = heed::internal::kBlockKeys;
+    const auto hidden = [&](int64_t j) {
+      return !mask.Touches(j * grid_.key_block, (j + 1) * grid_.key_block);
+    };
+    for (int64_t j = 1; j < num_blocks; ++j) {
+      if (hidden(j) && j * grid_.key_block % kBlock != 0)
+        kept[j] |= kept[j - 1];
+    }
+    for (int64_t j = num_blocks - 2; j >= 0; --j) {
+      if (hidden(j) && (j + 1) * grid_.key_block % kBlock != 0) {
+        kept[j] |= kept[j + 1];
+      }
+    }
   }
 
   const VariantArgs& a_;
@@ -155,12 +176,11 @@ void TopP::operator()(const BlockChoice& choice) const {
       choice.order[candidates++] = static_cast<int32_t>(i);
     }
   }
-  std::sort(choice.order, choice.order + candidates,
-            [&](int32_t a, int32_t b) {
-              const float x = choice.value[a];
-              const float y = choice.value[b];
-              return x != y ? x > y : a < b;
-            });
+  std::sort(choice.order, choice.order + candidates, [&](int32_t a, int32_t b) {
+    const float x = choice.value[a];
+    const float y = choice.value[b];
+    return x != y ? x > y : a < b;
+  });
   for (int64_t i = 0; i < candidates && kept < share * total; ++i) {
     const int32_t next = choice.order[i];
     choice.keep[next] = 1;
@@ -195,33 +215,6 @@ BlockCounts CountBlocks(const AttentionShape& shape,
     counts.block_pairs += touched;
   }
   return counts;
-}
-
-float DrawOf(int64_t seed, int64_t head, int64_t query_block,
-             int64_t key_block) {
-  // splitmix64 (Steele, Lea, Flood 2014), a number at a time.
-  uint64_t state = 0;
-  for (const int64_t number : {seed, head, query_block, key_block}) {
-    state += static_cast<uint64_t>(number) + 0x9e3779b97f4a7c15;
-    state = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9;
-    state = (state ^ (state >> 27)) * 0x94d049bb133111eb;
-    state ^= state >> 31;
-  }
-  return static_cast<float>(state >> 40) / static_cast<float>(1 << 24);
-}
-
-const float* KeyMeans(const VariantArgs& a, int64_t key_block) {
-  const ConstTensorView& key = a.args.key;
-  const int64_t blocks = BlocksOf(key.seqlen(), key_block);
-  const int64_t dim = key.head_dim();
-  float* const mean = a.scratch.Array<float>(KeyHeads(a) * blocks * dim);
-  if (mean == nullptr) return nullptr;
-  a.phases.Enter(Phase::kEstimate);
-  ops::ParallelFor(a.executor, KeyHeads(a), [&](int64_t i, int /*worker*/) {
-    ops::MeanPool(ops::Head(key, i / key.heads(), i % key.heads()), key_block,
-                  ops::Dense(mean + i * blocks * dim, blocks, dim));
-  });
-  return mean;
 }
 
 }  // namespace heed::sparse

@@ -176,8 +176,8 @@ class PlanMaker {
                  [&](int64_t begin, int64_t end, bool partial) {
                    ++counts.intervals;
                    if (partial) {
-                     counts.words += (rows.end - rows.first) *
-                                     WordsOf(end - begin);
+                     counts.words +=
+                         (rows.end - rows.first) * WordsOf(end - begin);
                    }
                  });
     return counts;
@@ -193,8 +193,7 @@ class PlanMaker {
     const int64_t sink_end = see(rows.end - 1).sink_end;
     const int64_t begin = see(rows.first).begin;
     const int64_t snapped = std::max(begin / kBlockKeys * kBlockKeys, sink_end);
-    const int64_t next =
-        (sink_end + kBlockKeys - 1) / kBlockKeys * kBlockKeys;
+    const int64_t next = (sink_end + kBlockKeys - 1) / kBlockKeys * kBlockKeys;
     for (int64_t i = 0; i < some->count && sink_end < begin; ++i) {
       KeyInterval& at = some->data[i];
       if (at.end == sink_end) {
@@ -265,8 +264,7 @@ class PlanMaker {
       for (int64_t i = 0; i < samples; ++i) {
         // The middles of equal shares of the blocks.
         const int64_t block = (2 * i + 1) * blocks / (2 * samples);
-        const int64_t end =
-            std::min((block + 1) * kLargest, plan_.seqlen_q);
+        const int64_t end = std::min((block + 1) * kLargest, plan_.seqlen_q);
         for (int64_t row = block * kLargest; row < end; row += size.rows) {
           const BlockOfRows rows = {0, 0, row, std::min(row + size.rows, end)};
           const BlockCounts counts = Look(rows, &workers_[0]);

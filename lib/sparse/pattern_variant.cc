@@ -15,11 +15,6 @@
 
 namespace heed::sparse {
 
-Status OutOfMemory() {
-  return Status(StatusCode::kOutOfMemory, "scratch",
-                "what an estimator needs could not be allocated");
-}
-
 Status AttendMasked(const VariantArgs& a, const AttentionParams& params) {
   Status status = CheckCall(a);
   if (!status.ok()) return status;
@@ -49,11 +44,11 @@ Status AttendPlan(const VariantArgs& a, const SparsePlan& plan) {
   for (int64_t b = 0; b < query.batch(); ++b) {
     for (int64_t h = 0; h < query.heads(); ++h) {
       for (int64_t row = 0; row < query.seqlen(); ++row) {
-        heed::internal::ForEachListed(
-            plan, heed::internal::ListAt(plan, b, h, row), row,
-            [&](int64_t begin, int64_t end) {
-              a.selection.Keep(b, h, row, begin, end);
-            });
+        heed::internal::ForEachListed(plan,
+                                      heed::internal::ListAt(plan, b, h, row),
+                                      row, [&](int64_t begin, int64_t end) {
+                                        a.selection.Keep(b, h, row, begin, end);
+                                      });
       }
     }
   }
@@ -68,9 +63,9 @@ Status AttendPattern(const VariantArgs& a, const PatternView& pattern,
   if (!status.ok()) return status;
   a.phases.Enter(Phase::kBuild);
   SparsePlan plan;
-  status = heed::internal::MakeSparsePlan(a.params, ShapeOf(a.args), pattern,
-                                          options, a.scratch, a.executor,
-                                          &plan);
+  status =
+      heed::internal::MakeSparsePlan(a.params, ShapeOf(a.args), pattern,
+                                     options, a.scratch, a.executor, &plan);
   return status.ok() ? AttendPlan(a, plan) : status;
 }
 

@@ -164,12 +164,11 @@ SparseStats StatsOf(const SparsePlan& plan) {
       const ops::VisibleKeys see =
           ops::VisibleTo(plan.params, plan.seqlen_q, plan.seqlen_k, row);
       int64_t kept = 0;
-      internal::ForEachListed(
-          plan, list, row, [&](int64_t begin, int64_t end) {
-            kept += std::max<int64_t>(std::min(end, see.sink_end) - begin, 0);
-            kept += std::max<int64_t>(
-                std::min(end, see.end) - std::max(begin, see.begin), 0);
-          });
+      internal::ForEachListed(plan, list, row, [&](int64_t begin, int64_t end) {
+        kept += std::max<int64_t>(std::min(end, see.sink_end) - begin, 0);
+        kept += std::max<int64_t>(
+            std::min(end, see.end) - std::max(begin, see.begin), 0);
+      });
       stats.kept_pairs += static_cast<double>(kept);
       stats.visible_pairs +=
           static_cast<double>(see.sink_end + see.end - see.begin);
@@ -177,8 +176,8 @@ SparseStats StatsOf(const SparsePlan& plan) {
   }
   const int64_t lists = internal::NumLists(plan);
   const int64_t per_interval = plan.bits == nullptr ? 8 : 16;
-  stats.bytes = 8 * (lists + 1) + per_interval * plan.num_intervals +
-                8 * plan.num_words;
+  stats.bytes =
+      8 * (lists + 1) + per_interval * plan.num_intervals + 8 * plan.num_words;
   return stats;
 }
 

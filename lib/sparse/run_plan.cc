@@ -138,8 +138,8 @@ class PlanRun {
     const int64_t blocks = internal::QueryBlocks(plan_);
     int64_t intervals = 0;
     for (int64_t i = 0; i < plan_.batch * plan_.num_heads; ++i) {
-      intervals += plan_.offsets[i * blocks + end] -
-                   plan_.offsets[i * blocks + first];
+      intervals +=
+          plan_.offsets[i * blocks + end] - plan_.offsets[i * blocks + first];
     }
     return intervals * (plan_.batch == 1 ? batch_ : 1) *
            (plan_.num_heads == 1 ? heads_ : 1);
@@ -160,10 +160,10 @@ class PlanRun {
                   : 0;
       const double lists = 8 * static_cast<double>(IntervalsOf(0, blocks)) /
                            static_cast<double>(blocks);
-      blocks_at_once = std::clamp<int64_t>(
-          static_cast<int64_t>(internal::kSparseRunBytes /
-                               std::max(mask + lists, 1.0)),
-          1, blocks);
+      blocks_at_once =
+          std::clamp<int64_t>(static_cast<int64_t>(internal::kSparseRunBytes /
+                                                   std::max(mask + lists, 1.0)),
+                              1, blocks);
     }
     rows_ = blocks_at_once * block;
     workspace_.data =
@@ -196,8 +196,7 @@ class PlanRun {
     AttentionParams params = params_;
     params.causal_offset = plan_.params.causal_offset + first;
     Plan plan;
-    const Status status =
-        MakePlan(params, kernel_plan_.shape, options_, &plan);
+    const Status status = MakePlan(params, kernel_plan_.shape, options_, &plan);
     if (!status.ok()) return status;
     return heed::Run(plan, args, workspace_, executor_);
   }
@@ -230,8 +229,8 @@ class PlanRun {
       const int64_t set = i / blocks;
       const int64_t begin = first + i % blocks * plan_.query_block_size;
       const int64_t stop = std::min(begin + plan_.query_block_size, end);
-      const int64_t list = set * internal::QueryBlocks(plan_) +
-                           begin / plan_.query_block_size;
+      const int64_t list =
+          set * internal::QueryBlocks(plan_) + begin / plan_.query_block_size;
       for (int64_t row = begin; row < stop; ++row) {
         bool* of_row = mask_ + (set * rows + row - first) * keys;
         FillRow(list, row - begin, of_row);

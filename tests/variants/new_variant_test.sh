@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The heed authors
 # SPDX-License-Identifier: Apache-2.0
 
-# A new file is all that a new variant takes: makes one with
-# tools/new_variant.sh in a copy of this build, builds, and looks for it in the
+# A new file is all that a new variant takes: makes one of each kind with
+# tools/new_variant.sh in a copy of this build, builds, and looks for them in the
 # tests, the benchmarks and the tool. Nothing of the library may be rebuilt.
 #
 # usage: new_variant_test.sh SOURCE_DIR BUILD_DIR CMAKE
@@ -12,6 +12,7 @@ set -euo pipefail
 source_dir=$1
 build_dir=$2
 cmake=$3
+kinds=(pattern estimator kernel)
 name=skeleton_under_test
 
 fail() {
@@ -33,8 +34,20 @@ mkdir "$scratch/variants"
 
 new_variant() { bash "$source_dir/tools/new_variant.sh" "$@"; }
 
+names=("$name")
 new_variant "$name" "$scratch/variants" >"$scratch/log" ||
   fail "new_variant.sh did not write a skeleton"
+for kind in "${kinds[@]}"; do
+  names+=("${name}_$kind")
+  new_variant --kind "$kind" "${name}_$kind" "$scratch/variants" >"$scratch/log" ||
+    fail "new_variant.sh did not write a skeleton of kind $kind"
+done
+for kind in "" other ../kernel; do
+  if new_variant --kind "$kind" v "$scratch/variants" >"$scratch/log" 2>&1; then
+    fail "new_variant.sh took the kind '$kind'"
+  fi
+  [[ -s $scratch/log ]] || fail "new_variant.sh refused '$kind' without a word"
+done
 for bad in "" Upper 9lives two-words a.b ../up "sp ace" while exact; do
   if new_variant "$bad" "$scratch/variants" >"$scratch/log" 2>&1; then
     fail "new_variant.sh took the name '$bad'"
@@ -43,12 +56,14 @@ for bad in "" Upper 9lives two-words a.b ../up "sp ace" while exact; do
 done
 # Whatever the name, the skeleton keeps to the project's format.
 if command -v clang-format >/dev/null; then
-  for named in v a_variant_with_a_name_as_long_as_anyone_would_care_to_type; do
-    new_variant "$named" "$scratch/variants" >/dev/null
-    clang-format --style=file:"$source_dir/.clang-format" --dry-run --Werror \
-      "$scratch/variants/$named.cc" ||
-      fail "the skeleton is not formatted when it is called $named"
-    rm "$scratch/variants/$named.cc"
+  for kind in "${kinds[@]}"; do
+    for named in v a_variant_with_a_name_as_long_as_anyone_would_care_to_type; do
+      new_variant --kind "$kind" "$named" "$scratch/variants" >/dev/null
+      clang-format --style=file:"$source_dir/.clang-format" --dry-run --Werror \
+        "$scratch/variants/$named.cc" ||
+        fail "the $kind skeleton is not formatted when it is called $named"
+      rm "$scratch/variants/$named.cc"
+    done
   done
 fi
 if new_variant "$name" "$scratch/variants" >/dev/null 2>&1; then
@@ -57,7 +72,7 @@ fi
 if new_variant other "$scratch/nowhere" >/dev/null 2>&1; then
   fail "new_variant.sh wrote into a folder that does not exist"
 fi
-[[ $(ls "$scratch/variants") == "$name.cc" ]] ||
+[[ $(ls "$scratch/variants" | wc -l) == "${#names[@]}" ]] ||
   fail "new_variant.sh left other files"
 
 # ---- A copy of this build, with the folder named ----------------------------
@@ -85,7 +100,9 @@ for target in heed_bench heed_tool; do
 done
 "$ninja" -C "$scratch/build" "${targets[@]}" >"$scratch/log" 2>&1 ||
   { cat "$scratch/log"; fail "the new variant does not build"; }
-grep -q "$name.cc.o" "$scratch/log" || fail "the new variant was not compiled"
+for named in "${names[@]}"; do
+  grep -q "$named.cc.o" "$scratch/log" || fail "$named was not compiled"
+done
 if grep -E "lib/CMakeFiles/heed(_tbb)?\.dir/.*\.o" "$scratch/log"; then
   fail "the library was rebuilt for a new variant"
 fi
@@ -99,10 +116,12 @@ binary() {
 }
 
 for test in variant_conformance_test variant_result_test; do
-  "$(binary $test)" --gtest_list_tests | grep "$name" >/dev/null ||
-    fail "$test does not list the new variant"
+  for named in "${names[@]}"; do
+    "$(binary $test)" --gtest_list_tests | grep "/${named}_" >/dev/null ||
+      fail "$test does not list $named"
+  done
   "$(binary $test)" --gtest_brief=1 --gtest_filter="*/${name}_*" ||
-    fail "the skeleton does not pass $test"
+    fail "a skeleton does not pass $test"
 done
 if has_target heed_bench; then
   "$(binary heed_bench)" --benchmark_list_tests | grep "$name" >/dev/null ||
@@ -128,8 +147,8 @@ mv "$scratch/variants/exact.cc" "$scratch/variants/Bad-Name.cc"
 refuses "a bad name" "a variant's file is named as the variant"
 rm "$scratch/variants/Bad-Name.cc"
 
-# Taking the file away takes the variant away.
-rm "$scratch/variants/$name.cc"
+# Taking the files away takes the variants away.
+rm "$scratch/variants/$name"*.cc
 "$ninja" -C "$scratch/build" variant_conformance_test >"$scratch/log" 2>&1 ||
   { cat "$scratch/log"; fail "the build does not survive the file's removal"; }
 if "$(binary variant_conformance_test)" --gtest_list_tests | grep "$name"; then

@@ -90,9 +90,9 @@ class VariantTest : public ::testing::TestWithParam<VariantCase> {
 }  // namespace heed::test
 
 // Instantiates a fixture derived from VariantTest for these cases.
-#define HEED_ON_VARIANT_CASES(Fixture, cases)              \
-  INSTANTIATE_TEST_SUITE_P(                                \
-      Variants, Fixture, ::testing::ValuesIn(cases),       \
+#define HEED_ON_VARIANT_CASES(Fixture, cases)        \
+  INSTANTIATE_TEST_SUITE_P(                          \
+      Variants, Fixture, ::testing::ValuesIn(cases), \
       [](const auto& param) { return heed::test::NameOf(param.param); })
 
 #define HEED_ON_EVERY_VARIANT(Fixture) \

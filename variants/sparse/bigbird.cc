@@ -10,7 +10,7 @@
 // `random` that are drawn for (head, i) among all the others: no block counts
 // twice. With a causal mask only earlier blocks are drawn. Draws depend on the
 // seed, the head and the blocks alone.
-#include <heed/sparse_variant.h>
+#include <heed/estimators.h>
 
 #include <algorithm>
 #include <cstdint>

@@ -18,7 +18,7 @@
 //   - of the blocks that every row sees whole, those that score highest, the
 //     lowest index first among equals.
 // A mean that counts therefore never holds a key that some row may not see.
-#include <heed/sparse_variant.h>
+#include <heed/estimators.h>
 
 #include <cstdint>
 

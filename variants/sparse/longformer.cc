@@ -6,8 +6,8 @@
 // Global are the first positions; the paper's projections of their own for
 // global attention are the business of whoever makes queries and keys.
 //
-// A query at position p sees key j where |p - j| <= window (window to each side:
-// 2 window + 1 keys, half of the paper's attention_window), j < global or
+// A query at position p sees key j where |p - j| <= window (window to each
+// side: 2 window + 1 keys, half of the paper's attention_window), j < global or
 // 0 <= p < global.
 #include <heed/sparse_variant.h>
 

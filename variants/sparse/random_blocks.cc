@@ -1,14 +1,15 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Attends to key blocks drawn at random: the control that every choice of blocks
-// at the same budget must beat. Kept anyway are the blocks that block_topk keeps
-// whatever they score: the first, those at the rows' own positions, and those
-// that a mask cuts for some of the rows; all count towards total_blocks.
+// Attends to key blocks drawn at random: the control that every choice of
+// blocks at the same budget must beat. Kept anyway are the blocks that
+// block_topk keeps whatever they score: the first, those at the rows' own
+// positions, and those that a mask cuts for some of the rows; all count towards
+// total_blocks.
 //
-// What is drawn depends on the seed, the head and the two blocks alone, so it is
-// the same in every layer and on every machine.
-#include <heed/sparse_variant.h>
+// What is drawn depends on the seed, the head and the two blocks alone, so it
+// is the same in every layer and on every machine.
+#include <heed/estimators.h>
 
 #include <cstdint>
 

@@ -39,8 +39,7 @@ constexpr Knob kKnobs[] = {
 
 auto PatternOf(const AttentionParams& params, int64_t seqlen_q,
                int64_t seqlen_k, const double* knobs) {
-  const int64_t end =
-      ops::CausalOffset(params, seqlen_q, seqlen_k) + seqlen_q;
+  const int64_t end = ops::CausalOffset(params, seqlen_q, seqlen_k) + seqlen_q;
   return patterns::Window(static_cast<int64_t>(knobs[0])) |
          patterns::Sinks(static_cast<int64_t>(knobs[1])) |
          patterns::Queries(end - static_cast<int64_t>(knobs[2]), end);
@@ -55,9 +54,8 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
 }
 
 Status RunVariant(const VariantArgs& a) {
-  return sparse::AttendPattern(
-      a, PatternOf(a.params, a.args.query.seqlen(), a.args.key.seqlen(),
-                   a.knobs));
+  return sparse::AttendPattern(a, PatternOf(a.params, a.args.query.seqlen(),
+                                            a.args.key.seqlen(), a.knobs));
 }
 
 }  // namespace

@@ -1,0 +1,86 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// What variants score blocks of keys by. Each is made once a run, from the
+// variant's scratch, on its executor, and is then asked by any worker.
+#ifndef HEED_ESTIMATORS_H_
+#define HEED_ESTIMATORS_H_
+
+#include <cstdint>
+
+#include "heed/sparse_variant.h"
+
+namespace heed::sparse {
+
+// Returns "scratch: what an estimator needs could not be allocated".
+HEED_API Status OutOfMemory();
+
+// Returns the means of key blocks: [batch * kv heads][key blocks][head_dim], a
+// last short block being averaged over the keys that it has. Null where memory
+// is short.
+HEED_API const float* KeyMeans(const VariantArgs& a, int64_t key_block);
+
+// The least and the largest of each channel over the keys of a block, as in
+// KeyMeans. A NaN counts where it stands first. Null where memory is short.
+struct KeyBounds {
+  const float* least = nullptr;
+  const float* most = nullptr;
+  int64_t blocks = 0;
+};
+HEED_API KeyBounds KeyBoundsOf(const VariantArgs& a, int64_t key_block);
+
+// Returns a number of [0, 1) that depends on these alone, and looks as if it
+// did not: for controls and random patterns.
+HEED_API float DrawOf(int64_t seed, int64_t head, int64_t query_block,
+                      int64_t key_block);
+
+// The attention that each key block really holds: the sum over the rows of a
+// query block and the block's keys of softmax(scores), scale, softcap and masks
+// being the call's. Costs as much as the scores of dense attention.
+class HEED_API TrueMasses {
+ public:
+  // False where memory is short.
+  bool Prepare(const VariantArgs& a, int64_t key_block);
+  void Of(const BlockRows& rows, float* mass) const;
+
+ private:
+  const VariantArgs* a_ = nullptr;
+  int64_t key_block_ = 0;
+  float* score_ = nullptr;  // [workers][rows at a time][keys]
+};
+
+// XAttention's estimate (Xu et al. 2025, arXiv:2503.16428): queries and keys
+// are cut into tiles of stride x stride, from row 0 and key 0 on. A tile scores
+// the mean, over the pairs of its antidiagonal that exist and that masks leave,
+// of scale * query . key; a row of tiles becomes weights by softmax over the
+// tiles with such pairs, and the mass of a block is the sum of its tiles'. The
+// stride divides the blocks. Costs 1 / (2 stride) of dense attention, and a
+// transposed copy of the keys.
+class HEED_API Antidiagonals {
+ public:
+  // False where memory is short.
+  bool Prepare(const VariantArgs& a, int64_t key_block, int64_t stride);
+  void Of(const BlockRows& rows, float* mass) const;
+
+ private:
+  struct TileRow;
+  void Transpose();
+  void ScoreWhole(const BlockRows& rows, int64_t first_tile, int64_t tiles,
+                  float* score) const;
+  float ScorePairs(const BlockRows& rows, const TileRow& at, int64_t j) const;
+  void Weigh(const BlockRows& rows, const TileRow& at, float* score,
+             float* mass) const;
+
+  const VariantArgs* a_ = nullptr;
+  int64_t key_block_ = 0;
+  int64_t stride_ = 0;
+  int64_t whole_ = 0;  // key tiles that have all their keys
+  int64_t tiles_ = 0;  // key tiles
+  float scale_ = 0;
+  float* keys_ = nullptr;   // [kv heads][stride][head_dim][whole tiles]
+  float* score_ = nullptr;  // [workers][tiles of rows at a time][tiles]
+};
+
+}  // namespace heed::sparse
+
+#endif  // HEED_ESTIMATORS_H_

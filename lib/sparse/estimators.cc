@@ -1,0 +1,128 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Estimators that pool keys, the true masses that they are held against, and
+// draws.
+#include "heed/estimators.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "heed/ops.h"
+#include "lib/sparse/plan_memory.h"
+
+namespace heed::sparse {
+
+using heed::internal::BlocksOf;
+
+Status OutOfMemory() {
+  return Status(StatusCode::kOutOfMemory, "scratch",
+                "what an estimator needs could not be allocated");
+}
+
+float DrawOf(int64_t seed, int64_t head, int64_t query_block,
+             int64_t key_block) {
+  // splitmix64 (Steele, Lea, Flood 2014), a number at a time.
+  uint64_t state = 0;
+  for (const int64_t number : {seed, head, query_block, key_block}) {
+    state += static_cast<uint64_t>(number) + 0x9e3779b97f4a7c15;
+    state = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9;
+    state = (state ^ (state >> 27)) * 0x94d049bb133111eb;
+    state ^= state >> 31;
+  }
+  return static_cast<float>(state >> 40) / static_cast<float>(1 << 24);
+}
+
+const float* KeyMeans(const VariantArgs& a, int64_t key_block) {
+  const ConstTensorView& key = a.args.key;
+  const int64_t blocks = BlocksOf(key.seqlen(), key_block);
+  const int64_t dim = key.head_dim();
+  const int64_t heads = key.batch() * key.heads();
+  float* const mean = a.scratch.Array<float>(heads * blocks * dim);
+  if (mean == nullptr) return nullptr;
+  a.phases.Enter(Phase::kEstimate);
+  ops::ParallelFor(a.executor, heads, [&](int64_t i, int /*worker*/) {
+    ops::MeanPool(ops::Head(key, i / key.heads(), i % key.heads()), key_block,
+                  ops::Dense(mean + i * blocks * dim, blocks, dim));
+  });
+  return mean;
+}
+
+KeyBounds KeyBoundsOf(const VariantArgs& a, int64_t key_block) {
+  const ConstTensorView& key = a.args.key;
+  const int64_t blocks = BlocksOf(key.seqlen(), key_block);
+  const int64_t dim = key.head_dim();
+  const int64_t heads = key.batch() * key.heads();
+  float* const least = a.scratch.Array<float>(heads * blocks * dim);
+  float* const most = a.scratch.Array<float>(heads * blocks * dim);
+  if (least == nullptr || most == nullptr) return KeyBounds();
+  a.phases.Enter(Phase::kEstimate);
+  ops::ParallelFor(a.executor, heads * blocks, [&](int64_t i, int /*worker*/) {
+    const int64_t head = i / blocks;
+    const int64_t begin = i % blocks * key_block;
+    const int64_t end = std::min(begin + key_block, key.seqlen());
+    const ops::ConstMatrix rows =
+        ops::Head(key, head / key.heads(), head % key.heads());
+    float* const low = least + i * dim;
+    float* const high = most + i * dim;
+    std::copy_n(rows.row(begin), dim, low);
+    std::copy_n(rows.row(begin), dim, high);
+    for (int64_t row = begin + 1; row < end; ++row) {
+      const float* const x = rows.row(row);
+      for (int64_t c = 0; c < dim; ++c) {
+        low[c] = std::min(low[c], x[c]);
+        high[c] = std::max(high[c], x[c]);
+      }
+    }
+  });
+  return {least, most, blocks};
+}
+
+namespace {
+
+// Query rows whose scores are made at a time.
+constexpr int64_t kMassRows = 64;
+
+}  // namespace
+
+bool TrueMasses::Prepare(const VariantArgs& a, int64_t key_block) {
+  a_ = &a;
+  key_block_ = key_block;
+  score_ = a.scratch.Array<float>(a.executor.max_workers * kMassRows *
+                                  a.args.key.seqlen());
+  return score_ != nullptr;
+}
+
+void TrueMasses::Of(const BlockRows& rows, float* mass) const {
+  const AttentionArgs& t = a_->args;
+  const AttentionParams& params = a_->params;
+  const int64_t keys = std::min(rows.num_blocks * key_block_, t.key.seqlen());
+  const float scale = ops::SoftmaxScale(params, t.query.head_dim());
+  float* const score = score_ + rows.worker * kMassRows * t.key.seqlen();
+  std::fill(mass, mass + rows.num_blocks, 0.0f);
+  for (int64_t first = rows.first; first < rows.end; first += kMassRows) {
+    const int64_t end = std::min(first + kMassRows, rows.end);
+    ops::MatMul(
+        ops::RowRange(ops::Head(t.query, rows.batch, rows.head), first, end),
+        ops::Transposed(
+            ops::RowRange(ops::Head(t.key, rows.batch, rows.kv_head), 0, keys)),
+        ops::Dense(score, end - first, keys));
+    for (int64_t row = first; row < end; ++row) {
+      float* const x = score + (row - first) * keys;
+      const ops::VisibleKeys see =
+          ops::VisibleTo(params, t.query.seqlen(), t.key.seqlen(), row);
+      ops::Scale(scale, x, keys);
+      for (int64_t j = 0; params.softcap != 0 && j < keys; ++j) {
+        x[j] = params.softcap * std::tanh(x[j] / params.softcap);
+      }
+      std::fill(x + std::min(see.sink_end, keys), x + std::min(see.begin, keys),
+                -INFINITY);
+      std::fill(x + std::min(see.end, keys), x + keys, -INFINITY);
+      ops::Softmax(x, keys);
+      for (int64_t j = 0; j < keys; ++j) mass[j / key_block_] += x[j];
+    }
+  }
+}
+
+}  // namespace heed::sparse
