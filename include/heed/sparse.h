@@ -3,7 +3,8 @@
 
 // Sparse attention that costs what it keeps: plans of key intervals, made from
 // patterns (heed/patterns.h) or from the arrays of other libraries, inspected,
-// and run by the exact kernel. For variants, see heed/sparse_variant.h.
+// and run by the exact kernel. For variants, see heed/sparse_variant.h and
+// docs/sparse.md.
 #ifndef HEED_SPARSE_H_
 #define HEED_SPARSE_H_
 
@@ -90,9 +91,9 @@ Status MakeSparsePlan(const AttentionParams& params,
 // no mask. Refuses what Run refuses, and tensors with other extents than the
 // plan's, key_intervals of the call's own, ragged batches, pages, and (with
 // partial intervals) score inputs. `scratch` gives what the exact kernel needs,
-// and up to 32 MiB or one query block's rows for lists and masks. `target` is
-// as in PlanOptions. The arrays of the plan are taken as sound: for others see
-// CheckSparsePlan.
+// and for lists and masks about 16 MiB, or one query block's where that is
+// more. `target` is as in PlanOptions. The arrays of the plan are taken as
+// sound: for others see CheckSparsePlan.
 HEED_API Status AttendSparse(const SparsePlan& plan,
                              const AttentionParams& params,
                              const AttentionArgs& args, const Scratch& scratch,

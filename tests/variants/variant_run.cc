@@ -10,6 +10,7 @@
 #include <new>
 
 #include "lib/core/ops_target.h"
+#include "tests/support/quick.h"
 #include "tests/support/targets.h"
 
 namespace heed::test {
@@ -124,6 +125,11 @@ std::vector<VariantCase> AllVariantCases() {
 void VariantTest::SetUp() {
   target_at_hand = GetParam().target.c_str();
   ASSERT_TRUE(internal::SetOpsTarget(target_at_hand));
+}
+
+bool VariantTest::IsForTable(size_t i) const {
+  const std::vector<std::string> targets = UsableTargets();
+  return !Quick() || targets[i % targets.size()] == GetParam().target;
 }
 
 void VariantTest::TearDown() {
