@@ -20,12 +20,20 @@
 //   patterns::KeepIf odd([](int64_t, int64_t, int64_t key) {
 //     return key % 2 == 1; });
 //
+// And one with
+//
+//   int64_t SharedRows() const;
+//
+// keeps the same keys for all queries of [i * SharedRows(), (i + 1) *
+// SharedRows()), 0 meaning for all there are: then only one of them is asked.
+//
 // Positions and sizes are below 2^31.
 #ifndef HEED_PATTERNS_H_
 #define HEED_PATTERNS_H_
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <type_traits>
 #include <utility>
 
@@ -35,7 +43,9 @@ namespace heed {
 struct PatternRow {
   int64_t head = 0;
   int64_t query = 0;  // its position among the keys
-  int64_t end = 0;    // the masks leave the row no key from here on
+  // Keys outside [begin, end) are not asked for.
+  int64_t begin = 0;
+  int64_t end = 0;
 };
 
 namespace internal {
@@ -52,7 +62,24 @@ struct HasIntervals<P,
                         std::declval<const PatternRow&>(), IgnoreInterval()))>
     : std::true_type {};
 
+template <typename P, typename = void>
+struct HasSharedRows : std::false_type {};
+template <typename P>
+struct HasSharedRows<P, decltype(void(std::declval<const P&>().SharedRows()))>
+    : std::true_type {};
+
 }  // namespace internal
+
+// Returns how many rows, from multiples of it on, keep the same keys: 1 where a
+// pattern does not say, 0 for all.
+template <typename P>
+int64_t SharedRowsOf(const P& pattern) {
+  if constexpr (internal::HasSharedRows<P>::value) {
+    return pattern.SharedRows();
+  } else {
+    return 1;
+  }
+}
 
 template <typename P, typename F>
 void ForEachKeptIn(const P& pattern, const PatternRow& row, int64_t begin,
@@ -65,7 +92,7 @@ void ForEachKept(const P& pattern, const PatternRow& row, F f) {
   if constexpr (internal::HasIntervals<P>::value) {
     pattern.Intervals(row, f);
   } else {
-    ForEachKeptIn(pattern, row, 0, row.end, f);
+    ForEachKeptIn(pattern, row, row.begin, row.end, f);
   }
 }
 
@@ -73,10 +100,13 @@ void ForEachKept(const P& pattern, const PatternRow& row, F f) {
 template <typename P, typename F>
 void ForEachKeptIn(const P& pattern, const PatternRow& row, int64_t begin,
                    int64_t end, F f) {
-  begin = std::max<int64_t>(begin, 0);
+  begin = std::max(begin, row.begin);
   end = std::min(end, row.end);
   if constexpr (internal::HasIntervals<P>::value) {
-    pattern.Intervals(row, [&](int64_t from, int64_t to) {
+    PatternRow within = row;
+    within.begin = begin;
+    within.end = end;
+    pattern.Intervals(within, [&](int64_t from, int64_t to) {
       from = std::max(from, begin);
       to = std::min(to, end);
       if (from < to) f(from, to);
@@ -131,6 +161,7 @@ struct Sinks : Pattern {
   int64_t count;
 
   explicit Sinks(int64_t keys) : count(keys) {}
+  int64_t SharedRows() const { return 0; }
   bool Keep(int64_t, int64_t, int64_t key) const { return key < count; }
   template <typename F>
   void Intervals(const PatternRow&, F f) const {
@@ -158,6 +189,7 @@ struct Segments : Pattern {
   int64_t keys;
 
   explicit Segments(int64_t length) : keys(length) {}
+  int64_t SharedRows() const { return keys; }
   bool Keep(int64_t, int64_t query, int64_t key) const {
     return query >= 0 && query / keys == key / keys;
   }
@@ -180,9 +212,9 @@ struct EveryNth : Pattern {
   template <typename F>
   void Intervals(const PatternRow& row, F f) const {
     if (step == 1) return f(0, row.end);
-    const int64_t rest = row.query % step;
-    for (int64_t key = rest < 0 ? rest + step : rest; key < row.end;
-         key += step) {
+    const int64_t rest = (row.query - row.begin) % step;
+    for (int64_t key = row.begin + (rest < 0 ? rest + step : rest);
+         key < row.end; key += step) {
       f(key, key + 1);
     }
   }
@@ -226,6 +258,7 @@ struct BlockMap : Pattern {
         key_block_size(key_block),
         query_blocks(num_query_blocks),
         key_blocks(num_key_blocks) {}
+  int64_t SharedRows() const { return query_block_size; }
   bool Keep(int64_t head, int64_t query, int64_t key) const {
     if (query < 0 || key < 0) return false;
     const int64_t i = query / query_block_size;
@@ -259,6 +292,9 @@ struct Either : Pattern {
   B b;
 
   Either(A first, B second) : a(std::move(first)), b(std::move(second)) {}
+  int64_t SharedRows() const {
+    return std::gcd(SharedRowsOf(a), SharedRowsOf(b));
+  }
   bool Keep(int64_t head, int64_t query, int64_t key) const {
     return a.Keep(head, query, key) || b.Keep(head, query, key);
   }
@@ -275,6 +311,9 @@ struct Both : Pattern {
   B b;
 
   Both(A first, B second) : a(std::move(first)), b(std::move(second)) {}
+  int64_t SharedRows() const {
+    return std::gcd(SharedRowsOf(a), SharedRowsOf(b));
+  }
   bool Keep(int64_t head, int64_t query, int64_t key) const {
     return a.Keep(head, query, key) && b.Keep(head, query, key);
   }
@@ -294,6 +333,7 @@ struct Not : Pattern {
   A a;
 
   explicit Not(A of) : a(std::move(of)) {}
+  int64_t SharedRows() const { return SharedRowsOf(a); }
   bool Keep(int64_t head, int64_t query, int64_t key) const {
     return !a.Keep(head, query, key);
   }

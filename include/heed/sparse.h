@@ -203,6 +203,7 @@ class RowKeys {
 // A pattern of any type.
 struct PatternView {
   const void* self = nullptr;
+  int64_t shared_rows = 1;
   void (*row)(const void* self, const PatternRow& row, RowKeys* keys) = nullptr;
 };
 
@@ -210,6 +211,7 @@ template <typename P>
 PatternView ViewOfPattern(const P& pattern) {
   PatternView view;
   view.self = &pattern;
+  view.shared_rows = SharedRowsOf(pattern);
   view.row = [](const void* self, const PatternRow& row, RowKeys* keys) {
     ForEachKept(*static_cast<const P*>(self), row,
                 [keys](int64_t begin, int64_t end) { keys->Add(begin, end); });

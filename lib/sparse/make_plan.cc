@@ -11,6 +11,7 @@
 #include "lib/core/check.h"
 #include "lib/core/tuning.h"
 #include "lib/kernels/kernel_table.h"
+#include "lib/sparse/ask_row.h"
 #include "lib/sparse/key_set.h"
 #include "lib/sparse/plan_memory.h"
 
@@ -35,7 +36,7 @@ namespace {
 
 // What a worker needs to look at one block of rows.
 struct BlockMemory {
-  RowKeys row{nullptr, 0};
+  RowAsker row;
   KeySet kept;     // by the row at hand
   KeySet hidden;   // visible to it, and not kept
   KeySet some;     // kept by some row of the block
@@ -119,7 +120,8 @@ class PlanMaker {
     };
     for (int64_t i = 0; i < workers; ++i) {
       BlockMemory& worker = *new (&workers_[i]) BlockMemory;
-      worker.row = RowKeys(next(), keys);
+      worker.row = RowAsker(plan_.params, plan_.seqlen_q, plan_.seqlen_k,
+                            pattern_, next());
       for (KeySet* set : {&worker.kept, &worker.hidden, &worker.some,
                           &worker.missing, &worker.spare}) {
         set->data = next();
@@ -131,23 +133,10 @@ class PlanMaker {
   // Sets worker->kept, and `hidden` where it is asked for.
   void LookAtRow(int64_t head, int64_t row, bool hidden,
                  BlockMemory* worker) const {
-    const ops::VisibleKeys see =
-        ops::VisibleTo(plan_.params, plan_.seqlen_q, plan_.seqlen_k, row);
-    PatternRow at;
-    at.head = head;
-    at.query = PositionOf(plan_.params, row);
-    at.end = std::max(see.end, see.sink_end);
-    worker->row.Reset(at.end);
-    pattern_.row(pattern_.self, at, &worker->row);
-    worker->row.Sort();
     worker->kept.Clear();
-    const KeyInterval* const first = worker->row.begin();
-    for (int64_t i = 0; i < worker->row.size(); ++i) {
-      const int64_t begin = first[i].begin;
-      const int64_t end = first[i].end;
-      worker->kept.Append(begin, std::min(end, see.sink_end));
-      worker->kept.Append(std::max(begin, see.begin), std::min(end, see.end));
-    }
+    const ops::VisibleKeys see = worker->row.ForEachKey(
+        head, row,
+        [&](int64_t begin, int64_t end) { worker->kept.Append(begin, end); });
     if (!hidden) return;
     KeyInterval visible[2];
     KeySet sees = {visible, 0};

@@ -10,6 +10,7 @@
 
 #include "heed/ops.h"
 #include "heed/sparse_variant.h"
+#include "lib/sparse/ask_row.h"
 #include "lib/sparse/plan_memory.h"
 #include "lib/sparse/variant_call.h"
 
@@ -78,29 +79,15 @@ double PatternPairs(const AttentionShape& shape, const AttentionParams& params,
   if (memory == nullptr) return ops::VisiblePairs(shape, params);
   const AttentionParams masks =
       heed::internal::MasksOf(params, shape.seqlen_q, shape.seqlen_k);
-  heed::internal::RowKeys keys(memory.get(), capacity);
+  heed::internal::RowAsker asker(masks, shape.seqlen_q, shape.seqlen_k, pattern,
+                                 memory.get());
   const int64_t heads = per_head ? shape.num_heads : 1;
   double pairs = 0;
   for (int64_t head = 0; head < heads; ++head) {
     for (int64_t row = 0; row < shape.seqlen_q; ++row) {
-      const ops::VisibleKeys see =
-          ops::VisibleTo(masks, shape.seqlen_q, shape.seqlen_k, row);
-      PatternRow at;
-      at.head = head;
-      at.query = heed::internal::PositionOf(masks, row);
-      at.end = std::max(see.end, see.sink_end);
-      keys.Reset(at.end);
-      pattern.row(pattern.self, at, &keys);
-      keys.Sort();
-      for (int64_t i = 0; i < keys.size(); ++i) {
-        const KeyInterval& kept = keys.begin()[i];
-        const int64_t sinks =
-            std::min<int64_t>(kept.end, see.sink_end) - kept.begin;
-        const int64_t others = std::min<int64_t>(kept.end, see.end) -
-                               std::max<int64_t>(kept.begin, see.begin);
-        pairs += static_cast<double>(std::max<int64_t>(sinks, 0) +
-                                     std::max<int64_t>(others, 0));
-      }
+      asker.ForEachKey(head, row, [&](int64_t begin, int64_t end) {
+        pairs += static_cast<double>(end - begin);
+      });
     }
   }
   return pairs / static_cast<double>(std::max<int64_t>(heads, 1));

@@ -53,6 +53,7 @@ struct BigBird : patterns::Pattern {
         last(std::max<int64_t>(keys - 1, 0) / block),
         causal(only_earlier) {}
 
+  int64_t SharedRows() const { return block; }
   bool Always(int64_t i, int64_t j) const {
     return (i - j <= 1 && j - i <= 1) || i == 0 || j == 0 || i == last ||
            j == last;

@@ -38,6 +38,7 @@ struct SummaryKeys : patterns::Pattern {
 
   SummaryKeys(int64_t keys, int64_t stretch)
       : count(std::min(keys, stretch)), stride(stretch) {}
+  int64_t SharedRows() const { return 0; }
   bool Keep(int64_t, int64_t, int64_t key) const {
     return key % stride >= stride - count;
   }
