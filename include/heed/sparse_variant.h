@@ -38,6 +38,12 @@ double PatternPairs(const AttentionShape& shape, const AttentionParams& params,
 HEED_API Status AttendMasked(const VariantArgs& a,
                              const AttentionParams& params);
 
+// Attends to what masks leave of the keys that are a multiple of `step` away
+// from the query, and records it. Costs what dense attention to so many keys
+// costs: nothing is listed or copied. Takes no score inputs.
+HEED_API Status AttendResidues(const VariantArgs& a,
+                               const AttentionParams& params, int64_t step);
+
 // Runs a plan made for the call and records what it keeps.
 HEED_API Status AttendPlan(const VariantArgs& a, const SparsePlan& plan);
 

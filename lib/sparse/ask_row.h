@@ -32,6 +32,14 @@ class RowAsker {
   ops::VisibleKeys ForEachKey(int64_t head, int64_t row, F f) {
     const ops::VisibleKeys see =
         ops::VisibleTo(*masks_, seqlen_q_, seqlen_k_, row);
+    ForEachKeyIn(see, head, row, f);
+    return see;
+  }
+
+  // The same for what is given to be left.
+  template <typename F>
+  void ForEachKeyIn(const ops::VisibleKeys& see, int64_t head, int64_t row,
+                    F f) {
     Ask(head, PositionOf(*masks_, row), std::max(see.end, see.sink_end));
     for (int64_t i = 0; i < keys_.size(); ++i) {
       const int64_t begin = keys_.begin()[i].begin;
@@ -42,20 +50,30 @@ class RowAsker {
       const int64_t to = std::min(end, see.end);
       if (from < to) f(from, to);
     }
-    return see;
+  }
+
+  // Whether the pattern keeps the same keys for rows [first, last].
+  bool Share(int64_t first, int64_t last) const {
+    return pattern_->shared_rows == 0 || BlockOf(PositionOf(*masks_, first)) ==
+                                             BlockOf(PositionOf(*masks_, last));
   }
 
  private:
-  void Ask(int64_t head, int64_t query, int64_t end) {
+  // Of rows that share keys.
+  int64_t BlockOf(int64_t query) const {
     const int64_t shared = pattern_->shared_rows;
+    if (shared == 0) return 0;
+    return query / shared - (query % shared < 0);
+  }
+
+  void Ask(int64_t head, int64_t query, int64_t end) {
     PatternRow at;
     at.head = head;
     at.query = query;
     at.end = end;
-    if (shared != 1) {
+    if (pattern_->shared_rows != 1) {
       at.end = seqlen_k_;
-      int64_t block = shared == 0 ? 0 : query / shared;
-      if (shared != 0 && query % shared < 0) --block;
+      const int64_t block = BlockOf(query);
       if (head == head_ && block == block_) return;
       head_ = head;
       block_ = block;

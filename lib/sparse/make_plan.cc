@@ -153,11 +153,32 @@ class PlanMaker {
     worker->some.Clear();
     worker->missing.Clear();
     const bool single = rows.end - rows.first == 1;
+    if (!single && worker->row.Share(rows.first, rows.end - 1)) {
+      LookAtAll(rows, worker);
+      return Count(rows, worker);
+    }
     for (int64_t row = rows.first; row < rows.end; ++row) {
       LookAtRow(rows.head, row, !single, worker);
       Unite(worker->kept, &worker->some, &worker->spare);
       if (!single) Unite(worker->hidden, &worker->missing, &worker->spare);
     }
+    return Count(rows, worker);
+  }
+
+  // The same where rows share keys: what masks leave only moves right from row
+  // to row, so all rows together see what the first and the last do.
+  void LookAtAll(const BlockOfRows& rows, BlockMemory* worker) const {
+    const auto see = [&](int64_t row) {
+      return ops::VisibleTo(plan_.params, plan_.seqlen_q, plan_.seqlen_k, row);
+    };
+    ops::VisibleKeys all = see(rows.end - 1);
+    all.begin = std::max(see(rows.first).begin, all.sink_end);
+    worker->row.ForEachKeyIn(
+        all, rows.head, rows.first,
+        [&](int64_t begin, int64_t end) { worker->some.Append(begin, end); });
+  }
+
+  BlockCounts Count(const BlockOfRows& rows, BlockMemory* worker) const {
     SnapToBlocks(rows, &worker->some);
     BlockCounts counts;
     counts.keys = worker->some.Keys();

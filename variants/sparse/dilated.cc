@@ -9,6 +9,7 @@
 // what comes later, where no causal mask hides it, every dilation-th key too.
 #include <heed/sparse_variant.h>
 
+#include <algorithm>
 #include <cstdint>
 
 namespace heed::variants {
@@ -46,7 +47,21 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
 }
 
 Status RunVariant(const VariantArgs& a) {
-  return sparse::AttendPattern(a, PatternOf(a.knobs));
+  const int64_t dilation = static_cast<int64_t>(a.knobs[1]);
+  const int64_t left = (static_cast<int64_t>(a.knobs[0]) - 1) * dilation;
+  const AttentionParams& caller = a.params;
+  // A causal mask leaves nothing for a right window to hide.
+  const bool windowed =
+      caller.window_left >= 0 || (caller.window_right >= 0 && !caller.causal);
+  // Sinks of the caller's own window are not sinks of this one.
+  if ((windowed && caller.sink_size != 0) || a.args.scores.any()) {
+    return sparse::AttendPattern(a, PatternOf(a.knobs));
+  }
+  AttentionParams both = caller;
+  both.window_left =
+      caller.window_left < 0 ? left : std::min(left, caller.window_left);
+  both.sink_size = 0;
+  return sparse::AttendResidues(a, both, dilation);
 }
 
 }  // namespace
