@@ -34,6 +34,15 @@ HEED_API KeyBounds KeyBoundsOf(const VariantArgs& a, int64_t key_block);
 HEED_API float DrawOf(int64_t seed, int64_t head, int64_t query_block,
                       int64_t key_block);
 
+// Sets weight[row - first][key] = softmax(scores)[row][key] for query rows
+// [first, end) of a head and keys below `keys`, a row's weights standing
+// together; scale, softcap and masks are the call's, and keys beyond are taken
+// as hidden. Costs a copy of the keys beside the product: take some 16 rows and
+// more at a time.
+HEED_API void WeightsOf(const VariantArgs& a, int64_t batch, int64_t head,
+                        int64_t first, int64_t end, int64_t keys,
+                        float* weight);
+
 // The attention that each key block really holds: the sum over the rows of a
 // query block and the block's keys of softmax(scores), scale, softcap and masks
 // being the call's. Costs as much as the scores of dense attention.

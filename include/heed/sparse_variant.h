@@ -19,6 +19,37 @@ namespace heed::sparse {
 // A knob at this value keeps everything.
 inline constexpr double kAll = 2147483647;
 
+// Returns the position of query row 0 among the keys, as near as 2^40: farther
+// away no row is beside any key.
+inline int64_t OffsetOf(const AttentionParams& params, int64_t seqlen_q,
+                        int64_t seqlen_k) {
+  constexpr int64_t kMost = int64_t{1} << 40;
+  const int64_t offset = ops::CausalOffset(params, seqlen_q, seqlen_k);
+  return offset > kMost ? kMost : offset < -kMost ? -kMost : offset;
+}
+
+// ---- Knobs that many have
+// ----------------------------------------------------
+
+inline constexpr Knob kBlockKnob = {
+    "block",
+    "Keys a block, and query rows that select together.",
+    64,
+    1,
+    65536,
+    /*integer=*/true};
+inline constexpr Knob kTotalBlocksKnob = {
+    "total_blocks",
+    "Key blocks that a query block keeps, forced ones included.",
+    16,
+    1,
+    kAll,
+    /*integer=*/true,
+    /*has_exact=*/true,
+    /*exact_value=*/kAll};
+inline constexpr Knob kSeedKnob = {"seed", "Which blocks are drawn.", 1, 0,
+                                   kAll,   /*integer=*/true};
+
 // ---- Patterns ---------------------------------------------------------------
 
 // Attends to what the pattern keeps and the caller's masks allow, and records
@@ -27,11 +58,12 @@ template <typename P>
 Status AttendPattern(const VariantArgs& a, const P& pattern,
                      const SparseOptions& options = SparseOptions());
 
-// Returns the (query, key) pairs of one head (the mean of all where it looks at
-// `head`) that the pattern keeps and the masks leave.
+// Returns what softmax attention over the pairs costs that the pattern keeps
+// and the masks leave (the mean over heads, where it looks at `head`): of keys
+// and values only those that some row keeps are read.
 template <typename P>
-double PatternPairs(const AttentionShape& shape, const AttentionParams& params,
-                    const P& pattern, bool per_head = false);
+Cost PatternCost(const AttentionShape& shape, const AttentionParams& params,
+                 const P& pattern, bool per_head = false);
 
 // Attends to what masks alone leave, which may be more than the caller's, and
 // records it.
@@ -122,9 +154,9 @@ using heed::internal::PatternView;
 
 HEED_API Status AttendPattern(const VariantArgs& a, const PatternView& pattern,
                               const SparseOptions& options);
-HEED_API double PatternPairs(const AttentionShape& shape,
-                             const AttentionParams& params,
-                             const PatternView& pattern, bool per_head);
+HEED_API Cost PatternCost(const AttentionShape& shape,
+                          const AttentionParams& params,
+                          const PatternView& pattern, bool per_head);
 
 struct BlockFunctions {
   const void* select;
@@ -145,9 +177,9 @@ Status AttendPattern(const VariantArgs& a, const P& pattern,
 }
 
 template <typename P>
-double PatternPairs(const AttentionShape& shape, const AttentionParams& params,
-                    const P& pattern, bool per_head) {
-  return internal::PatternPairs(
+Cost PatternCost(const AttentionShape& shape, const AttentionParams& params,
+                 const P& pattern, bool per_head) {
+  return internal::PatternCost(
       shape, params, heed::internal::ViewOfPattern(pattern), per_head);
 }
 

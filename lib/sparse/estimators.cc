@@ -94,33 +94,42 @@ bool TrueMasses::Prepare(const VariantArgs& a, int64_t key_block) {
   return score_ != nullptr;
 }
 
+void WeightsOf(const VariantArgs& a, int64_t batch, int64_t head, int64_t first,
+               int64_t end, int64_t keys, float* weight) {
+  const AttentionArgs& t = a.args;
+  const int64_t kv_head = head / (t.query.heads() / t.key.heads());
+  const float scale = ops::SoftmaxScale(a.params, t.query.head_dim());
+  ops::MatMul(
+      ops::RowRange(ops::Head(t.query, batch, head), first, end),
+      ops::Transposed(ops::RowRange(ops::Head(t.key, batch, kv_head), 0, keys)),
+      ops::Dense(weight, end - first, keys));
+  for (int64_t row = first; row < end; ++row) {
+    float* const x = weight + (row - first) * keys;
+    const ops::VisibleKeys see =
+        ops::VisibleTo(a.params, t.query.seqlen(), t.key.seqlen(), row);
+    ops::Scale(scale, x, keys);
+    for (int64_t j = 0; a.params.softcap != 0 && j < keys; ++j) {
+      x[j] = a.params.softcap * std::tanh(x[j] / a.params.softcap);
+    }
+    std::fill(x + std::min(see.sink_end, keys), x + std::min(see.begin, keys),
+              -INFINITY);
+    std::fill(x + std::min(see.end, keys), x + keys, -INFINITY);
+    ops::Softmax(x, keys);
+  }
+}
+
 void TrueMasses::Of(const BlockRows& rows, float* mass) const {
-  const AttentionArgs& t = a_->args;
-  const AttentionParams& params = a_->params;
-  const int64_t keys = std::min(rows.num_blocks * key_block_, t.key.seqlen());
-  const float scale = ops::SoftmaxScale(params, t.query.head_dim());
-  float* const score = score_ + rows.worker * kMassRows * t.key.seqlen();
+  const int64_t all = a_->args.key.seqlen();
+  const int64_t keys = std::min(rows.num_blocks * key_block_, all);
+  float* const weight = score_ + rows.worker * kMassRows * all;
   std::fill(mass, mass + rows.num_blocks, 0.0f);
   for (int64_t first = rows.first; first < rows.end; first += kMassRows) {
     const int64_t end = std::min(first + kMassRows, rows.end);
-    ops::MatMul(
-        ops::RowRange(ops::Head(t.query, rows.batch, rows.head), first, end),
-        ops::Transposed(
-            ops::RowRange(ops::Head(t.key, rows.batch, rows.kv_head), 0, keys)),
-        ops::Dense(score, end - first, keys));
-    for (int64_t row = first; row < end; ++row) {
-      float* const x = score + (row - first) * keys;
-      const ops::VisibleKeys see =
-          ops::VisibleTo(params, t.query.seqlen(), t.key.seqlen(), row);
-      ops::Scale(scale, x, keys);
-      for (int64_t j = 0; params.softcap != 0 && j < keys; ++j) {
-        x[j] = params.softcap * std::tanh(x[j] / params.softcap);
+    WeightsOf(*a_, rows.batch, rows.head, first, end, keys, weight);
+    for (int64_t row = 0; row < end - first; ++row) {
+      for (int64_t j = 0; j < keys; ++j) {
+        mass[j / key_block_] += weight[row * keys + j];
       }
-      std::fill(x + std::min(see.sink_end, keys), x + std::min(see.begin, keys),
-                -INFINITY);
-      std::fill(x + std::min(see.end, keys), x + keys, -INFINITY);
-      ops::Softmax(x, keys);
-      for (int64_t j = 0; j < keys; ++j) mass[j / key_block_] += x[j];
     }
   }
 }

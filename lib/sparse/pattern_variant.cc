@@ -11,6 +11,7 @@
 #include "heed/ops.h"
 #include "heed/sparse_variant.h"
 #include "lib/sparse/ask_row.h"
+#include "lib/sparse/key_set.h"
 #include "lib/sparse/plan_memory.h"
 #include "lib/sparse/variant_call.h"
 
@@ -70,27 +71,42 @@ Status AttendPattern(const VariantArgs& a, const PatternView& pattern,
   return status.ok() ? AttendPlan(a, plan) : status;
 }
 
-double PatternPairs(const AttentionShape& shape, const AttentionParams& params,
-                    const PatternView& pattern, bool per_head) {
+Cost PatternCost(const AttentionShape& shape, const AttentionParams& params,
+                 const PatternView& pattern, bool per_head) {
+  constexpr int64_t kSets = 4;
   const int64_t capacity = heed::internal::RowKeys::CapacityFor(shape.seqlen_k);
   const std::unique_ptr<KeyInterval[]> memory(
-      new (std::nothrow) KeyInterval[static_cast<size_t>(capacity)]);
-  // The most that it can be.
-  if (memory == nullptr) return ops::VisiblePairs(shape, params);
+      new (std::nothrow) KeyInterval[static_cast<size_t>(kSets * capacity)]);
+  if (memory == nullptr) {  // the most that it can be
+    return ops::SoftmaxCost(shape, ops::VisiblePairs(shape, params));
+  }
   const AttentionParams masks =
       heed::internal::MasksOf(params, shape.seqlen_q, shape.seqlen_k);
   heed::internal::RowAsker asker(masks, shape.seqlen_q, shape.seqlen_k, pattern,
                                  memory.get());
+  using heed::internal::KeySet;
+  KeySet kept = {memory.get() + capacity, 0};
+  KeySet touched = {memory.get() + 2 * capacity, 0};
+  KeySet spare = {memory.get() + 3 * capacity, 0};
   const int64_t heads = per_head ? shape.num_heads : 1;
   double pairs = 0;
   for (int64_t head = 0; head < heads; ++head) {
     for (int64_t row = 0; row < shape.seqlen_q; ++row) {
+      kept.Clear();
       asker.ForEachKey(head, row, [&](int64_t begin, int64_t end) {
-        pairs += static_cast<double>(end - begin);
+        kept.Append(begin, end);
       });
+      pairs += static_cast<double>(kept.Keys());
+      heed::internal::Unite(kept, &touched, &spare);
     }
   }
-  return pairs / static_cast<double>(std::max<int64_t>(heads, 1));
+  Cost cost = ops::SoftmaxCost(
+      shape, pairs / static_cast<double>(std::max<int64_t>(heads, 1)));
+  AttentionShape untouched = shape;  // keys and values alone
+  untouched.seqlen_q = 0;
+  untouched.seqlen_k -= touched.Keys();
+  cost.bytes -= ops::SoftmaxCost(untouched, 0).bytes;
+  return cost;
 }
 
 }  // namespace internal

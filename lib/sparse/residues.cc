@@ -89,7 +89,7 @@ Status AttendResidues(const VariantArgs& a, const AttentionParams& params,
   }
   AttentionParams masks = params;
   masks.causal_offset =
-      ops::CausalOffset(params, a.args.query.seqlen(), a.args.key.seqlen());
+      OffsetOf(params, a.args.query.seqlen(), a.args.key.seqlen());
   PlanOptions options;
   options.target = a.target;
   Plan plan;

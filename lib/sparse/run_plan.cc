@@ -194,7 +194,8 @@ class PlanRun {
     args.key_intervals = RepeatLists(first, end);
     if (masked_) args.scores.mask = FillMask(first, end);
     AttentionParams params = params_;
-    params.causal_offset = plan_.params.causal_offset + first;
+    params.causal_offset =
+        std::min(plan_.params.causal_offset, INT64_MAX - first) + first;
     Plan plan;
     const Status status = MakePlan(params, kernel_plan_.shape, options_, &plan);
     if (!status.ok()) return status;

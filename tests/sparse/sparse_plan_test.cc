@@ -14,6 +14,7 @@
 
 #include "heed/ops.h"
 #include "heed/sparse.h"
+#include "heed/sparse_variant.h"
 #include "lib/eval/scratch_pool.h"
 #include "lib/eval/workload.h"
 #include "tests/support/compare.h"
@@ -313,6 +314,16 @@ TEST(Plan, RunsInParts) {
   for (size_t i = 0; i < got.size(); ++i) {
     ASSERT_NEAR(got[i], want[i], 1e-5f) << "element " << i;
   }
+}
+
+// One query over many keys: what is read is what is kept.
+TEST(PatternCost, CountsKeysThatAreRead) {
+  AttentionShape shape = ProblemOf("b2_h8_kv2_d16_dv8_q1_k8192").shape;
+  AttentionParams params;
+  params.causal = true;
+  const Cost cost = sparse::PatternCost(shape, params, Window(128) | Sinks(4));
+  EXPECT_EQ(cost.flops, 2.0 * 2 * 8 * 132 * (16 + 8));
+  EXPECT_EQ(cost.bytes, 4.0 * (16 + 8) * (2 * 8 + 2 * 2 * 132));
 }
 
 class PlanStatus : public ::testing::Test {

@@ -33,12 +33,7 @@ constexpr Knob kKnobs[] = {
      .min = 1,
      .max = 65536,
      .integer = true},
-    {.name = "seed",
-     .summary = "Which blocks are drawn.",
-     .default_value = 1,
-     .min = 0,
-     .max = sparse::kAll,
-     .integer = true},
+    sparse::kSeedKnob,
 };
 
 struct BigBird : patterns::Pattern {
@@ -90,8 +85,7 @@ struct BigBird : patterns::Pattern {
 Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* knobs) {
   const BigBird pattern(knobs, shape.seqlen_k, params.causal);
-  return ops::SoftmaxCost(
-      shape, sparse::PatternPairs(shape, params, pattern, /*per_head=*/true));
+  return sparse::PatternCost(shape, params, pattern, /*per_head=*/true);
 }
 
 Status RunVariant(const VariantArgs& a) {

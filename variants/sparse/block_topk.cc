@@ -26,20 +26,8 @@ namespace heed::variants {
 namespace {
 
 constexpr Knob kKnobs[] = {
-    {.name = "block",
-     .summary = "Keys a block, and query rows that select together.",
-     .default_value = 64,
-     .min = 1,
-     .max = 65536,
-     .integer = true},
-    {.name = "total_blocks",
-     .summary = "Key blocks that a query block keeps, forced ones included.",
-     .default_value = 16,
-     .min = 1,
-     .max = sparse::kAll,
-     .integer = true,
-     .has_exact = true,
-     .exact_value = sparse::kAll},
+    sparse::kBlockKnob,
+    sparse::kTotalBlocksKnob,
 };
 
 Status RunVariant(const VariantArgs& a) {

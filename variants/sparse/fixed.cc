@@ -60,8 +60,7 @@ auto PatternOf(const double* knobs) {
 
 Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* knobs) {
-  return ops::SoftmaxCost(
-      shape, sparse::PatternPairs(shape, params, PatternOf(knobs)));
+  return sparse::PatternCost(shape, params, PatternOf(knobs));
 }
 
 Status RunVariant(const VariantArgs& a) {

@@ -26,12 +26,7 @@ constexpr Knob kKnobs[] = {
      .integer = false,
      .has_exact = true,
      .exact_value = 1},
-    {.name = "block",
-     .summary = "Keys a block, and query rows that select together.",
-     .default_value = 64,
-     .min = 1,
-     .max = 65536,
-     .integer = true},
+    sparse::kBlockKnob,
 };
 
 Status RunVariant(const VariantArgs& a) {

@@ -17,26 +17,9 @@ namespace heed::variants {
 namespace {
 
 constexpr Knob kKnobs[] = {
-    {.name = "block",
-     .summary = "Keys a block, and query rows that select together.",
-     .default_value = 64,
-     .min = 1,
-     .max = 65536,
-     .integer = true},
-    {.name = "total_blocks",
-     .summary = "Key blocks that a query block keeps, forced ones included.",
-     .default_value = 16,
-     .min = 1,
-     .max = sparse::kAll,
-     .integer = true,
-     .has_exact = true,
-     .exact_value = sparse::kAll},
-    {.name = "seed",
-     .summary = "Which blocks are drawn.",
-     .default_value = 1,
-     .min = 0,
-     .max = sparse::kAll,
-     .integer = true},
+    sparse::kBlockKnob,
+    sparse::kTotalBlocksKnob,
+    sparse::kSeedKnob,
 };
 
 Status RunVariant(const VariantArgs& a) {

@@ -39,7 +39,7 @@ constexpr Knob kKnobs[] = {
 
 auto PatternOf(const AttentionParams& params, int64_t seqlen_q,
                int64_t seqlen_k, const double* knobs) {
-  const int64_t end = ops::CausalOffset(params, seqlen_q, seqlen_k) + seqlen_q;
+  const int64_t end = sparse::OffsetOf(params, seqlen_q, seqlen_k) + seqlen_q;
   return patterns::Window(static_cast<int64_t>(knobs[0])) |
          patterns::Sinks(static_cast<int64_t>(knobs[1])) |
          patterns::Queries(end - static_cast<int64_t>(knobs[2]), end);
@@ -47,10 +47,8 @@ auto PatternOf(const AttentionParams& params, int64_t seqlen_q,
 
 Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* knobs) {
-  return ops::SoftmaxCost(
-      shape, sparse::PatternPairs(
-                 shape, params,
-                 PatternOf(params, shape.seqlen_q, shape.seqlen_k, knobs)));
+  return sparse::PatternCost(
+      shape, params, PatternOf(params, shape.seqlen_q, shape.seqlen_k, knobs));
 }
 
 Status RunVariant(const VariantArgs& a) {

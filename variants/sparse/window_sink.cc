@@ -57,8 +57,7 @@ bool Combine(const AttentionParams& caller, const double* knobs,
 
 Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* knobs) {
-  return ops::SoftmaxCost(
-      shape, sparse::PatternPairs(shape, params, PatternOf(knobs)));
+  return sparse::PatternCost(shape, params, PatternOf(knobs));
 }
 
 Status RunVariant(const VariantArgs& a) {
