@@ -257,8 +257,9 @@ Status RunVariant(const VariantArgs& a) {
 Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* knobs) {
   const int64_t block = static_cast<int64_t>(knobs[0]);
-  double pairs = 0;   // of one head, with the budget spread evenly
+  double pairs = 0;   // of one head
   double scores = 0;  // block pairs that one head scores
+  double blocks = 0;  // key blocks kept by the query blocks of one head
   for (int64_t first = 0; first < shape.seqlen_q; first += block) {
     const int64_t end = std::min(first + block, shape.seqlen_q);
     double visible = 0;
@@ -269,12 +270,25 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
     }
     const BlockMask mask(params, shape.seqlen_q, shape.seqlen_k, first,
                          end - 1);
-    double touched = 0;
+    double forced = 0, candidates = 0, candidate_keys = 0;
     for (int64_t key = 0; key < shape.seqlen_k; key += block) {
-      touched += mask.Touches(key, std::min(key + block, shape.seqlen_k));
+      const int64_t key_end = std::min(key + block, shape.seqlen_k);
+      if (!mask.Touches(key, key_end)) continue;
+      if (mask.Forces(key, key_end)) {
+        ++forced;
+      } else {
+        ++candidates;
+        candidate_keys += static_cast<double>(key_end - key);
+      }
     }
-    pairs += touched > 0 ? visible * std::min(1.0, knobs[1] / touched) : 0;
-    scores += touched;
+    const double chosen = std::clamp(knobs[1] - forced, 0.0, candidates);
+    // Every row sees the candidates whole: only a last short block makes a
+    // difference which of them are chosen.
+    const double whole = static_cast<double>(end - first) * candidate_keys;
+    pairs += visible - whole;
+    if (candidates > 0) pairs += whole * chosen / candidates;
+    scores += candidates;
+    blocks += forced + chosen;
   }
   const double batch = static_cast<double>(shape.batch);
   const double dim = static_cast<double>(shape.head_dim);
@@ -282,9 +296,17 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
   const double pooled = static_cast<double>(shape.seqlen_q) * heads +
                         static_cast<double>(shape.seqlen_k) *
                             static_cast<double>(shape.num_kv_heads);
-  Cost cost = ops::SoftmaxCost(shape, pairs);
-  cost.flops += batch * dim * (2 * scores * heads + pooled);
-  cost.bytes += 4 * batch * dim * pooled;  // queries and keys are read again
+  // At most: blocks of different lists are often the same.
+  const double key_rows =
+      std::min(ops::VisibleKeyRows(shape, params),
+               blocks * static_cast<double>(block) *
+                   static_cast<double>(shape.num_heads / shape.num_kv_heads));
+  Cost cost = ops::SoftmaxCost(shape, pairs, key_rows);
+  cost.select_flops = batch * dim * (2 * scores * heads + pooled);
+  // Queries and keys are read again.
+  cost.select_bytes = 4 * batch * dim * pooled;
+  cost.flops += cost.select_flops;
+  cost.bytes += cost.select_bytes;
   return cost;
 }
 

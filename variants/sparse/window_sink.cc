@@ -57,7 +57,8 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* knobs) {
   AttentionParams both = params;
   Combine(params, knobs, &both);
-  return ops::SoftmaxCost(shape, ops::VisiblePairs(shape, both));
+  return ops::SoftmaxCost(shape, ops::VisiblePairs(shape, both),
+                          ops::VisibleKeyRows(shape, both));
 }
 
 void RecordSelection(const VariantArgs& a, const AttentionParams& both) {
