@@ -132,6 +132,17 @@ std::vector<double> BudgetValues(Setting setting, size_t knob_index,
   return values;
 }
 
+std::string SettingText(const Setting& setting, bool without_defaults) {
+  std::string text = setting.variant.name;
+  for (int i = 0; i < setting.variant.variant.num_knobs; ++i) {
+    const Knob& knob = setting.variant.variant.knobs[i];
+    const double value = setting.knobs[static_cast<size_t>(i)];
+    if (without_defaults && value == knob.default_value) continue;
+    text += std::string(":") + knob.name + "=" + FormatKnobValue(value);
+  }
+  return text;
+}
+
 }  // namespace
 
 Setting DefaultSetting(const NamedVariant& variant) {
@@ -200,12 +211,11 @@ std::string FormatKnobValue(double value) {
 }
 
 std::string FormatSetting(const Setting& setting) {
-  std::string text = setting.variant.name;
-  for (int i = 0; i < setting.variant.variant.num_knobs; ++i) {
-    text += std::string(":") + setting.variant.variant.knobs[i].name + "=" +
-            FormatKnobValue(setting.knobs[static_cast<size_t>(i)]);
-  }
-  return text;
+  return SettingText(setting, false);
+}
+
+std::string ShortSetting(const Setting& setting) {
+  return SettingText(setting, true);
 }
 
 std::string NearestName(std::string_view name,

@@ -55,6 +55,10 @@ std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants,
 // sink=4", without the blank.
 std::string FormatSetting(const Setting& setting);
 
+// Returns the same without the knobs at their defaults; ParseSettings reads it
+// back, too.
+std::string ShortSetting(const Setting& setting);
+
 // Returns a knob's value in as few digits as read back to it.
 std::string FormatKnobValue(double value);
 

@@ -46,6 +46,10 @@ class Selection {
   double KeptPairs() const;
   double Density() const;
 
+  // After Finish. Key rows that some query head of their group kept for some
+  // query row, over all batches and key heads: what must be read at least.
+  double TouchedKeys() const;
+
   // After Finish. The keys kept by one row.
   const KeySet& Row(int64_t batch, int64_t head, int64_t query) const {
     return rows_[RowIndex(batch, head, query)];

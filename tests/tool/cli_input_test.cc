@@ -125,6 +125,31 @@ TEST(CliInput, NamesLayersWithoutControlCharacters) {
   EXPECT_FALSE(Has(run.error, "\x1b"));
 }
 
+TEST(CliInput, TakesParametersAndHeads) {
+  const TemporaryFolder folder;
+  folder.Write("in", SmallCapture());
+  const std::string read = "compare -q --repeats 1 --input in exact --csv - ";
+  EXPECT_TRUE(Has(RunTool(folder, read + "--scale 2 --softcap 5 --window-left "
+                                         "1 --sink 1 --heads 1")
+                      .out,
+                  ",b1_h1_d2_q2_k2_f32_causal_wl1_sink1_cap5_scale2,"));
+  EXPECT_TRUE(Has(RunTool(folder, read + "--no-causal --layers 1-3").out,
+                  ",b1_h2_kv1_d2_q2_k2_f32_scale0.5,"));
+}
+
+// What f32 cannot hold is the input's fault, not the variant's.
+TEST(CliInput, BlamesInputThatOverflows) {
+  const TemporaryFolder inputs;
+  const std::string path =
+      inputs.Write("in", SafetensorsMaker()
+                             .AddF32("q", "[2,1,2]", {1, 1, 3e30f, 3e30f})
+                             .AddF32("k", "[2,1,2]", {1, 1, 1e30f, -1e30f})
+                             .AddF32("v", "[2,1,1]", {1, 2})
+                             .Bytes());
+  ExpectBadInput("compare -q --html x.html --input '" + path + "'",
+                 "attention: products of query and key reach 6.0e+60");
+}
+
 TEST(CliInput, ReadsTheBuiltInSample) {
   const TemporaryFolder folder;
   const ToolRun run = RunTool(

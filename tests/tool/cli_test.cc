@@ -4,6 +4,7 @@
 // The command line from outside: what it prints, where, and how it ends.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 
@@ -41,7 +42,7 @@ class Keys : public io::JsonHandler {
 
 TEST(Cli, ShowsTheTable) {
   const TemporaryFolder folder;
-  const ToolRun run = RunTool(folder, kSmall);
+  const ToolRun run = RunTool(folder, std::string(kSmall) + "--wide");
   EXPECT_EQ(run.exit_code, 0);
   EXPECT_EQ(run.error, "");
   for (const char* part : {"variant",
@@ -63,10 +64,39 @@ TEST(Cli, ShowsTheTable) {
                            "\nlinear_elu:",
                            "\nblock_topk:",
                            "\nwindow_sink:",
-                           "  ok",
+                           " ok",
                            "  *\n"}) {
     EXPECT_TRUE(Has(run.out, part)) << part;
   }
+}
+
+size_t LongestLine(const std::string& text) {
+  size_t longest = 0, begin = 0;
+  for (size_t end; (end = text.find('\n', begin)) != std::string::npos;
+       begin = end + 1) {
+    longest = std::max(longest, end - begin);
+  }
+  return longest;
+}
+
+// Names that are too long stand above their line; reasons are broken.
+TEST(Cli, FitsTheTableIntoATerminal) {
+  const TemporaryFolder folder;
+  for (const char* more :
+       {"", "--queries 2", "block_topk:block=17:total_blocks=123456789",
+        "block_topk:block=17:total_blocks=123456789 --queries 1",
+        "window_sink:window=2147483646:sink=2147483646 --threads 4096"}) {
+    SCOPED_TRACE(more);
+    const ToolRun run = RunTool(folder, std::string(kSmall) + more);
+    EXPECT_EQ(run.exit_code, 0);
+    EXPECT_GT(LongestLine(run.out), 40u);
+    EXPECT_LE(LongestLine(run.out), 80u) << run.out;
+  }
+  const ToolRun refused = RunTool(
+      folder,
+      "compare -q --repeats 1 --problem b1_h1_d8_q20_causal_wl3 window_sink");
+  EXPECT_TRUE(Has(refused.out, "  refused\n")) << refused.out;
+  EXPECT_LE(LongestLine(refused.out), 80u) << refused.out;
 }
 
 TEST(Cli, ShowsProgressOnStandardError) {
@@ -82,6 +112,11 @@ TEST(Cli, SweepsKnobs) {
   const ToolRun run =
       RunTool(folder, std::string(kSmall) + "window_sink:window=8,16:sink=0,2");
   EXPECT_EQ(run.exit_code, 0);
+  // A narrow table leaves out knobs at their defaults.
+  EXPECT_TRUE(Has(
+      RunTool(folder, std::string(kSmall) + "window_sink:window=8,256:sink=4,5")
+          .out,
+      "\nwindow_sink:window=8 "));
   for (const char* row :
        {"window_sink:window=8:sink=0 ", "window_sink:window=8:sink=2 ",
         "window_sink:window=16:sink=0 ", "window_sink:window=16:sink=2 "}) {
@@ -109,9 +144,10 @@ TEST(Cli, WritesEveryFile) {
   }
   const std::string csv = folder.Read("a.csv");
   EXPECT_EQ(csv.substr(0, csv.find('\n')),
-            "name,variant,layer,problem,gate,seconds_median,seconds_mad,rounds,"
-            "speedup,flops,bytes,workspace_bytes,density,mass_mean,mass_p05,"
-            "rel_l2,max_abs,cosine,pareto,reason");
+            "name,variant,layer,problem,gate,rounds,time,token_time,mad,spread,"
+            "tokens_per_second,speedup,flops,select_flops,bytes,kv_bytes,"
+            "token_kv_bytes,workspace_bytes,density,mass_mean,mass_p05,rel_l2,"
+            "max_abs,cosine,cost_recorded,noisy,beaten_by_zeros,pareto,reason");
   EXPECT_TRUE(Has(csv, "\nexact,exact,all,,ok,"));
   const std::string html = folder.Read("a.html");
   EXPECT_TRUE(Has(html, "<!DOCTYPE html>"));
@@ -145,8 +181,13 @@ TEST(Cli, TellsWhatTheMachineOffers) {
 
 TEST(Cli, Teaches) {
   const TemporaryFolder folder;
-  EXPECT_TRUE(Has(RunTool(folder, "--help").out, "Examples:"));
-  EXPECT_TRUE(Has(RunTool(folder, "compare --help").out, "density   pairs"));
+  const std::string help = RunTool(folder, "--help").out;
+  EXPECT_TRUE(Has(help, "Examples:"));
+  EXPECT_EQ(RunTool(folder, "help").out, help);
+  const ToolRun compare = RunTool(folder, "help compare");
+  EXPECT_EQ(compare.exit_code, 0);
+  EXPECT_EQ(compare.out, RunTool(folder, "compare --help").out);
+  EXPECT_TRUE(Has(compare.out, "density    (density) pairs kept"));
   EXPECT_TRUE(Has(RunTool(folder, "--version").out, "heed 0."));
   const ToolRun bare = RunTool(folder, "");
   EXPECT_EQ(bare.exit_code, 2);
@@ -155,6 +196,7 @@ TEST(Cli, Teaches) {
 
 TEST(Cli, SuggestsNames) {
   ExpectBadInput("compar", "did you mean 'compare'?");
+  ExpectBadInput("help compar", "did you mean 'compare'?");
   ExpectBadInput("compare --layrs 2", "did you mean '--layers'?");
   ExpectBadInput("info --jsn", "did you mean '--json'?");
   ExpectBadInput("compare window_snk --html x.html",
@@ -167,6 +209,21 @@ TEST(Cli, RefusesBadOptions) {
   ExpectBadInput("compare --threads abc", "--threads");
   ExpectBadInput("compare --tokens 0", "not in range");
   ExpectBadInput("compare --layout foo", "{bshd,bhsd}");
+  ExpectBadInput("compare --layers 2,,10 --html x.html", "not '2,,10'");
+  ExpectBadInput("compare --layers ''", "the name is empty");
+  ExpectBadInput("compare --heads 3-1 --html x.html", "not '3-1'");
+  ExpectBadInput("compare -q --heads 8-9 --html x.html", "not 8-9");
+  ExpectBadInput("compare -q --heads 0-3 --html x.html", "on key head 1");
+  ExpectBadInput("compare --queries 0", "not in range");
+  ExpectBadInput("compare -q --tokens 9 --queries 10 --html x.html",
+                 "9 query rows, not 10");
+  ExpectBadInput("compare --window-left -2", "not in range");
+  ExpectBadInput("compare --sink -1", "not in range");
+  ExpectBadInput("compare --scale 1x", "--scale");
+  ExpectBadInput("compare -q --scale nan --html x.html", "softmax_scale");
+  ExpectBadInput("compare -q --softcap -1 --html x.html", "softcap");
+  ExpectBadInput("compare --problem b1_h1_d8_q4 --softcap 3", "excludes");
+  ExpectBadInput("compare --problem b1_h1_d8_q4 --heads 0", "excludes");
   ExpectBadInput("compare --problem b1_h1_d8_q4 --tokens 3", "excludes");
   ExpectBadInput("compare --causal --no-causal", "excludes");
   ExpectBadInput("compare --problem b1_h4 --html x.html", "lacks the field");

@@ -12,6 +12,7 @@
 
 #include "heed/target.h"
 #include "lib/eval/compare.h"
+#include "lib/eval/cut_layer.h"
 #include "lib/eval/knob_sweep.h"
 #include "lib/eval/tensor_source.h"
 #include "lib/io/input_error.h"
@@ -41,9 +42,14 @@ eval::TensorSource ReadSource(const Options& options) {
   }
   eval::CaptureOptions capture;
   capture.layout = layout;
-  capture.layers = options.layers;
+  if (!options.layers.empty()) {
+    capture.layers = io::ParseNumberList(options.layers, "--layers");
+  }
+  if (!options.heads.empty()) {
+    capture.heads = io::ParseNumberList(options.heads, "--heads");
+  }
   capture.tokens = options.tokens;
-  capture.causal = options.causal;
+  capture.params = options.params;
   return eval::LoadCapture(InputPath(options), capture);
 }
 
@@ -126,7 +132,7 @@ void WriteResults(const eval::CompareResult& result,
   }
   const bool taken = options.json_path == "-" || options.csv_path == "-" ||
                      options.html_path == "-";
-  if (!taken) fmt::print("{}", TableText(result, context));
+  if (!taken) fmt::print("{}", TableText(result, context, options.wide));
   if (!options.html_path.empty() && !taken) {
     fmt::print("Report: {}\n", options.html_path);
   }
@@ -142,14 +148,16 @@ int RunCompareCommand(const Options& options, const std::string& command) {
   const std::vector<eval::Setting> settings = ReadSettings(options);
   CheckOutputs(options);
   const Threads threads(options.threads);
-  const eval::TensorSource source = ReadSource(options);
+  eval::TensorSource source = ReadSource(options);
   WarnOfLayout(source, options);
+  if (options.queries > 0) eval::DecodeLast(options.queries, &source);
   const eval::CompareResult result =
       Compute(source, settings, options, threads.executor());
   context.environment = ReadEnvironment();
   context.target = DefaultTarget();
   context.plan = PlanText(source.layers[0].tensors.problem);
   context.threads = threads.executor().max_workers;
+  context.threads_asked = options.threads;
   context.thread_library = threads.runtime();
   context.repeats = options.repeats;
   context.seed = options.seed;

@@ -22,15 +22,20 @@ struct ResultsContext {
   std::string target;   // the kernel table
   std::string plan;     // the exact kernel's plan for the first layer, as text
   std::string thread_library;
-  int threads = 1;
+  int threads = 1;        // that ran
+  int threads_asked = 0;  // 0: as many as there are
   int repeats = 0;
   uint64_t seed = 0;
   bool synthetic = false;
 };
 
-// Returns the table for a terminal, with the reasons of what did not pass.
+// No line of the narrow table is longer.
+inline constexpr size_t kTableWidth = 80;
+
+// Returns the table for a terminal, with the reasons of what did not pass: all
+// columns and full names where `wide`.
 std::string TableText(const eval::CompareResult& result,
-                      const ResultsContext& context);
+                      const ResultsContext& context, bool wide);
 
 // Returns JSON in the format "heed-compare-1": all numbers, each layer by
 // itself, and what was run where. Numbers that do not exist are null.
