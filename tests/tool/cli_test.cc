@@ -99,6 +99,27 @@ TEST(Cli, FitsTheTableIntoATerminal) {
   EXPECT_LE(LongestLine(refused.out), 80u) << refused.out;
 }
 
+// Three tables: times, growth, and the longest length as ever.
+TEST(Cli, SweepsLengths) {
+  const TemporaryFolder folder;
+  const ToolRun run = RunTool(
+      folder,
+      "compare --repeats 1 --problem b1_h1_d8_q1_causal naive window_sink "
+      "--tokens 8-32,50,60,70 --csv a.csv");
+  EXPECT_EQ(run.exit_code, 0);
+  for (const char* part :
+       {"time ms at ", " 8 ", " 16 ", " 32 ", " 50 ", " 60\n", " 70\n",
+        "\nall lengths ", " growth ", " pays from\n", "\nAt 70 tokens:\n"}) {
+    EXPECT_TRUE(Has(run.out, part)) << part << run.out;
+  }
+  EXPECT_LE(LongestLine(run.out), 80u) << run.out;
+  EXPECT_TRUE(Has(run.error, " at 8 tokens\n")) << run.error;
+  const std::string csv = folder.Read("a.csv");
+  for (const char* length : {"8", "16", "32", "50", "60", "70"}) {
+    EXPECT_TRUE(Has(csv, std::string("\nexact,exact,") + length + ",all,,ok,"));
+  }
+}
+
 TEST(Cli, ShowsProgressOnStandardError) {
   const TemporaryFolder folder;
   const ToolRun run =
@@ -144,11 +165,14 @@ TEST(Cli, WritesEveryFile) {
   }
   const std::string csv = folder.Read("a.csv");
   EXPECT_EQ(csv.substr(0, csv.find('\n')),
-            "name,variant,layer,problem,gate,rounds,time,token_time,mad,spread,"
+            "name,variant,tokens,layer,problem,gate,rounds,time,token_time,mad,"
+            "spread,"
             "tokens_per_second,speedup,flops,select_flops,bytes,kv_bytes,"
             "token_kv_bytes,workspace_bytes,density,mass_mean,mass_p05,rel_l2,"
-            "max_abs,cosine,cost_recorded,noisy,beaten_by_zeros,pareto,reason");
-  EXPECT_TRUE(Has(csv, "\nexact,exact,all,,ok,"));
+            "max_abs,cosine,cost_recorded,noisy,beaten_by_zeros,pareto,"
+            "growth,efficiency_length,efficiency_shortest,efficiency_longest,"
+            "reason");
+  EXPECT_TRUE(Has(csv, "\nexact,exact,,all,,ok,"));
   const std::string html = folder.Read("a.html");
   EXPECT_TRUE(Has(html, "<!DOCTYPE html>"));
   EXPECT_TRUE(Has(html, "heed-compare-1"));
@@ -207,7 +231,10 @@ TEST(Cli, SuggestsNames) {
 TEST(Cli, RefusesBadOptions) {
   ExpectBadInput("compare --threads -1", "not in range");
   ExpectBadInput("compare --threads abc", "--threads");
-  ExpectBadInput("compare --tokens 0", "not in range");
+  ExpectBadInput("compare --tokens 0", "in [1, ");
+  ExpectBadInput("compare --tokens 512,,1024 --html x.html", "not '512,,1024'");
+  ExpectBadInput("compare -q --tokens 64,99999 --html x.html",
+                 "tokens, not 99999");
   ExpectBadInput("compare --layout foo", "{bshd,bhsd}");
   ExpectBadInput("compare --layers 2,,10 --html x.html", "not '2,,10'");
   ExpectBadInput("compare --layers ''", "the name is empty");
@@ -224,7 +251,8 @@ TEST(Cli, RefusesBadOptions) {
   ExpectBadInput("compare -q --softcap -1 --html x.html", "softcap");
   ExpectBadInput("compare --problem b1_h1_d8_q4 --softcap 3", "excludes");
   ExpectBadInput("compare --problem b1_h1_d8_q4 --heads 0", "excludes");
-  ExpectBadInput("compare --problem b1_h1_d8_q4 --tokens 3", "excludes");
+  ExpectBadInput("compare --problem b1_h1_d8_q4_k8 --tokens 3",
+                 "--tokens sets both");
   ExpectBadInput("compare --causal --no-causal", "excludes");
   ExpectBadInput("compare --problem b1_h4 --html x.html", "lacks the field");
   ExpectBadInput("compare -q --problem b1_h1_d0_q4 --html x.html",

@@ -58,6 +58,12 @@ Input, one of:
 Views:
   --queries N  decodes the last N tokens one by one, each over the keys that
       were there before it and its own: time, speed and KV bytes of a token
+  --tokens 512-4096  compares at 512, 1024, 2048 and 4096 tokens (or at those of
+      a list). growth is the power of the length that the time grows with, 1 for
+      what is linear and 2 for what is quadratic. pays from is the length where
+      a variant's time falls below exact's and stays there, read off straight
+      lines between logarithms, and in brackets the same with both times moved
+      apart and together by their spreads
 
 Columns (the narrow table shows some; --wide all; --json and --csv also hold
 every layer by itself, under the names in parentheses):
@@ -69,6 +75,7 @@ Examples:
   heed compare exact naive --problem b1_h8_d64_q2048_f32_causal --threads 1
   heed compare --input mine.safetensors --layout bhsd --no-causal
   heed compare --queries 8 window_sink block_topk
+  heed compare --tokens 256-2048 --html lengths.html
   heed compare block_topk --json - | python3 -m json.tool)";
 
 // "  x exact    (speedup) time of ...", indented where it goes on.
@@ -113,9 +120,6 @@ void AddFileOptions(CLI::App& compare, CLI::Option& problem, Options& options) {
   number("--heads", options.heads,
          "Only these query heads, such as 0-2, and the key heads they read")
       ->check(RefuseEmpty);
-  number("--tokens", options.tokens,
-         "Only the first so many positions of the file")
-      ->check(CLI::Range(int64_t{1}, kMost));
   number("--scale", options.params.softmax_scale,
          "What scores are multiplied by (default: what the file says, or "
          "1/sqrt(head_dim))");
@@ -157,6 +161,11 @@ void AddCompare(CLI::App& app, Options& options) {
                       ->check(RefuseEmpty);
   problem->excludes(input);
   AddFileOptions(*compare, *problem, options);
+  compare
+      ->add_option("--tokens", options.tokens,
+                   "Only the first so many positions; several, such as "
+                   "512,1024 or 512-4096, are a sweep of lengths")
+      ->check(RefuseEmpty);
   compare
       ->add_option("--queries", options.queries,
                    "Decode the last so many tokens one by one")

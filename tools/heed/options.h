@@ -23,8 +23,8 @@ struct Options {
   std::vector<std::string> variants;  // as ParseSettings reads them
   std::string input;                  // empty: the built-in sample
   std::string problem;                // empty: tensors from a file
-  std::string layers, heads;          // as io::ParseNumberList reads them
-  int64_t tokens = 0;
+  // As io::ParseNumberList reads them.
+  std::string layers, heads, tokens;
   int64_t queries = 0;  // decoded one by one; 0: none
   std::string layout = "bshd";
   eval::CaptureParams params;

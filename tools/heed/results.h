@@ -8,6 +8,7 @@
 #include <string>
 
 #include "lib/eval/compare.h"
+#include "lib/eval/length_sweep.h"
 #include "lib/eval/tensor_source.h"
 #include "lib/io/json.h"
 #include "tools/heed/environment.h"
@@ -37,15 +38,26 @@ inline constexpr size_t kTableWidth = 80;
 std::string TableText(const eval::CompareResult& result,
                       const ResultsContext& context, bool wide);
 
-// Returns JSON in the format "heed-compare-1": all numbers, each layer by
-// itself, and what was run where. Numbers that do not exist are null.
-std::string ResultsJson(const eval::CompareResult& result,
+// Returns the times of a sweep of lengths, how they grow and from where each
+// row pays, in tables of kTableWidth.
+std::string SweepText(const eval::LengthSweep& sweep);
+
+// Adds the sweep of lengths as an object; the caller wrote the key.
+void WriteSweep(const eval::LengthSweep& sweep, io::JsonWriter* writer);
+
+// Returns JSON in the format "heed-compare-1": all numbers at the longest
+// length, each layer by itself, what was run where, and the sweep where there
+// are several lengths. Numbers that do not exist are null.
+std::string ResultsJson(const eval::LengthSweep& sweep,
                         const eval::TensorSource& source,
                         const ResultsContext& context);
 
-// Returns a line for each row and layer, and one with layer "all" for each row;
-// numbers that do not exist are empty (RFC 4180, without carriage returns).
-std::string ResultsCsv(const eval::CompareResult& result);
+// Returns a line for each length, row and layer, and one with layer "all" for
+// each row; numbers that do not exist are empty (RFC 4180, without carriage
+// returns). Growth and efficiency length stand in the "all" lines of the
+// longest length: 0 for a row that pays from the first length on, inf for one
+// that does not up to the last.
+std::string ResultsCsv(const eval::LengthSweep& sweep);
 
 // Returns the report: one HTML file around the JSON.
 std::string ResultsHtml(const std::string& json);

@@ -22,36 +22,57 @@ std::string CsvText(const std::string& text) {
   return quoted + "\"";
 }
 
-std::string CsvLine(const eval::Setting& setting, const std::string& layer,
-                    const std::string& problem, const eval::Summary& row) {
+std::string CsvNumber(double value) {
+  return std::isnan(value) ? "" : fmt::format("{}", value);
+}
+
+std::string CsvLine(const eval::Setting& setting, int64_t tokens,
+                    const std::string& layer, const std::string& problem,
+                    const eval::Summary& row, const std::string& growth) {
   const eval::Measurement& cell = row.total;
-  std::string line =
-      fmt::format("{},{},{},{},{},{}", CsvText(eval::FormatSetting(setting)),
-                  setting.variant.name, CsvText(layer), problem,
-                  GateText(cell.gate), cell.seconds.size());
+  std::string line = fmt::format(
+      "{},{},{},{},{},{},{}", CsvText(eval::FormatSetting(setting)),
+      setting.variant.name, tokens == 0 ? "" : std::to_string(tokens),
+      CsvText(layer), problem, GateText(cell.gate), cell.seconds.size());
   for (const NumberInfo& number : Numbers()) {
-    const double value = number.value(row);
-    line += std::isfinite(value) ? fmt::format(",{}", value) : ",";
+    line += "," + CsvNumber(number.value(row));
   }
-  return line + fmt::format(",{},{},{},{},{}\n", int{cell.recorded},
+  return line + fmt::format(",{},{},{},{},{},{}\n", int{cell.recorded},
                             int{row.noisy}, int{row.beaten_by_zeros},
-                            int{row.pareto}, CsvText(cell.reason));
+                            int{row.pareto}, growth, CsvText(cell.reason));
+}
+
+std::string GrowthText(const eval::LengthSweep& sweep, size_t setting) {
+  if (sweep.lengths.size() < 2) return ",,,";
+  const eval::Crossing crossing = sweep.EfficiencyLength(setting);
+  return fmt::format("{},{},{},{}", CsvNumber(GrowthOf(sweep.CurveOf(setting))),
+                     CsvNumber(crossing.length), CsvNumber(crossing.shortest),
+                     CsvNumber(crossing.longest));
 }
 
 }  // namespace
 
-std::string ResultsCsv(const eval::CompareResult& result) {
-  std::string text = "name,variant,layer,problem,gate,rounds";
+std::string ResultsCsv(const eval::LengthSweep& sweep) {
+  std::string text = "name,variant,tokens,layer,problem,gate,rounds";
   for (const NumberInfo& number : Numbers()) {
     text += fmt::format(",{}", number.key);
   }
-  text += ",cost_recorded,noisy,beaten_by_zeros,pareto,reason\n";
-  for (size_t i = 0; i < result.rows.size(); ++i) {
-    for (size_t l = 0; l < result.layers.size(); ++l) {
-      text += CsvLine(result.settings[i], result.layers[l].name,
-                      result.layers[l].problem, result.by_layer[l][i]);
+  text +=
+      ",cost_recorded,noisy,beaten_by_zeros,pareto,growth,efficiency_length,"
+      "efficiency_shortest,efficiency_longest,reason\n";
+  for (size_t n = 0; n < sweep.lengths.size(); ++n) {
+    const eval::CompareResult& result = sweep.results[n];
+    const int64_t tokens = sweep.lengths[n];
+    const bool last = n + 1 == sweep.lengths.size();
+    for (size_t i = 0; i < result.rows.size(); ++i) {
+      const eval::Setting& setting = result.settings[i];
+      for (size_t l = 0; l < result.layers.size(); ++l) {
+        text += CsvLine(setting, tokens, result.layers[l].name,
+                        result.layers[l].problem, result.by_layer[l][i], ",,,");
+      }
+      text += CsvLine(setting, tokens, "all", "", result.rows[i],
+                      last ? GrowthText(sweep, i) : ",,,");
     }
-    text += CsvLine(result.settings[i], "all", "", result.rows[i]);
   }
   return text;
 }

@@ -152,9 +152,10 @@ void WriteEnvironment(const Environment& environment, JsonWriter* writer) {
   writer->End();
 }
 
-std::string ResultsJson(const CompareResult& result,
+std::string ResultsJson(const eval::LengthSweep& sweep,
                         const eval::TensorSource& source,
                         const ResultsContext& context) {
+  const CompareResult& result = sweep.results.back();
   JsonWriter writer;
   writer.StartObject();
   Put(writer, "format", "heed-compare-1");
@@ -174,6 +175,10 @@ std::string ResultsJson(const CompareResult& result,
   PutInteger(writer, "seed", static_cast<int64_t>(context.seed));
   writer.End();
   WriteInput(source, result, context, writer);
+  if (sweep.lengths.size() > 1) {
+    writer.Key("sweep");
+    WriteSweep(sweep, &writer);
+  }
   writer.Key("definitions");
   writer.StartObject();
   for (const NumberInfo& number : Numbers()) {
