@@ -75,6 +75,13 @@ Measurement CallRun::Check(const Setting& setting, ScratchPool* scratch) {
     if (result.passed) cell.gate = Gate::kPassed;
     cell.reason = result.reason;
     cell.density = result.density;
+    for (HeadMeasurement& head : cell.heads) head.density = result.density;
+    if (selects && result.passed) {
+      const std::vector<double> densities = selection.HeadDensities();
+      for (size_t h = 0; h < densities.size(); ++h) {
+        cell.heads[h].density = densities[h];
+      }
+    }
     if (selects && result.passed) {
       cell.cost = RecordedCost(cell.cost, problem.shape, selection);
       cell.kv_bytes = KeyValueBytes(problem.shape, selection.TouchedKeys()) +
@@ -129,6 +136,11 @@ void CallRun::Measure(const Setting& setting, Measurement* cell) const {
   cell->mass_mean = mass.Mean();
   cell->mass_p05 = mass.Quantile(0.05);
   const Variant& variant = setting.variant.variant;
+  for (const HeadMetrics& head : MeasureHeads(
+           judge_.truth(), layer_.tensors.out.view, layer_.tensors.lse.view)) {
+    cell->heads.push_back(
+        {std::nan(""), head.mass.Mean(), head.error.RelativeL2()});
+  }
   cell->kv_bytes = KeyValueBytes(
       problem.shape,
       static_cast<double>(problem.shape.batch * problem.shape.num_kv_heads) *

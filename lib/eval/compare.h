@@ -35,6 +35,11 @@ enum class Gate {
   kRefused,  // the variant does not serve this problem with these knobs
 };
 
+// What one query head of a call lost.
+struct HeadMeasurement {
+  double density, mass_mean, rel_l2;
+};
+
 // One setting on one layer. Numbers that do not exist are NaN: times of what
 // did not pass, mass of variants without a softmax, speed-up without a
 // baseline.
@@ -52,6 +57,7 @@ struct Measurement {
   double density;  // kept pairs / visible pairs; NaN where none is recorded
   double mass_mean, mass_p05;
   double rel_l2, max_abs, cosine;
+  std::vector<HeadMeasurement> heads;
 
   Measurement();
 };
@@ -70,7 +76,8 @@ inline constexpr double kNoisySpread = 0.03;
 
 // One setting over all calls, or over those of a layer: seconds of a round and
 // costs are summed; workspace and max_abs are maxima; density, mass, rel_l2 and
-// cosine are means over calls. Passes where every call passes.
+// cosine are means over calls. Of one layer there are heads, too, as means.
+// Passes where every call passes.
 struct Summary {
   Measurement total;
   double median_seconds;

@@ -56,6 +56,21 @@ Summary Summarise(const std::vector<Measurement>& cells) {
   return row;
 }
 
+// The heads of one layer's calls; none where a call was refused.
+std::vector<HeadMeasurement> MeanHeads(const std::vector<Measurement>& calls) {
+  std::vector<HeadMeasurement> heads(calls[0].heads.size());
+  const double share = 1.0 / static_cast<double>(calls.size());
+  for (const Measurement& call : calls) {
+    if (call.heads.size() != heads.size()) return {};
+    for (size_t h = 0; h < heads.size(); ++h) {
+      heads[h].density += share * call.heads[h].density;
+      heads[h].mass_mean += share * call.heads[h].mass_mean;
+      heads[h].rel_l2 += share * call.heads[h].rel_l2;
+    }
+  }
+  return heads;
+}
+
 // Fills in what depends on the other settings.
 void SetRanks(size_t baseline_index, std::vector<Summary>* rows) {
   const Summary& baseline = (*rows)[baseline_index];
@@ -86,6 +101,7 @@ void FillSummaries(CompareResult* result) {
     for (size_t l = 0; l < result->layers.size(); ++l) {
       const auto end = call + result->layers[l].calls;
       result->by_layer[l].push_back(Summarise({call, end}));
+      result->by_layer[l].back().total.heads = MeanHeads({call, end});
       call = end;
     }
   }

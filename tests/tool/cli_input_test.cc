@@ -22,7 +22,7 @@ TEST(CliInput, ReadsACapture) {
       RunTool(folder, "compare -q --input in exact naive --csv -");
   EXPECT_EQ(run.exit_code, 0) << run.error;
   EXPECT_TRUE(Has(run.out,
-                  "\nnaive,naive,,layer.3,"
+                  "\nnaive,naive,,layer.3,,"
                   "b1_h2_kv1_d2_q2_k2_f32_causal_scale0.5,ok,"));
 }
 
@@ -119,7 +119,7 @@ TEST(CliInput, NamesLayersWithoutControlCharacters) {
   const ToolRun run =
       RunTool(folder, "compare --input in exact --repeats 1 --csv -");
   EXPECT_EQ(run.exit_code, 0);
-  EXPECT_TRUE(Has(run.out, "\nexact,exact,,?[31m?A.0,b1_h1")) << run.out;
+  EXPECT_TRUE(Has(run.out, "\nexact,exact,,?[31m?A.0,,b1_h1")) << run.out;
   EXPECT_FALSE(Has(run.out, "\x1b"));
   EXPECT_TRUE(Has(run.error, " of ?[31m?A.0\n")) << run.error;
   EXPECT_FALSE(Has(run.error, "\x1b"));
@@ -132,7 +132,7 @@ TEST(CliInput, TakesParametersAndHeads) {
   EXPECT_TRUE(Has(RunTool(folder, read + "--scale 2 --softcap 5 --window-left "
                                          "1 --sink 1 --heads 1")
                       .out,
-                  ",b1_h1_d2_q2_k2_f32_causal_wl1_sink1_cap5_scale2,"));
+                  ",,b1_h1_d2_q2_k2_f32_causal_wl1_sink1_cap5_scale2,"));
   EXPECT_TRUE(Has(RunTool(folder, read + "--no-causal --layers 1-3").out,
                   ",b1_h2_kv1_d2_q2_k2_f32_scale0.5,"));
 }

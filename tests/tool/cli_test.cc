@@ -116,7 +116,38 @@ TEST(Cli, SweepsLengths) {
   EXPECT_TRUE(Has(run.error, " at 8 tokens\n")) << run.error;
   const std::string csv = folder.Read("a.csv");
   for (const char* length : {"8", "16", "32", "50", "60", "70"}) {
-    EXPECT_TRUE(Has(csv, std::string("\nexact,exact,") + length + ",all,,ok,"));
+    EXPECT_TRUE(
+        Has(csv, std::string("\nexact,exact,") + length + ",all,,,ok,"));
+  }
+}
+
+TEST(Cli, ShowsLayersAndHeads) {
+  const TemporaryFolder folder;
+  const std::string some =
+      "compare -q --repeats 1 --tokens 64 --layers 2,10 window_sink:window=8 ";
+  const ToolRun layers = RunTool(folder, some + "--by layer");
+  EXPECT_EQ(layers.exit_code, 0);
+  for (const char* part : {"\nby layer ", "\nwindow_sink:window=8\n",
+                           "\n  layer.2 ", "\n  layer.10 "}) {
+    EXPECT_TRUE(Has(layers.out, part)) << part;
+  }
+  const ToolRun heads = RunTool(folder, some + "--by head --csv a.csv");
+  EXPECT_EQ(heads.exit_code, 0);
+  for (const char* part :
+       {"\nby head, worst first ", " head 0 ", "\n  the middle one of 18 "}) {
+    EXPECT_TRUE(Has(heads.out, part)) << part << heads.out;
+  }
+  EXPECT_LE(LongestLine(heads.out), 80u);
+  const std::string csv = folder.Read("a.csv");
+  EXPECT_TRUE(Has(csv, ",window_sink,64,layer.10,8,"));
+  const size_t header = csv.find('\n');
+  const size_t line = csv.find(",window_sink,64,layer.10,8,");
+  const std::string text = csv.substr(line, csv.find('\n', line) - line);
+  EXPECT_EQ(std::count(text.begin(), text.end(), ','),
+            std::count(csv.begin(), csv.begin() + header, ','));
+  const ToolRun all = RunTool(folder, some + "--by head --wide");
+  for (const char* part : {"\n  layer.2 head 8 ", "\n  layer.10 head 0 "}) {
+    EXPECT_TRUE(Has(all.out, part)) << part;
   }
 }
 
@@ -164,15 +195,16 @@ TEST(Cli, WritesEveryFile) {
     EXPECT_GE(json.Count(key), 5) << key;
   }
   const std::string csv = folder.Read("a.csv");
-  EXPECT_EQ(csv.substr(0, csv.find('\n')),
-            "name,variant,tokens,layer,problem,gate,rounds,time,token_time,mad,"
-            "spread,"
-            "tokens_per_second,speedup,flops,select_flops,bytes,kv_bytes,"
-            "token_kv_bytes,workspace_bytes,density,mass_mean,mass_p05,rel_l2,"
-            "max_abs,cosine,cost_recorded,noisy,beaten_by_zeros,pareto,"
-            "growth,efficiency_length,efficiency_shortest,efficiency_longest,"
-            "reason");
-  EXPECT_TRUE(Has(csv, "\nexact,exact,,all,,ok,"));
+  EXPECT_EQ(
+      csv.substr(0, csv.find('\n')),
+      "name,variant,tokens,layer,head,problem,gate,rounds,time,token_time,mad,"
+      "spread,"
+      "tokens_per_second,speedup,flops,select_flops,bytes,kv_bytes,"
+      "token_kv_bytes,workspace_bytes,density,mass_mean,mass_p05,rel_l2,"
+      "max_abs,cosine,cost_recorded,noisy,beaten_by_zeros,pareto,"
+      "growth,efficiency_length,efficiency_shortest,efficiency_longest,"
+      "reason");
+  EXPECT_TRUE(Has(csv, "\nexact,exact,,all,,,ok,"));
   const std::string html = folder.Read("a.html");
   EXPECT_TRUE(Has(html, "<!DOCTYPE html>"));
   EXPECT_TRUE(Has(html, "heed-compare-1"));
@@ -241,6 +273,7 @@ TEST(Cli, RefusesBadOptions) {
   ExpectBadInput("compare --heads 3-1 --html x.html", "not '3-1'");
   ExpectBadInput("compare -q --heads 8-9 --html x.html", "not 8-9");
   ExpectBadInput("compare -q --heads 0-3 --html x.html", "on key head 1");
+  ExpectBadInput("compare --by row", "{variant,layer,head}");
   ExpectBadInput("compare --queries 0", "not in range");
   ExpectBadInput("compare -q --tokens 9 --queries 10 --html x.html",
                  "9 query rows, not 10");

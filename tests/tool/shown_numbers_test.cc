@@ -87,6 +87,37 @@ TEST(ShownNumbers, AreTheOraclesErrorsAndMass) {
   EXPECT_NEAR(baseline.at("mass_mean").get<double>(), 1, 1e-6);
 }
 
+// A head's error and mass, from its part of the oracle's outputs.
+TEST(ShownNumbers, AreEachHeads) {
+  const Json row =
+      RowOf(CompareJson(std::string("--repeats 1 --problem ") + kProblem +
+                        " window_sink:window=16:sink=3"),
+            "window_sink");
+  const Json heads = row.at("layers").at(0).at("heads");
+  const eval::Tensors tensors =
+      eval::MakeSynthetic(kProblem, {}).layers[0].tensors;
+  const Answer exact = Oracle(tensors, tensors.problem.params);
+  const Answer kept = Oracle(tensors, Windowed(tensors.problem.params));
+  constexpr size_t kHeads = 4, kDim = 8;
+  for (size_t head = 0; head < kHeads; ++head) {
+    double error = 0, truth = 0, mass = 0, rows = 0;
+    for (size_t i = head; i < exact.lse.size(); i += kHeads) {
+      mass += std::exp(kept.lse[i] - exact.lse[i]);
+      ++rows;
+      for (size_t c = i * kDim; c < (i + 1) * kDim; ++c) {
+        error += (kept.out[c] - exact.out[c]) * (kept.out[c] - exact.out[c]);
+        truth += exact.out[c] * exact.out[c];
+      }
+    }
+    EXPECT_NEAR(heads.at("rel_l2").at(head).get<double>(),
+                std::sqrt(error / truth), 1e-6);
+    EXPECT_NEAR(heads.at("mass_mean").at(head).get<double>(), mass / rows,
+                1e-6);
+    EXPECT_NEAR(heads.at("density").at(head).get<double>(),
+                row.at("density").get<double>(), 1e-12);
+  }
+}
+
 // Pairs and keys that masks let a problem's rows see, all heads together.
 struct Counted {
   double pairs = 0, keys = 0;

@@ -190,7 +190,7 @@ void WriteResults(const eval::LengthSweep& sweep,
   const std::string json = ResultsJson(sweep, source, context);
   if (!options.json_path.empty()) WriteWhole(options.json_path, json);
   if (!options.csv_path.empty()) {
-    WriteWhole(options.csv_path, ResultsCsv(sweep));
+    WriteWhole(options.csv_path, ResultsCsv(sweep, options.by == "head"));
   }
   if (!options.html_path.empty()) {
     WriteWhole(options.html_path, ResultsHtml(json));
@@ -199,7 +199,14 @@ void WriteResults(const eval::LengthSweep& sweep,
                      options.html_path == "-";
   if (!taken) {
     if (sweep.lengths.size() > 1) fmt::print("{}\n", SweepText(sweep));
-    fmt::print("{}", TableText(sweep.results.back(), context, options.wide));
+    const eval::CompareResult& result = sweep.results.back();
+    fmt::print("{}", TableText(result, context, options.wide));
+    if (options.by == "layer") {
+      fmt::print("\n{}", LayersText(result, options.wide));
+    }
+    if (options.by == "head") {
+      fmt::print("\n{}", HeadsText(result, options.wide));
+    }
   }
   if (!options.html_path.empty() && !taken) {
     fmt::print("Report: {}\n", options.html_path);

@@ -64,6 +64,8 @@ Views:
       a variant's time falls below exact's and stays there, read off straight
       lines between logarithms, and in brackets the same with both times moved
       apart and together by their spreads
+  --by layer, --by head  shows each layer, or the heads with the largest errors:
+      a sparse method fails on few
 
 Columns (the narrow table shows some; --wide all; --json and --csv also hold
 every layer by itself, under the names in parentheses):
@@ -75,7 +77,8 @@ Examples:
   heed compare exact naive --problem b1_h8_d64_q2048_f32_causal --threads 1
   heed compare --input mine.safetensors --layout bhsd --no-causal
   heed compare --queries 8 window_sink block_topk
-  heed compare --tokens 256-2048 --html lengths.html
+  heed compare --tokens 128-1024 --html lengths.html
+  heed compare window_sink:window=64 --by head
   heed compare block_topk --json - | python3 -m json.tool)";
 
 // "  x exact    (speedup) time of ...", indented where it goes on.
@@ -202,7 +205,14 @@ void AddCompare(CLI::App& app, Options& options) {
       ->add_option("--html", options.html_path,
                    "Write a report: one file, opens without a network")
       ->check(RefuseEmpty);
-  compare->add_flag("--wide", options.wide, "All columns, and full names");
+  compare
+      ->add_option("--by", options.by,
+                   "Rows of the table: variants, each of their layers, or the "
+                   "heads on which each does worst")
+      ->check(CLI::IsMember({"variant", "layer", "head"}))
+      ->capture_default_str();
+  compare->add_flag("--wide", options.wide,
+                    "All columns, full names and all heads");
   compare->add_flag("--quiet,-q", options.quiet, "No progress");
   compare->callback([&] { options.command = Command::kCompare; });
 }

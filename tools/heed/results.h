@@ -38,6 +38,13 @@ inline constexpr size_t kTableWidth = 80;
 std::string TableText(const eval::CompareResult& result,
                       const ResultsContext& context, bool wide);
 
+// Returns a table like it with a row for each layer.
+std::string LayersText(const eval::CompareResult& result, bool wide);
+
+// Returns a table of the heads on which each setting does worst, or of all
+// where `wide`.
+std::string HeadsText(const eval::CompareResult& result, bool wide);
+
 // Returns the times of a sweep of lengths, how they grow and from where each
 // row pays, in tables of kTableWidth.
 std::string SweepText(const eval::LengthSweep& sweep);
@@ -56,8 +63,8 @@ std::string ResultsJson(const eval::LengthSweep& sweep,
 // each row; numbers that do not exist are empty (RFC 4180, without carriage
 // returns). Growth and efficiency length stand in the "all" lines of the
 // longest length: 0 for a row that pays from the first length on, inf for one
-// that does not up to the last.
-std::string ResultsCsv(const eval::LengthSweep& sweep);
+// that does not up to the last. Where `heads`, each head has a line too.
+std::string ResultsCsv(const eval::LengthSweep& sweep, bool heads);
 
 // Returns the report: one HTML file around the JSON.
 std::string ResultsHtml(const std::string& json);

@@ -49,6 +49,23 @@ void WriteSummary(const eval::Summary& row, JsonWriter& writer) {
   writer.End();
 }
 
+// Arrays by head, which take less room than objects.
+void WriteHeads(const std::vector<eval::HeadMeasurement>& heads,
+                JsonWriter& writer) {
+  const auto put = [&](const char* key, double eval::HeadMeasurement::*part) {
+    writer.Key(key);
+    writer.StartArray();
+    for (const eval::HeadMeasurement& head : heads) writer.Number(head.*part);
+    writer.End();
+  };
+  writer.Key("heads");
+  writer.StartObject();
+  put("density", &eval::HeadMeasurement::density);
+  put("mass_mean", &eval::HeadMeasurement::mass_mean);
+  put("rel_l2", &eval::HeadMeasurement::rel_l2);
+  writer.End();
+}
+
 void WriteRow(const CompareResult& result, size_t i, JsonWriter& writer) {
   const eval::Setting& setting = result.settings[i];
   const Variant& variant = setting.variant.variant;
@@ -72,6 +89,7 @@ void WriteRow(const CompareResult& result, size_t i, JsonWriter& writer) {
   for (const std::vector<eval::Summary>& rows : result.by_layer) {
     writer.StartObject();
     WriteSummary(rows[i], writer);
+    WriteHeads(rows[i].total.heads, writer);
     writer.End();
   }
   writer.End();

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "lib/eval/heads.h"
 #include "lib/eval/processors.h"
 #include "tools/heed/numbers.h"
 #include "tools/heed/results.h"
@@ -45,32 +46,48 @@ std::string Sign(const Summary& row, std::string_view key, bool spread_shown) {
   return "";
 }
 
-std::vector<Line> MakeLines(const CompareResult& result, bool wide) {
-  const auto keys = ColumnKeys(result.queries > 0, wide);
-  const bool spread_shown = std::any_of(
-      keys.begin(), keys.end(),
-      [](const char* key) { return std::string_view(key) == "spread"; });
-  std::vector<Line> lines(1, {"variant"});
-  for (const char* key : keys) lines[0].push_back(NumberOf(key).heading);
-  lines[0].push_back(wide ? "gate" : "");
-  if (wide) lines[0].push_back("");
-  for (size_t i = 0; i < result.rows.size(); ++i) {
-    const Summary& row = result.rows[i];
-    Line line = {wide ? eval::FormatSetting(result.settings[i])
-                      : eval::ShortSetting(result.settings[i])};
-    for (const char* key : keys) {
+// Columns of numbers and the last ones, without the first.
+class Columns {
+ public:
+  Columns(bool decoding, bool wide)
+      : keys_(ColumnKeys(decoding, wide)),
+        spread_shown_(std::any_of(
+            keys_.begin(), keys_.end(),
+            [](const char* key) { return std::string_view(key) == "spread"; })),
+        wide_(wide) {}
+
+  Line Heading(const char* first) const {
+    Line line = {first};
+    for (const char* key : keys_) line.push_back(NumberOf(key).heading);
+    if (wide_) line.push_back("gate");
+    line.push_back("");
+    return line;
+  }
+
+  Line Of(const std::string& first, const Summary& row) const {
+    Line line = {first};
+    for (const char* key : keys_) {
       const NumberInfo& number = NumberOf(key);
       line.push_back(number.show(number.value(row)) +
-                     Sign(row, key, spread_shown));
+                     Sign(row, key, spread_shown_));
     }
-    const char* star = row.pareto ? "*" : "";
     const bool passed = row.total.gate == eval::Gate::kPassed;
-    if (wide || !passed) line.push_back(GateText(row.total.gate));
-    if (wide || passed) line.push_back(star);
-    lines.push_back(std::move(line));
+    if (wide_ || !passed) line.push_back(GateText(row.total.gate));
+    if (wide_ || passed) line.push_back(row.pareto ? "*" : "");
+    return line;
   }
-  return lines;
+
+ private:
+  std::vector<const char*> keys_;
+  bool spread_shown_;
+  bool wide_;
+};
+
+std::string NameOf(const eval::Setting& setting, bool wide) {
+  return wide ? eval::FormatSetting(setting) : eval::ShortSetting(setting);
 }
+
+size_t WidthOf(bool wide) { return wide ? std::string::npos : kTableWidth; }
 
 std::string Plural(int64_t count, const char* noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
@@ -125,18 +142,63 @@ std::string Notes(const CompareResult& result, const ResultsContext& context) {
 
 std::string TableText(const CompareResult& result,
                       const ResultsContext& context, bool wide) {
-  const size_t width = wide ? std::string::npos : kTableWidth;
-  std::string text = AlignColumns(MakeLines(result, wide), width) + "\n" +
-                     Notes(result, context);
+  const Columns columns(result.queries > 0, wide);
+  std::vector<Line> lines = {columns.Heading("variant")};
+  for (size_t i = 0; i < result.rows.size(); ++i) {
+    lines.push_back(
+        columns.Of(NameOf(result.settings[i], wide), result.rows[i]));
+  }
+  std::string text =
+      AlignColumns(lines, WidthOf(wide)) + "\n" + Notes(result, context);
   for (size_t i = 0; i < result.rows.size(); ++i) {
     const eval::Measurement& total = result.rows[i].total;
     if (total.gate == eval::Gate::kPassed) continue;
     text += WrapText(
         fmt::format("{}: {}: {}", GateText(total.gate),
                     eval::FormatSetting(result.settings[i]), total.reason),
-        width);
+        WidthOf(wide));
   }
   return text;
+}
+
+std::string LayersText(const CompareResult& result, bool wide) {
+  const Columns columns(result.queries > 0, wide);
+  std::vector<Line> lines = {columns.Heading("by layer")};
+  for (size_t i = 0; i < result.rows.size(); ++i) {
+    lines.push_back({NameOf(result.settings[i], wide)});
+    for (size_t l = 0; l < result.layers.size(); ++l) {
+      lines.push_back(
+          columns.Of("  " + result.layers[l].name, result.by_layer[l][i]));
+    }
+  }
+  return AlignColumns(lines, WidthOf(wide));
+}
+
+std::string HeadsText(const CompareResult& result, bool wide) {
+  constexpr size_t kWorst = 5;
+  const NumberInfo &density = NumberOf("density"),
+                   &mass = NumberOf("mass_mean"), &error = NumberOf("rel_l2");
+  std::vector<Line> lines = {
+      {"by head, worst first", density.heading, mass.heading, error.heading}};
+  for (size_t i = 0; i < result.rows.size(); ++i) {
+    lines.push_back({NameOf(result.settings[i], wide)});
+    const std::vector<eval::HeadRow> rows = eval::WorstHeads(result, i);
+    const size_t shown = wide ? rows.size() : std::min(rows.size(), kWorst);
+    const auto add = [&](const std::string& name,
+                         const eval::HeadMeasurement& lost) {
+      lines.push_back({name, density.show(lost.density),
+                       mass.show(lost.mass_mean), error.show(lost.rel_l2)});
+    };
+    for (size_t r = 0; r < shown; ++r) {
+      add(fmt::format("  {} head {}", result.layers[rows[r].layer].name,
+                      rows[r].head),
+          rows[r].lost);
+    }
+    if (shown == rows.size()) continue;
+    add(fmt::format("  the middle one of {}", rows.size()),
+        rows[rows.size() / 2].lost);
+  }
+  return AlignColumns(lines, WidthOf(wide));
 }
 
 }  // namespace heed::tool

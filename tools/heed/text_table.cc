@@ -33,8 +33,9 @@ std::string NameAbove(std::string name, size_t width) {
 }  // namespace
 
 std::string AlignColumns(const std::vector<Line>& lines, size_t width) {
-  std::vector<size_t> widths(lines[0].size());
+  std::vector<size_t> widths;
   for (const Line& line : lines) {
+    widths.resize(std::max(widths.size(), line.size()));
     for (size_t c = 0; c < line.size(); ++c) {
       widths[c] = std::max(widths[c], line[c].size());
     }

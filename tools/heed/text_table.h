@@ -13,10 +13,11 @@ namespace heed::tool {
 
 using Line = std::vector<std::string>;
 
-// Returns the lines (the first is the heading) in columns: the first to the
-// left, the others to the right. No line is longer than `width` as long as all
-// columns but the first fit into it: names that don't fit beside the others
-// stand above their line, broken at colons where they must.
+// Returns the lines (the first is the heading; some may be shorter) in columns:
+// the first to the left, the others to the right. No line is longer than
+// `width` as long as all columns but the first fit into it: names that don't
+// fit beside the others stand above their line, broken at colons where they
+// must.
 std::string AlignColumns(const std::vector<Line>& lines, size_t width);
 
 // Breaks text into lines of at most `width` at blanks, each with an end. Longer
