@@ -26,6 +26,10 @@ class CallRun {
   // Runs a setting once with everything recorded, and judges it.
   Measurement Check(const Setting& setting, ScratchPool* scratch);
 
+  // Runs a setting once and measures its errors and mass alone; a gate of
+  // kPassed says no more than that it ran.
+  Measurement Probe(const Setting& setting, ScratchPool* scratch);
+
   // Returns seconds a run: one sample of at least the asked duration.
   double Time(const Setting& setting, ScratchPool* scratch) const;
 

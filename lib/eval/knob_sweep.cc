@@ -184,18 +184,21 @@ std::vector<Setting> ParseSettings(std::string_view text,
   return settings;
 }
 
+int BudgetKnob(const Variant& variant) {
+  if (variant.semantics != Semantics::kExactOnSelection) return -1;
+  const Knob* end = variant.knobs + variant.num_knobs;
+  const Knob* budget = std::find_if(
+      variant.knobs, end, [](const Knob& knob) { return knob.has_exact; });
+  return budget == end ? -1 : static_cast<int>(budget - variant.knobs);
+}
+
 std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants,
                                   const io::Problem& problem) {
   std::vector<Setting> sweep;
   for (const NamedVariant& variant : variants) {
     std::vector<Setting> settings = {DefaultSetting(variant)};
-    const Knob* knobs = variant.variant.knobs;
-    const Knob* end = knobs + variant.variant.num_knobs;
-    const Knob* budget = std::find_if(
-        knobs, end, [](const Knob& knob) { return knob.has_exact; });
-    if (variant.variant.semantics == Semantics::kExactOnSelection &&
-        budget != end) {
-      const size_t index = static_cast<size_t>(budget - knobs);
+    if (const int budget = BudgetKnob(variant.variant); budget >= 0) {
+      const size_t index = static_cast<size_t>(budget);
       settings =
           Cross(settings, index, BudgetValues(settings[0], index, problem));
     }

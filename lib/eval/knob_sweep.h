@@ -44,10 +44,15 @@ Setting DefaultSetting(const NamedVariant& variant);
 std::vector<Setting> ParseSettings(std::string_view text,
                                    const std::vector<NamedVariant>& variants);
 
+// Returns the index of the knob that says how much a variant that selects keys
+// may keep: the first that can be opened up to exact attention. -1 for variants
+// without.
+int BudgetKnob(const Variant& variant);
+
 // Returns the settings to run on a problem where the user names none: every
 // variant at its defaults. Those that select keys run at a quarter, half, once
-// and twice the default of their budget, which is their first knob that can be
-// opened up to exact attention, as far as that costs less than keeping all.
+// and twice the default of their budget, as far as that costs less than keeping
+// all.
 std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants,
                                   const io::Problem& problem);
 

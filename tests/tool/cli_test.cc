@@ -151,6 +151,33 @@ TEST(Cli, ShowsLayersAndHeads) {
   }
 }
 
+TEST(Cli, SearchesBudgets) {
+  const TemporaryFolder folder;
+  const ToolRun run = RunTool(
+      folder, std::string(kSmall) +
+                  "--at mass=0.9 window_sink block_topk:block=8,16 --csv -");
+  EXPECT_EQ(run.exit_code, 0) << run.error;
+  EXPECT_TRUE(Has(run.out, "\nwindow_sink:window="));
+  EXPECT_TRUE(Has(run.out, "\nblock_topk:block=8:total_blocks="));
+  EXPECT_TRUE(Has(run.out, "\nblock_topk:block=16:total_blocks="));
+  const ToolRun table = RunTool(
+      folder, std::string(kSmall).replace(0, 7, "compare --at rel_l2=0.1"));
+  EXPECT_EQ(table.exit_code, 0) << table.error;
+  EXPECT_TRUE(Has(table.out,
+                  "\nbudgets are the smallest that reach "
+                  "rel_l2=0.1\n"));
+  EXPECT_TRUE(Has(table.out, "\nlinear_elu "));
+  const ToolRun missed =
+      RunTool(folder,
+              "compare -q --at mass=0.5 --repeats 1 "
+              "--problem b1_h1_d8_q20_causal_wl3 window_sink");
+  EXPECT_EQ(missed.exit_code, 0);
+  EXPECT_TRUE(Has(missed.out,
+                  "\nno budget of window_sink:window=256:sink=4 reaches "
+                  "mass=0.5\n"))
+      << missed.out;
+}
+
 TEST(Cli, ShowsProgressOnStandardError) {
   const TemporaryFolder folder;
   const ToolRun run =
@@ -273,6 +300,8 @@ TEST(Cli, RefusesBadOptions) {
   ExpectBadInput("compare --heads 3-1 --html x.html", "not '3-1'");
   ExpectBadInput("compare -q --heads 8-9 --html x.html", "not 8-9");
   ExpectBadInput("compare -q --heads 0-3 --html x.html", "on key head 1");
+  ExpectBadInput("compare --at mass=2 --html x.html", "not 'mass=2'");
+  ExpectBadInput("compare --at ''", "the name is empty");
   ExpectBadInput("compare --by row", "{variant,layer,head}");
   ExpectBadInput("compare --queries 0", "not in range");
   ExpectBadInput("compare -q --tokens 9 --queries 10 --html x.html",

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "heed/target.h"
+#include "lib/eval/budget_search.h"
 #include "lib/eval/compare.h"
 #include "lib/eval/cut_layer.h"
 #include "lib/eval/knob_sweep.h"
@@ -151,6 +152,22 @@ void WarnOfLayout(const eval::TensorSource& source, const Options& options) {
   }
 }
 
+// Puts the budgets that reach the quality asked for into the settings.
+void SetBudgets(const Options& options, const eval::TensorSource& source,
+                const Executor& executor, std::vector<eval::Setting>* settings,
+                ResultsContext* context) {
+  const eval::Quality quality = eval::ParseQuality(options.at);
+  eval::CompareOptions compare;
+  compare.executor = executor;
+  ProgressLine line(options.quiet);
+  eval::BudgetSearch search = eval::SearchBudgets(
+      source, *settings, quality, compare,
+      [&](const eval::Progress& progress) { line.Show(progress); });
+  *settings = std::move(search.settings);
+  context->at = FormatQuality(quality);
+  context->missed = std::move(search.missed);
+}
+
 // Compares at every length, the longest last, whose input stays.
 eval::LengthSweep Compute(const std::vector<int64_t>& lengths,
                           const std::vector<eval::Setting>& settings,
@@ -231,14 +248,23 @@ int RunCompareCommand(const Options& options, const std::string& command) {
   // First: a mistyped name is told before files are read.
   std::vector<eval::Setting> settings = ReadSettings(options);
   const std::vector<int64_t> lengths = ReadLengths(options);
+  if (!options.at.empty()) eval::ParseQuality(options.at);
   CheckOutputs(options);
   const Threads threads(options.threads);
   // The longest input, so that what is wrong with it shows before any work.
   eval::TensorSource source = ReadSource(options, lengths.back());
   WarnOfLayout(source, options);
-  if (settings.empty()) {
+  if (settings.empty() && options.at.empty()) {
     settings = eval::DefaultSweep(eval::AllVariants(),
                                   source.layers[0].tensors.problem);
+  }
+  if (settings.empty()) {
+    for (const NamedVariant& variant : eval::AllVariants()) {
+      settings.push_back(eval::DefaultSetting(variant));
+    }
+  }
+  if (!options.at.empty()) {
+    SetBudgets(options, source, threads.executor(), &settings, &context);
   }
   const eval::LengthSweep sweep =
       Compute(lengths, settings, options, threads.executor(), &source);

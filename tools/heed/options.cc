@@ -64,6 +64,10 @@ Views:
       a variant's time falls below exact's and stays there, read off straight
       lines between logarithms, and in brackets the same with both times moved
       apart and together by their spreads
+  --at mass=0.95, --at rel_l2=0.01  compares at one quality: each variant that
+      selects keys takes the smallest budget that reaches it as a mean over the
+      layers, its other knobs staying as given (its budget is the first knob
+      that 'heed variants' says can be exact)
   --by layer, --by head  shows each layer, or the heads with the largest errors:
       a sparse method fails on few
 
@@ -79,6 +83,7 @@ Examples:
   heed compare --queries 8 window_sink block_topk
   heed compare --tokens 128-1024 --html lengths.html
   heed compare window_sink:window=64 --by head
+  heed compare --at mass=0.95 window_sink block_topk:block=16,64
   heed compare block_topk --json - | python3 -m json.tool)";
 
 // "  x exact    (speedup) time of ...", indented where it goes on.
@@ -204,6 +209,11 @@ void AddCompare(CLI::App& app, Options& options) {
   compare
       ->add_option("--html", options.html_path,
                    "Write a report: one file, opens without a network")
+      ->check(RefuseEmpty);
+  compare
+      ->add_option("--at", options.at,
+                   "Search the budgets that reach mass=X or rel_l2=X, and "
+                   "compare there")
       ->check(RefuseEmpty);
   compare
       ->add_option("--by", options.by,

@@ -28,6 +28,7 @@ struct Options {
   int64_t queries = 0;  // decoded one by one; 0: none
   std::string layout = "bshd";
   eval::CaptureParams params;
+  std::string at;              // as eval::ParseQuality reads it; empty: none
   std::string by = "variant";  // "layer", "head": what tables have rows of
   bool wide = false;
   int threads = 0;  // 0: all processors

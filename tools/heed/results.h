@@ -6,6 +6,7 @@
 #define HEED_TOOLS_HEED_RESULTS_H_
 
 #include <string>
+#include <vector>
 
 #include "lib/eval/compare.h"
 #include "lib/eval/length_sweep.h"
@@ -27,6 +28,8 @@ struct ResultsContext {
   int threads_asked = 0;  // 0: as many as there are
   int repeats = 0;
   uint64_t seed = 0;
+  std::string at;  // the quality whose budgets were searched; "" for none
+  std::vector<eval::Setting> missed;  // that no budget brings to it
   bool synthetic = false;
 };
 

@@ -190,6 +190,13 @@ std::string ResultsJson(const eval::LengthSweep& sweep,
   Put(writer, "thread_library", context.thread_library);
   PutInteger(writer, "repeats", context.repeats);
   PutInteger(writer, "queries", result.queries);
+  Put(writer, "at", context.at);
+  writer.Key("missed");
+  writer.StartArray();
+  for (const eval::Setting& setting : context.missed) {
+    writer.String(eval::FormatSetting(setting));
+  }
+  writer.End();
   PutInteger(writer, "seed", static_cast<int64_t>(context.seed));
   writer.End();
   WriteInput(source, result, context, writer);

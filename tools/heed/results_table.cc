@@ -119,6 +119,14 @@ std::string Notes(const CompareResult& result, const ResultsContext& context) {
     text += fmt::format("the last {} decoded one by one over the cache\n",
                         Plural(result.queries, "token"));
   }
+  if (!context.at.empty()) {
+    text += fmt::format("budgets are the smallest that reach {}\n", context.at);
+  }
+  for (const eval::Setting& setting : context.missed) {
+    text += WrapText(fmt::format("no budget of {} reaches {}",
+                                 eval::FormatSetting(setting), context.at),
+                     kTableWidth);
+  }
   text +=
       fmt::format("errors are against attention in double on {} of {} rows\n",
                   measured, rows);
