@@ -211,6 +211,12 @@ std::string ResultsJson(const eval::LengthSweep& sweep,
   }
   for (const FlagInfo& flag : Flags()) Put(writer, flag.key, flag.meaning);
   writer.End();
+  writer.Key("headings");
+  writer.StartObject();
+  for (const NumberInfo& number : Numbers()) {
+    Put(writer, number.key, number.heading);
+  }
+  writer.End();
   writer.Key("rows");
   writer.StartArray();
   for (size_t i = 0; i < result.rows.size(); ++i) WriteRow(result, i, writer);
