@@ -47,7 +47,7 @@ TEST(DecodeLast, GivesTheRowsOfTheWhole) {
       const std::vector<float> step = OutputOf(source.layers[i]);
       ASSERT_EQ(step.size(), row);
       const size_t at = (static_cast<size_t>(shape.seqlen_q) - 3 + i) * row;
-      EXPECT_TRUE(std::equal(step.begin(), step.end(), whole.begin() + at))
+      EXPECT_TRUE(std::equal(step.begin(), step.end(), whole.data() + at))
           << "step " << i;
     }
   }
