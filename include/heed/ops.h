@@ -193,11 +193,20 @@ void ForEachVisible(const AttentionParams& params, const AttentionArgs& args,
 HEED_API double VisiblePairs(const AttentionShape& shape,
                              const AttentionParams& params);
 
+// Returns the keys of one head that the masks let any query row see.
+HEED_API double VisibleKeyRows(const AttentionShape& shape,
+                               const AttentionParams& params);
+
 // ---- Costs ------------------------------------------------------------------
 
 // Returns what softmax attention over `pairs` pairs a head costs: both products
 // (multiply and add are two), and each tensor once.
 HEED_API Cost SoftmaxCost(const AttentionShape& shape, double pairs);
+
+// Returns the same where only `key_rows` keys of each key head, and their
+// values, are read.
+HEED_API Cost SoftmaxCost(const AttentionShape& shape, double pairs,
+                          double key_rows);
 
 // ---- Running ----------------------------------------------------------------
 

@@ -141,6 +141,8 @@ Status AttendBlocks(const VariantArgs& a, BlockGrid grid, const Select& select,
 struct BlockCounts {
   double pairs = 0;        // (query, key), the budget spread evenly over blocks
   double block_pairs = 0;  // (query block, key block) that masks leave
+  // Key rows that are read, at most: lists often share blocks.
+  double key_rows = 0;
 };
 HEED_API BlockCounts CountBlocks(const AttentionShape& shape,
                                  const AttentionParams& params, BlockGrid grid,

@@ -20,7 +20,9 @@ namespace heed {
 class HEED_API TbbExecutor {
  public:
   // 0 takes as many workers as oneTBB sees processors. Note that oneTBB before
-  // 2022.3 ignores a container's CPU quota: pass the number there.
+  // 2022.3 ignores a container's CPU quota: pass the number there. A larger
+  // number than oneTBB starts threads is cut to that: its processors, or what a
+  // tbb::global_control of the caller allows.
   explicit TbbExecutor(int num_threads = 0);
   // The same on the processors of one NUMA node, 0 to NumNumaNodes() - 1; 0
   // threads are as many as it has. A caller's thread is bound to the node while

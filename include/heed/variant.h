@@ -48,6 +48,18 @@ inline constexpr int kMaxKnobs = 8;
 struct Cost {
   double flops = 0;  // multiply and add are two; estimators are counted
   double bytes = 0;  // compulsory traffic plus what the method re-reads
+  // Of these, what choosing the pairs costs; 0 where masks and knobs say them
+  // beforehand.
+  double select_flops = 0;
+  double select_bytes = 0;
+
+  // Adds what choosing the pairs costs.
+  void AddSelecting(double more_flops, double more_bytes) {
+    select_flops += more_flops;
+    select_bytes += more_bytes;
+    flops += more_flops;
+    bytes += more_bytes;
+  }
 };
 
 // Takes note of the pairs a variant kept. Call for each (batch, query head,

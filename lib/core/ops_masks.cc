@@ -38,12 +38,37 @@ double VisiblePairs(const AttentionShape& shape,
   return pairs;
 }
 
+double VisibleKeyRows(const AttentionShape& shape,
+                      const AttentionParams& params) {
+  const auto see = [&](int64_t row) {
+    return VisibleTo(params, shape.seqlen_q, shape.seqlen_k, row);
+  };
+  int64_t covered = 0;  // by sinks, then by windows from the left
+  for (int64_t row = 0; row < shape.seqlen_q; ++row) {
+    covered = std::max(covered, see(row).sink_end);
+  }
+  int64_t rows = covered;
+  // What a row sees only moves right from row to row.
+  for (int64_t row = 0; row < shape.seqlen_q; ++row) {
+    const VisibleKeys keys = see(row);
+    if (keys.begin == keys.end) continue;
+    covered = std::max(covered, keys.begin);
+    rows += std::max<int64_t>(0, keys.end - covered);
+    covered = std::max(covered, keys.end);
+  }
+  return static_cast<double>(rows);
+}
+
 Cost SoftmaxCost(const AttentionShape& shape, double pairs) {
+  return SoftmaxCost(shape, pairs, static_cast<double>(shape.seqlen_k));
+}
+
+Cost SoftmaxCost(const AttentionShape& shape, double pairs, double key_rows) {
   const double batch = static_cast<double>(shape.batch);
   const double queries = batch * static_cast<double>(shape.seqlen_q) *
                          static_cast<double>(shape.num_heads);
-  const double keys = batch * static_cast<double>(shape.seqlen_k) *
-                      static_cast<double>(shape.num_kv_heads);
+  const double keys =
+      batch * key_rows * static_cast<double>(shape.num_kv_heads);
   const auto row_bytes = [](DType dtype, int64_t dim) {
     return static_cast<double>(BytesOf(dtype, dim));
   };

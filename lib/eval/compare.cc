@@ -1,36 +1,25 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The loop over layers: truth, gates, then interleaved timing.
+// The loop over calls: truth, gates, then interleaved timing.
 #include "lib/eval/compare.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
 #include <string_view>
 #include <utility>
 
-#include "heed/ops.h"
-#include "lib/eval/gate.h"
-#include "lib/eval/metrics.h"
+#include "lib/eval/call_run.h"
 #include "lib/eval/scratch_pool.h"
-#include "lib/eval/selection.h"
-#include "lib/eval/truth.h"
+#include "lib/eval/summarise.h"
 #include "lib/io/input_error.h"
+#include "lib/io/quoted.h"
 
 namespace heed::eval {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr int64_t kMinTruthRows = 64;
-constexpr int kMaxRunsPerSample = 10000;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 bool IsBaseline(const Setting& setting) {
   return std::string_view(setting.variant.name) == "exact";
@@ -80,180 +69,32 @@ class Steps {
   double done_ = 0;
 };
 
-class LayerRun {
- public:
-  LayerRun(const Layer& layer, const CompareOptions& options)
-      : layer_(layer),
-        options_(options),
-        args_(layer.tensors.Args()),
-        judge_(layer.tensors.problem.params, args_, MeasuredRows(),
-               PickRows(args_.query.seqlen(), options.gate_rows),
-               options.executor) {}
-
-  LayerInfo info() const {
-    LayerInfo info;
-    info.name = layer_.name;
-    info.problem = io::FormatProblem(layer_.tensors.problem);
-    info.rows = args_.query.seqlen();
-    info.checked_rows = CountRows(MeasuredRows());
-    return info;
+// Adds a call: a layer, or one more of the last one as long as that has not as
+// many as are decoded.
+void AddInfo(const LayerInfo& call, int64_t queries,
+             std::vector<LayerInfo>* layers) {
+  if (layers->empty() || layers->back().calls >= queries) {
+    layers->push_back(call);
+    return;
   }
-
-  // Runs a setting once with everything recorded, and judges it.
-  Measurement Check(const Setting& setting, ScratchPool* scratch) {
-    const io::Problem& problem = layer_.tensors.problem;
-    const Variant& variant = setting.variant.variant;
-    Measurement cell;
-    VariantArgs run = MakeArgs(setting);
-    // Where nothing is selected nothing is recorded, and a row costs nothing.
-    const bool selects = variant.semantics == Semantics::kExactOnSelection;
-    Selection selection(problem.params,
-                        selects ? problem.shape : AttentionShape());
-    if (selects) run.selection = selection.Recorder();
-    layer_.tensors.ClearOutput();
-    run.scratch = scratch->Begin();
-    if (const Status status = RunVariant(variant, run); !status.ok()) {
-      cell.reason = ToString(status);
-      return cell;
-    }
-    Measure(setting, &cell);
-    cell.workspace = scratch->HighWater();
-    cell.gate = Gate::kFailed;
-    if (!layer_.tensors.out.PaddingIntact() ||
-        !layer_.tensors.lse.PaddingIntact()) {
-      cell.reason = "wrote outside its output";
-    } else if (std::isnan(cell.rel_l2)) {
-      cell.reason = "the output is not finite, or was not written";
-    } else {
-      const GateResult result = judge_.Check(variant, run, &selection);
-      if (result.passed) cell.gate = Gate::kPassed;
-      cell.reason = result.reason;
-      cell.density = result.density;
-    }
-    return cell;
-  }
-
-  // Returns seconds a run: one sample of at least the asked duration.
-  double Time(const Setting& setting, ScratchPool* scratch) const {
-    VariantArgs run = MakeArgs(setting);
-    const Clock::time_point start = Clock::now();
-    for (int runs = 1;; ++runs) {
-      run.scratch = scratch->Begin();
-      // Checked already: the same call passed.
-      (void)RunVariant(setting.variant.variant, run);
-      const double seconds = SecondsSince(start);
-      if (seconds >= options_.min_sample_seconds || runs == kMaxRunsPerSample) {
-        return seconds / runs;
-      }
-    }
-  }
-
- private:
-  std::vector<RowRun> MeasuredRows() const {
-    const AttentionShape& shape = layer_.tensors.problem.shape;
-    return PickRows(shape.seqlen_q,
-                    AffordableRows(shape, options_.truth_flops, kMinTruthRows));
-  }
-
-  VariantArgs MakeArgs(const Setting& setting) const {
-    VariantArgs run;
-    run.params = layer_.tensors.problem.params;
-    run.args = args_;
-    std::copy(setting.knobs.begin(), setting.knobs.end(), run.knobs);
-    run.executor = options_.executor;
-    return run;
-  }
-
-  void Measure(const Setting& setting, Measurement* cell) const {
-    const io::Problem& problem = layer_.tensors.problem;
-    const ErrorMetrics error =
-        MeasureError(judge_.truth(), layer_.tensors.out.view);
-    cell->rel_l2 = error.RelativeL2();
-    cell->max_abs = error.MaxAbs();
-    cell->cosine = error.Cosine();
-    const MassMetrics mass =
-        MeasureMass(judge_.truth(), layer_.tensors.lse.view);
-    cell->mass_mean = mass.Mean();
-    cell->mass_p05 = mass.Quantile(0.05);
-    const Variant& variant = setting.variant.variant;
-    if (variant.cost != nullptr) {
-      const Cost cost =
-          variant.cost(problem.shape, problem.params, setting.knobs.data());
-      cell->flops = cost.flops;
-      cell->bytes = cost.bytes;
-    }
-  }
-
-  const Layer& layer_;
-  const CompareOptions& options_;
-  AttentionArgs args_;
-  Judge judge_;
-};
-
-Summary Summarise(const std::vector<Measurement>& cells) {
-  Summary row;
-  Measurement& total = row.total;
-  total.gate = Gate::kPassed;
-  total.density = total.mass_mean = total.mass_p05 = 0;
-  total.rel_l2 = total.max_abs = total.cosine = 0;
-  const double share = 1.0 / static_cast<double>(cells.size());
-  for (const Measurement& cell : cells) {
-    if (cell.gate != Gate::kPassed && total.gate != Gate::kFailed &&
-        (total.gate == Gate::kPassed || cell.gate == Gate::kFailed)) {
-      total.gate = cell.gate;
-      total.reason = cell.reason;
-    }
-    if (total.reason.empty()) total.reason = cell.reason;
-    total.seconds.resize(std::max(total.seconds.size(), cell.seconds.size()));
-    for (size_t i = 0; i < cell.seconds.size(); ++i) {
-      total.seconds[i] += cell.seconds[i];
-    }
-    total.flops += cell.flops;
-    total.bytes += cell.bytes;
-    total.workspace = std::max(total.workspace, cell.workspace);
-    total.density += share * cell.density;
-    total.mass_mean += share * cell.mass_mean;
-    total.mass_p05 += share * cell.mass_p05;
-    total.rel_l2 += share * cell.rel_l2;
-    total.cosine += share * cell.cosine;
-    if (!(cell.max_abs <= total.max_abs)) total.max_abs = cell.max_abs;
-  }
-  if (total.gate != Gate::kPassed) total.seconds.clear();
-  row.median_seconds = QuantileOf(total.seconds, 0.5);
-  row.mad_seconds =
-      total.seconds.size() > 1 ? MedianAbsoluteDeviation(total.seconds) : kNaN;
-  row.noisy = row.mad_seconds > kNoisySpread * row.median_seconds;
-  return row;
+  LayerInfo& layer = layers->back();
+  layer.problem = call.problem;
+  layer.rows += call.rows;
+  layer.checked_rows += call.checked_rows;
+  ++layer.calls;
 }
 
-// Fills in what depends on the other settings.
-void SetRanks(size_t baseline_index, std::vector<Summary>* rows) {
-  const Summary& baseline = (*rows)[baseline_index];
-  const double seconds = baseline.median_seconds;
-  const double rounding = 2 * baseline.total.rel_l2;
-  std::vector<TradeOff> points;
-  for (Summary& row : *rows) {
-    row.speedup = seconds / row.median_seconds;
-    // In this order a NaN error stays NaN.
-    const double error =
-        row.total.rel_l2 < rounding ? rounding : row.total.rel_l2;
-    points.push_back(
-        {row.median_seconds, error, row.total.gate == Gate::kPassed});
+// Input that exact attention cannot serve has nothing to be compared with.
+void CheckBaseline(const TensorSource& source, const CallRun& run,
+                   const Measurement& cell) {
+  if (cell.gate == Gate::kRefused) {
+    throw io::InputError("exact attention refused: " + cell.reason);
   }
-  const std::vector<bool> frontier = ParetoFrontier(points);
-  for (size_t i = 0; i < frontier.size(); ++i) (*rows)[i].pareto = frontier[i];
-}
-
-void FillSummaries(CompareResult* result) {
-  result->by_layer.resize(result->layers.size());
-  for (const auto& cells : result->cells) {
-    result->rows.push_back(Summarise(cells));
-    for (size_t l = 0; l < cells.size(); ++l) {
-      result->by_layer[l].push_back(Summarise({cells[l]}));
-    }
-  }
-  SetRanks(result->baseline, &result->rows);
-  for (auto& rows : result->by_layer) SetRanks(result->baseline, &rows);
+  if (cell.gate == Gate::kPassed || std::isfinite(cell.rel_l2)) return;
+  const std::string overflow = run.Overflow();
+  if (overflow.empty()) return;
+  throw io::InputError(io::Quoted(source.name) + ": " + run.Info().name + ": " +
+                       overflow);
 }
 
 }  // namespace
@@ -273,6 +114,10 @@ CompareResult RunCompare(const TensorSource& source,
   PutBaselineFirst(&settings);
   DropRepeated(&settings);
   CompareResult result;
+  result.queries = source.queries;
+  result.tokens =
+      static_cast<double>(source.queries) *
+      static_cast<double>(source.layers[0].tensors.problem.shape.batch);
   result.cells.resize(settings.size());
   // A truth costs about ten runs, a check about three.
   constexpr double kTruthSteps = 10, kCheckSteps = 3;
@@ -283,8 +128,8 @@ CompareResult RunCompare(const TensorSource& source,
           (kTruthSteps + per_setting * static_cast<double>(settings.size())));
   for (const Layer& layer : source.layers) {
     steps.Start("computing the truth of " + layer.name);
-    LayerRun run(layer, options);
-    result.layers.push_back(run.info());
+    CallRun run(layer, options);
+    AddInfo(run.Info(), source.queries, &result.layers);
     steps.Done(kTruthSteps);
     std::vector<ScratchPool> scratch(settings.size());
     for (size_t i = 0; i < settings.size(); ++i) {
@@ -293,9 +138,7 @@ CompareResult RunCompare(const TensorSource& source,
       result.cells[i].push_back(run.Check(settings[i], &scratch[i]));
       steps.Done(kCheckSteps);
       const Measurement& cell = result.cells[i].back();
-      if (i == result.baseline && cell.gate == Gate::kRefused) {
-        throw io::InputError("exact attention refused: " + cell.reason);
-      }
+      if (i == result.baseline) CheckBaseline(source, run, cell);
     }
     for (int round = 0; round < options.repeats; ++round) {
       for (size_t i = 0; i < settings.size(); ++i) {

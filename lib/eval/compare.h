@@ -35,6 +35,11 @@ enum class Gate {
   kRefused,  // the variant does not serve this problem with these knobs
 };
 
+// What one query head of a call lost.
+struct HeadMeasurement {
+  double density, mass_mean, rel_l2;
+};
+
 // One setting on one layer. Numbers that do not exist are NaN: times of what
 // did not pass, mass of variants without a softmax, speed-up without a
 // baseline.
@@ -42,48 +47,62 @@ struct Measurement {
   Gate gate = Gate::kRefused;
   std::string reason;           // one sentence
   std::vector<double> seconds;  // of each round
-  double flops = 0;             // by the variant's own formula
-  double bytes = 0;
+  // Of the pairs that were recorded, where any were; else by the variant's own
+  // formula.
+  Cost cost;
+  bool recorded = false;
+  // Keys and values that the pairs need, and what choosing them reads.
+  double kv_bytes = 0;
   size_t workspace = 0;  // bytes, the high-water mark
   double density;  // kept pairs / visible pairs; NaN where none is recorded
   double mass_mean, mass_p05;
   double rel_l2, max_abs, cosine;
+  std::vector<HeadMeasurement> heads;
 
   Measurement();
 };
 
+// The calls that share a name: one, or those that decode token by token.
 struct LayerInfo {
   std::string name;
-  std::string problem;
+  std::string problem;       // of the last call
   int64_t rows = 0;          // query rows of a head
   int64_t checked_rows = 0;  // of them, those whose errors are measured
+  int64_t calls = 1;
 };
 
 // A spread beyond this share of the median says that the machine was disturbed.
 inline constexpr double kNoisySpread = 0.03;
 
-// One setting over all layers, or on one: seconds of a round, flops and bytes
-// are summed; workspace and max_abs are maxima; density, mass, rel_l2 and
-// cosine are means over layers. Passes where every layer passes.
+// One setting over all calls, or over those of a layer: seconds of a round and
+// costs are summed; workspace and max_abs are maxima; density, mass, rel_l2 and
+// cosine are means over calls. Of one layer there are heads, too, as means.
+// Passes where every call passes.
 struct Summary {
   Measurement total;
   double median_seconds;
   double mad_seconds;  // NaN for a single round
   double speedup;      // the baseline's median over this one's
+  double tokens = 0;   // decoded in a round; 0 where nothing is decoded
   // The spread is too large to compare by, and the rounds should be repeated.
   bool noisy = false;
-  // On the frontier of median_seconds against rel_l2, where errors up to twice
-  // the baseline's are the same: among exact variants they are rounding.
+  // An output of zeros would be as near to the truth, or nearer.
+  bool beaten_by_zeros = false;
+  // On the frontier of median_seconds, with their spread, against rel_l2, where
+  // errors up to twice the baseline's are the same: among exact variants they
+  // are rounding.
   bool pareto = false;
 };
 
 struct CompareResult {
   std::vector<Setting> settings;
   std::vector<LayerInfo> layers;
-  std::vector<std::vector<Measurement>> cells;  // [setting][layer]
+  std::vector<std::vector<Measurement>> cells;  // [setting][call]
   std::vector<Summary> rows;                    // of each setting
   std::vector<std::vector<Summary>> by_layer;   // [layer][setting]
   size_t baseline = 0;                          // the setting that is `exact`
+  int64_t queries = 0;  // decoded one by one on each layer; 0: none
+  double tokens = 0;    // the same, over the batch
 };
 
 // Told after each step: a check or a timed run, of equal weight to their cost.
@@ -96,7 +115,7 @@ using ProgressFunction = std::function<void(const Progress&)>;
 // Compares. `exact` at its defaults is put first where the settings lack it.
 // In every round each setting runs once, so that a disturbance of the machine
 // meets all alike. Throws InputError where the build has no variant `exact`, or
-// it refuses the input.
+// it refuses the input, or f32 does not hold the input's scores or sums.
 CompareResult RunCompare(const TensorSource& source,
                          std::vector<Setting> settings,
                          const CompareOptions& options,

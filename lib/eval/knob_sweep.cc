@@ -132,6 +132,17 @@ std::vector<double> BudgetValues(Setting setting, size_t knob_index,
   return values;
 }
 
+std::string SettingText(const Setting& setting, bool without_defaults) {
+  std::string text = setting.variant.name;
+  for (int i = 0; i < setting.variant.variant.num_knobs; ++i) {
+    const Knob& knob = setting.variant.variant.knobs[i];
+    const double value = setting.knobs[static_cast<size_t>(i)];
+    if (without_defaults && value == knob.default_value) continue;
+    text += std::string(":") + knob.name + "=" + FormatKnobValue(value);
+  }
+  return text;
+}
+
 }  // namespace
 
 Setting DefaultSetting(const NamedVariant& variant) {
@@ -173,18 +184,21 @@ std::vector<Setting> ParseSettings(std::string_view text,
   return settings;
 }
 
+int BudgetKnob(const Variant& variant) {
+  if (variant.semantics != Semantics::kExactOnSelection) return -1;
+  const Knob* end = variant.knobs + variant.num_knobs;
+  const Knob* budget = std::find_if(
+      variant.knobs, end, [](const Knob& knob) { return knob.has_exact; });
+  return budget == end ? -1 : static_cast<int>(budget - variant.knobs);
+}
+
 std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants,
                                   const io::Problem& problem) {
   std::vector<Setting> sweep;
   for (const NamedVariant& variant : variants) {
     std::vector<Setting> settings = {DefaultSetting(variant)};
-    const Knob* knobs = variant.variant.knobs;
-    const Knob* end = knobs + variant.variant.num_knobs;
-    const Knob* budget = std::find_if(
-        knobs, end, [](const Knob& knob) { return knob.has_exact; });
-    if (variant.variant.semantics == Semantics::kExactOnSelection &&
-        budget != end) {
-      const size_t index = static_cast<size_t>(budget - knobs);
+    if (const int budget = BudgetKnob(variant.variant); budget >= 0) {
+      const size_t index = static_cast<size_t>(budget);
       settings =
           Cross(settings, index, BudgetValues(settings[0], index, problem));
     }
@@ -200,12 +214,11 @@ std::string FormatKnobValue(double value) {
 }
 
 std::string FormatSetting(const Setting& setting) {
-  std::string text = setting.variant.name;
-  for (int i = 0; i < setting.variant.variant.num_knobs; ++i) {
-    text += std::string(":") + setting.variant.variant.knobs[i].name + "=" +
-            FormatKnobValue(setting.knobs[static_cast<size_t>(i)]);
-  }
-  return text;
+  return SettingText(setting, false);
+}
+
+std::string ShortSetting(const Setting& setting) {
+  return SettingText(setting, true);
 }
 
 std::string NearestName(std::string_view name,

@@ -44,16 +44,25 @@ Setting DefaultSetting(const NamedVariant& variant);
 std::vector<Setting> ParseSettings(std::string_view text,
                                    const std::vector<NamedVariant>& variants);
 
+// Returns the index of the knob that says how much a variant that selects keys
+// may keep: the first that can be opened up to exact attention. -1 for variants
+// without.
+int BudgetKnob(const Variant& variant);
+
 // Returns the settings to run on a problem where the user names none: every
 // variant at its defaults. Those that select keys run at a quarter, half, once
-// and twice the default of their budget, which is their first knob that can be
-// opened up to exact attention, as far as that costs less than keeping all.
+// and twice the default of their budget, as far as that costs less than keeping
+// all.
 std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants,
                                   const io::Problem& problem);
 
 // Returns the text that ParseSettings reads back: "window_sink:window=256:
 // sink=4", without the blank.
 std::string FormatSetting(const Setting& setting);
+
+// Returns the same without the knobs at their defaults; ParseSettings reads it
+// back, too.
+std::string ShortSetting(const Setting& setting);
 
 // Returns a knob's value in as few digits as read back to it.
 std::string FormatKnobValue(double value);

@@ -79,22 +79,4 @@ double MedianAbsoluteDeviation(const std::vector<double>& values) {
   return QuantileOf(std::move(deviations), 0.5);
 }
 
-std::vector<bool> ParetoFrontier(const std::vector<TradeOff>& points) {
-  std::vector<bool> frontier(points.size());
-  const auto competes = [](const TradeOff& point) {
-    return point.eligible && !std::isnan(point.time) &&
-           !std::isnan(point.error);
-  };
-  for (size_t i = 0; i < points.size(); ++i) {
-    if (!competes(points[i])) continue;
-    frontier[i] =
-        std::none_of(points.begin(), points.end(), [&](const TradeOff& other) {
-          return competes(other) && other.time <= points[i].time &&
-                 other.error <= points[i].error &&
-                 (other.time < points[i].time || other.error < points[i].error);
-        });
-  }
-  return frontier;
-}
-
 }  // namespace heed::eval

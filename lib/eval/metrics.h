@@ -58,17 +58,6 @@ double QuantileOf(std::vector<double> values, double q);
 // Returns the median absolute deviation from the median.
 double MedianAbsoluteDeviation(const std::vector<double>& values);
 
-// One point of a trade-off: less is better in both.
-struct TradeOff {
-  double time = 0;
-  double error = 0;
-  bool eligible = false;  // only points that passed their gate compete
-};
-
-// Returns for each point whether it is on the frontier: eligible, both numbers
-// present, and no other such point is as good in both and better in one.
-std::vector<bool> ParetoFrontier(const std::vector<TradeOff>& points);
-
 }  // namespace heed::eval
 
 #endif  // HEED_LIB_EVAL_METRICS_H_

@@ -131,6 +131,48 @@ double Selection::Density() const {
   return visible == 0 ? 1.0 : KeptPairs() / visible;
 }
 
+std::vector<double> Selection::HeadDensities() const {
+  const double visible =
+      ops::VisiblePairs(shape_, params_) * static_cast<double>(shape_.batch);
+  std::vector<double> densities(static_cast<size_t>(shape_.num_heads));
+  for (size_t head = 0; head < densities.size(); ++head) {
+    double kept = 0;
+    for (int64_t b = 0; b < shape_.batch; ++b) {
+      for (int64_t row = 0; row < shape_.seqlen_q; ++row) {
+        kept += static_cast<double>(
+            CountKeys(Row(b, static_cast<int64_t>(head), row)));
+      }
+    }
+    densities[head] = visible == 0 ? 1.0 : kept / visible;
+  }
+  return densities;
+}
+
+double Selection::TouchedKeys() const {
+  if (shape_.num_kv_heads == 0) return 0;
+  const int64_t group = shape_.num_heads / shape_.num_kv_heads;
+  double touched = 0;
+  for (int64_t i = 0; i < shape_.batch * shape_.num_kv_heads; ++i) {
+    const int64_t batch = i / shape_.num_kv_heads;
+    const int64_t head = i % shape_.num_kv_heads * group;
+    // How many more rows keep a key than the key before it.
+    std::vector<int64_t> step(static_cast<size_t>(shape_.seqlen_k) + 1);
+    for (int64_t row = 0; row < group * shape_.seqlen_q; ++row) {
+      for (const KeyInterval& keys :
+           Row(batch, head + row / shape_.seqlen_q, row % shape_.seqlen_q)) {
+        ++step[static_cast<size_t>(keys.begin)];
+        --step[static_cast<size_t>(keys.end)];
+      }
+    }
+    int64_t keeping = 0;
+    for (const int64_t change : step) {
+      keeping += change;
+      touched += keeping > 0;
+    }
+  }
+  return touched;
+}
+
 SelectionMask::SelectionMask(const Selection& selection,
                              const AttentionShape& shape, int64_t first,
                              int64_t count) {

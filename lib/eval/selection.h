@@ -45,6 +45,12 @@ class Selection {
   // the visible pairs (1 where nothing is visible).
   double KeptPairs() const;
   double Density() const;
+  // The latter of each query head.
+  std::vector<double> HeadDensities() const;
+
+  // After Finish. Key rows that some query head of their group kept for some
+  // query row, over all batches and key heads: what must be read at least.
+  double TouchedKeys() const;
 
   // After Finish. The keys kept by one row.
   const KeySet& Row(int64_t batch, int64_t head, int64_t query) const {

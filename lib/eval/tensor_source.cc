@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "lib/eval/cut_layer.h"
 #include "lib/io/input_error.h"
 #include "lib/io/quoted.h"
 #include "lib/io/safetensors.h"
@@ -41,8 +42,8 @@ constexpr const char* kPartNames[] = {"query", "key", "value"};
 
 // Splits "layer.2.query" into "layer.2." and 0; returns -1 for other names.
 int SplitName(const std::string& name, std::string* prefix) {
-  const size_t dot = name.rfind('.');
-  const size_t begin = dot == std::string::npos ? 0 : dot + 1;
+  const size_t separator = name.find_last_of("._/-");
+  const size_t begin = separator == std::string::npos ? 0 : separator + 1;
   const std::string_view last = std::string_view(name).substr(begin);
   for (int i = 0; i < 3; ++i) {
     const std::string_view part = kPartNames[i];
@@ -179,33 +180,6 @@ AttentionShape FitShapes(const Triple& triple, Layout layout) {
   return shape;
 }
 
-AttentionParams ReadParams(const std::map<std::string, std::string>& metadata,
-                           const CaptureOptions& options) {
-  AttentionParams params;
-  params.causal = true;
-  if (const auto it = metadata.find("causal"); it != metadata.end()) {
-    if (it->second != "true" && it->second != "false") {
-      throw InputError("the metadata says causal = " + Quoted(it->second) +
-                       "; true or false is needed");
-    }
-    params.causal = it->second == "true";
-  }
-  if (const auto it = metadata.find("softmax_scale"); it != metadata.end()) {
-    const std::string& text = it->second;
-    const char* end = text.data() + text.size();
-    float scale = 0.0f;
-    const auto [stop, error] = std::from_chars(text.data(), end, scale);
-    if (error != std::errc() || stop != end || !std::isfinite(scale)) {
-      throw InputError("the metadata says softmax_scale = " + Quoted(text) +
-                       "; a finite number is needed");
-    }
-    params.softmax_scale = scale;
-  }
-  params.causal = options.causal.value_or(params.causal);
-  params.softmax_scale = options.softmax_scale.value_or(params.softmax_scale);
-  return params;
-}
-
 // The complete triples of a file by layer number, then prefix.
 std::map<std::pair<int64_t, std::string>, Triple> FindTriples(
     const SafetensorsHeader& header) {
@@ -237,9 +211,9 @@ std::map<std::pair<int64_t, std::string>, Triple> FindTriples(
   return triples;
 }
 
-// The prefix without its dot. It goes to the progress line and into the CSV.
+// The prefix without its end. It goes to the progress line and into the CSV.
 std::string LayerName(std::string_view prefix) {
-  if (prefix.ends_with('.')) prefix.remove_suffix(1);
+  if (!prefix.empty()) prefix.remove_suffix(1);
   return prefix.empty() ? "attention" : io::Printable(prefix);
 }
 
@@ -313,21 +287,19 @@ TensorSource LoadLayers(const SafetensorsFile& file,
   TensorSource source;
   source.name = file.path();
   source.metadata = file.header().metadata;
-  const AttentionParams params = ReadParams(source.metadata, options);
+  const AttentionParams params = ReadParams(source.metadata, options.params);
   const auto triples = FindTriples(file.header());
-  for (const int64_t wanted : options.layers) {
-    const auto it = triples.lower_bound({wanted, ""});
-    if (it == triples.end() || it->first.first != wanted) {
+  for (const io::NumberRange& wanted : options.layers) {
+    const auto it = triples.lower_bound({wanted.first, ""});
+    if (it == triples.end() || !wanted.Holds(it->first.first)) {
       std::vector<int64_t> known;
       for (const auto& [key, triple] : triples) known.push_back(key.first);
-      throw InputError("has no layer " + std::to_string(wanted) + "; it has " +
+      throw InputError("has no layer " + FormatRange(wanted) + "; it has " +
                        List(known));
     }
   }
   const auto chosen = [&options](int64_t layer) {
-    const auto& layers = options.layers;
-    return layers.empty() ||
-           std::find(layers.begin(), layers.end(), layer) != layers.end();
+    return options.layers.empty() || AnyHolds(options.layers, layer);
   };
   double bytes = 0;  // all layers are held at once
   for (const auto& [key, triple] : triples) {
@@ -339,6 +311,8 @@ TensorSource LoadLayers(const SafetensorsFile& file,
     if (!chosen(key.first)) continue;
     source.layers.push_back(
         LoadLayer(file, key.second, triple, params, options));
+    if (options.heads.empty()) continue;
+    KeepHeads(options.heads, options.layout, &source.layers.back());
   }
   return source;
 }

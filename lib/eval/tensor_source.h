@@ -8,11 +8,12 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "lib/eval/capture_params.h"
 #include "lib/eval/workload.h"
+#include "lib/io/number_list.h"
 #include "lib/io/problem.h"
 
 namespace heed::eval {
@@ -26,7 +27,9 @@ struct Layer {
 struct TensorSource {
   std::string name;                             // path or problem string
   std::map<std::string, std::string> metadata;  // of the file
+  // Calls: one a layer, or `queries` of each where they are decoded one by one.
   std::vector<Layer> layers;
+  int64_t queries = 0;
 };
 
 struct CaptureOptions {
@@ -34,18 +37,21 @@ struct CaptureOptions {
   // kBhsd [heads, seqlen, head_dim], either with a batch axis in front or
   // without. Memory is laid out the same.
   Layout layout = Layout::kBshd;
-  std::vector<int64_t> layers;  // by number; empty: all
-  int64_t tokens = 0;           // only the first so many positions; 0: all
-  // Override what the file's metadata says; without either, causal.
-  std::optional<bool> causal;
-  std::optional<float> softmax_scale;
+  // By number; empty: all. A single number must be in the file, a range must
+  // hold one that is.
+  std::vector<io::NumberRange> layers;
+  int64_t tokens = 0;  // only the first so many positions; 0: all
+  // Query heads by number from 0, and the key heads that they read; empty: all.
+  // As many must stay on each of these key heads.
+  std::vector<io::NumberRange> heads;
+  CaptureParams params;
 };
 
 // Reads "<prefix>query", "<prefix>key" and "<prefix>value" (or q, k, v) for
 // every prefix in the file, in order of the last number in it, which is the
-// layer's. The metadata keys causal ("true" or "false") and softmax_scale set
-// the parameters. Throws InputError, in one sentence, where the file cannot be
-// used or the shapes do not fit together.
+// layer's. A prefix is empty or ends with one of ". _ / -". The metadata and
+// options.params set the parameters. Throws InputError, in one sentence, where
+// the file cannot be used or the shapes do not fit together.
 TensorSource LoadCapture(const std::string& path,
                          const CaptureOptions& options);
 

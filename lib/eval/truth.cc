@@ -74,6 +74,39 @@ int64_t Scatter(uint64_t i, int64_t bound) {
   return static_cast<int64_t>((i ^ i >> 33) % static_cast<uint64_t>(bound));
 }
 
+// Calls f(head, got, expected) for every output element of the truth's rows.
+template <typename F>
+void ForEachOutput(const Truth& truth, const ConstTensorView& out, F f) {
+  for (const TruthRun& run : truth.runs) {
+    const double* expected = run.out.data();
+    for (int64_t b = 0; b < truth.shape.batch; ++b) {
+      for (int64_t s = 0; s < run.rows.count; ++s) {
+        for (int64_t h = 0; h < truth.shape.num_heads; ++h) {
+          for (int64_t c = 0; c < truth.shape.head_dim_v; ++c) {
+            f(h, oracle::ElementAt(out, b, run.rows.first + s, h, c),
+              *expected++);
+          }
+        }
+      }
+    }
+  }
+}
+
+// The same for every lse.
+template <typename F>
+void ForEachLse(const Truth& truth, const ConstTensorView& lse, F f) {
+  for (const TruthRun& run : truth.runs) {
+    const double* exact = run.lse.data();
+    for (int64_t b = 0; b < truth.shape.batch; ++b) {
+      for (int64_t s = 0; s < run.rows.count; ++s) {
+        for (int64_t h = 0; h < truth.shape.num_heads; ++h) {
+          f(h, oracle::ElementAt(lse, b, run.rows.first + s, h, 0), *exact++);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void CutRows(const RowRun& rows, AttentionParams* params, AttentionArgs* args) {
@@ -155,36 +188,31 @@ Truth ComputeTruth(const AttentionParams& params, const AttentionArgs& args,
 
 ErrorMetrics MeasureError(const Truth& truth, const ConstTensorView& out) {
   ErrorMetrics error;
-  for (const TruthRun& run : truth.runs) {
-    const double* expected = run.out.data();
-    for (int64_t b = 0; b < truth.shape.batch; ++b) {
-      for (int64_t s = 0; s < run.rows.count; ++s) {
-        for (int64_t h = 0; h < truth.shape.num_heads; ++h) {
-          for (int64_t c = 0; c < truth.shape.head_dim_v; ++c) {
-            error.Add(oracle::ElementAt(out, b, run.rows.first + s, h, c),
-                      *expected++);
-          }
-        }
-      }
-    }
-  }
+  ForEachOutput(truth, out, [&](int64_t /*head*/, double got, double expected) {
+    error.Add(got, expected);
+  });
   return error;
 }
 
 MassMetrics MeasureMass(const Truth& truth, const ConstTensorView& lse) {
   MassMetrics mass;
-  for (const TruthRun& run : truth.runs) {
-    const double* exact = run.lse.data();
-    for (int64_t b = 0; b < truth.shape.batch; ++b) {
-      for (int64_t s = 0; s < run.rows.count; ++s) {
-        for (int64_t h = 0; h < truth.shape.num_heads; ++h) {
-          mass.Add(oracle::ElementAt(lse, b, run.rows.first + s, h, 0),
-                   *exact++);
-        }
-      }
-    }
-  }
+  ForEachLse(truth, lse, [&](int64_t /*head*/, double got, double exact) {
+    mass.Add(got, exact);
+  });
   return mass;
+}
+
+std::vector<HeadMetrics> MeasureHeads(const Truth& truth,
+                                      const ConstTensorView& out,
+                                      const ConstTensorView& lse) {
+  std::vector<HeadMetrics> heads(static_cast<size_t>(truth.shape.num_heads));
+  ForEachOutput(truth, out, [&](int64_t head, double got, double expected) {
+    heads[static_cast<size_t>(head)].error.Add(got, expected);
+  });
+  ForEachLse(truth, lse, [&](int64_t head, double got, double exact) {
+    heads[static_cast<size_t>(head)].mass.Add(got, exact);
+  });
+  return heads;
 }
 
 }  // namespace heed::eval

@@ -69,6 +69,17 @@ ErrorMetrics MeasureError(const Truth& truth, const ConstTensorView& out);
 // variant.
 MassMetrics MeasureMass(const Truth& truth, const ConstTensorView& lse);
 
+// What one query head lost, over the batch.
+struct HeadMetrics {
+  ErrorMetrics error;
+  MassMetrics mass;
+};
+
+// Measures the same for each query head by itself.
+std::vector<HeadMetrics> MeasureHeads(const Truth& truth,
+                                      const ConstTensorView& out,
+                                      const ConstTensorView& lse);
+
 }  // namespace heed::eval
 
 #endif  // HEED_LIB_EVAL_TRUTH_H_

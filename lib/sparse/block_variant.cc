@@ -192,6 +192,7 @@ BlockCounts CountBlocks(const AttentionShape& shape,
                         const AttentionParams& params, BlockGrid grid,
                         double total_blocks) {
   BlockCounts counts;
+  double blocks = 0;  // kept, of all lists
   for (int64_t first = 0; first < shape.seqlen_q; first += grid.query_block) {
     const int64_t end = std::min(first + grid.query_block, shape.seqlen_q);
     double visible = 0;
@@ -202,18 +203,32 @@ BlockCounts CountBlocks(const AttentionShape& shape,
     }
     const BlockMask mask(params, shape.seqlen_q, shape.seqlen_k, first,
                          end - 1);
-    double touched = 0;
-    double forced = 0;
+    double forced = 0, candidates = 0, candidate_keys = 0;
     for (int64_t key = 0; key < shape.seqlen_k; key += grid.key_block) {
       const int64_t key_end = std::min(key + grid.key_block, shape.seqlen_k);
       if (!mask.Touches(key, key_end)) continue;
-      ++touched;
-      forced += mask.Forces(key, key_end);
+      if (mask.Forces(key, key_end)) {
+        ++forced;
+      } else {
+        ++candidates;
+        candidate_keys += static_cast<double>(key_end - key);
+      }
     }
-    const double kept = std::max(total_blocks, forced);
-    counts.pairs += touched > 0 ? visible * std::min(1.0, kept / touched) : 0;
-    counts.block_pairs += touched;
+    const double chosen = std::clamp(total_blocks - forced, 0.0, candidates);
+    // Every row sees the candidates whole: only a last short block makes a
+    // difference which of them are chosen.
+    const double whole = static_cast<double>(end - first) * candidate_keys;
+    counts.pairs += visible - whole;
+    if (candidates > 0) counts.pairs += whole * chosen / candidates;
+    counts.block_pairs += forced + candidates;
+    blocks += forced + chosen;
   }
+  const double group =
+      static_cast<double>(shape.num_heads) /
+      static_cast<double>(std::max<int64_t>(shape.num_kv_heads, 1));
+  counts.key_rows =
+      std::min(ops::VisibleKeyRows(shape, params),
+               blocks * static_cast<double>(grid.key_block) * group);
   return counts;
 }
 

@@ -100,13 +100,9 @@ Cost PatternCost(const AttentionShape& shape, const AttentionParams& params,
       heed::internal::Unite(kept, &touched, &spare);
     }
   }
-  Cost cost = ops::SoftmaxCost(
-      shape, pairs / static_cast<double>(std::max<int64_t>(heads, 1)));
-  AttentionShape untouched = shape;  // keys and values alone
-  untouched.seqlen_q = 0;
-  untouched.seqlen_k -= touched.Keys();
-  cost.bytes -= ops::SoftmaxCost(untouched, 0).bytes;
-  return cost;
+  return ops::SoftmaxCost(
+      shape, pairs / static_cast<double>(std::max<int64_t>(heads, 1)),
+      static_cast<double>(touched.Keys()));
 }
 
 }  // namespace internal

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The oneTBB executor: the only file that includes oneTBB.
+#include <tbb/global_control.h>
 #include <tbb/info.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
@@ -65,8 +66,14 @@ void ParallelForBound(void* self, int64_t num_tasks, void* ctx,
   }
 }
 
+// An arena that asks for more threads than oneTBB will start makes it print a
+// warning, and has worker slots, with their scratch, that no thread ever takes.
 int Threads(int num_threads) {
-  return num_threads > 0 ? num_threads : tbb::task_arena::automatic;
+  if (num_threads <= 0) return tbb::task_arena::automatic;
+  const size_t most = tbb::global_control::active_value(
+      tbb::global_control::max_allowed_parallelism);
+  return static_cast<int>(
+      std::min<size_t>(static_cast<size_t>(num_threads), most));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 // Masks of heed/ops.h against the definition, pair by pair.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -35,6 +36,7 @@ std::vector<bool> Named(const AttentionParams& params,
 
 void ExpectAsDefined(const AttentionParams& params, const AttentionArgs& args) {
   double pairs = 0;
+  std::vector<bool> ever(static_cast<size_t>(args.key.seqlen()));
   for (int64_t head = 0; head < args.query.heads(); ++head) {
     for (int64_t row = 0; row < args.query.seqlen(); ++row) {
       const std::vector<bool> seen = Named(params, args, head, row);
@@ -43,6 +45,7 @@ void ExpectAsDefined(const AttentionParams& params, const AttentionArgs& args) {
         ASSERT_EQ(seen[static_cast<size_t>(key)], want)
             << "head " << head << " row " << row << " key " << key;
         pairs += want;
+        if (want) ever[static_cast<size_t>(key)] = true;
       }
     }
   }
@@ -50,6 +53,8 @@ void ExpectAsDefined(const AttentionParams& params, const AttentionArgs& args) {
   EXPECT_EQ(ops::VisiblePairs(ShapeOf(args), params) *
                 static_cast<double>(args.query.heads()),
             pairs);
+  EXPECT_EQ(ops::VisibleKeyRows(ShapeOf(args), params),
+            static_cast<double>(std::count(ever.begin(), ever.end(), true)));
 }
 
 TEST(OpsMasks, AreAsDefined) {
@@ -88,6 +93,9 @@ TEST(OpsCost, CountsEachTensorInItsOwnBytes) {
   EXPECT_EQ(ops::SoftmaxCost(shape, 35).bytes,
             queries * (2 * 8 + 4 * 6) + keys * (2 * 8 + 1 * 6));
   EXPECT_EQ(ops::SoftmaxCost(shape, 35).flops, 2 * 2 * 4 * 35 * dims);
+  EXPECT_EQ(ops::SoftmaxCost(shape, 35, 3).bytes,
+            queries * (2 * 8 + 4 * 6) + 2 * 3 * 2 * (2 * 8 + 1 * 6));
+  EXPECT_EQ(ops::SoftmaxCost(shape, 35, 3).flops, 2 * 2 * 4 * 35 * dims);
 }
 
 TEST(OpsMasks, MeetKeyIntervals) {

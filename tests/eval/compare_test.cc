@@ -63,8 +63,8 @@ TEST(Compare, PassesEveryVariantOfTheBuild) {
     EXPECT_EQ(result.rows[i].total.gate, Gate::kPassed)
         << FormatSetting(result.settings[i]) << result.rows[i].total.reason;
     EXPECT_GT(result.rows[i].median_seconds, 0);
-    EXPECT_GT(result.rows[i].total.flops, 0);
-    EXPECT_GT(result.rows[i].total.bytes, 0);
+    EXPECT_GT(result.rows[i].total.cost.flops, 0);
+    EXPECT_GT(result.rows[i].total.cost.bytes, 0);
     EXPECT_LE(result.rows[i].total.density > 1, false);
   }
   EXPECT_TRUE(result.rows[0].total.rel_l2 < 1e-5);
@@ -146,8 +146,8 @@ TEST(Compare, SummarisesLayers) {
     const eval::Measurement& total = result.rows[i].total;
     ASSERT_EQ(cells.size(), 2u);
     EXPECT_NE(cells[0].rel_l2, cells[1].rel_l2) << "the layers are the same";
-    EXPECT_EQ(total.flops, cells[0].flops + cells[1].flops);
-    EXPECT_EQ(total.bytes, cells[0].bytes + cells[1].bytes);
+    EXPECT_EQ(total.cost.flops, cells[0].cost.flops + cells[1].cost.flops);
+    EXPECT_EQ(total.cost.bytes, cells[0].cost.bytes + cells[1].cost.bytes);
     EXPECT_EQ(total.workspace,
               std::max(cells[0].workspace, cells[1].workspace));
     EXPECT_EQ(total.max_abs, std::max(cells[0].max_abs, cells[1].max_abs));

@@ -15,7 +15,6 @@ namespace {
 using eval::ErrorMetrics;
 using eval::MassMetrics;
 using eval::MedianAbsoluteDeviation;
-using eval::ParetoFrontier;
 using eval::QuantileOf;
 
 TEST(Metrics, MeasureKnownErrors) {
@@ -73,21 +72,6 @@ TEST(Metrics, TakeQuantiles) {
   EXPECT_EQ(QuantileOf({INFINITY, INFINITY}, 0.5), INFINITY);
   EXPECT_EQ(MedianAbsoluteDeviation({1, 2, 3, 100}), 1);
   EXPECT_EQ(MedianAbsoluteDeviation({5}), 0);
-}
-
-TEST(Metrics, FindTheFrontier) {
-  const std::vector<bool> frontier = ParetoFrontier({
-      {1, 1.0, true},   // fastest
-      {2, 0.5, true},   // between
-      {3, 0.6, true},   // beaten by the second
-      {4, 0.1, true},   // most accurate
-      {4, 0.1, true},   // its equal: neither beats the other
-      {0, 0.0, false},  // failed its gate
-      {NAN, 0, true},
-      {0, NAN, true},
-  });
-  EXPECT_EQ(frontier, (std::vector<bool>{true, true, false, true, true, false,
-                                         false, false}));
 }
 
 }  // namespace

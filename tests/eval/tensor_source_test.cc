@@ -92,15 +92,15 @@ TEST(TensorSource, TakesTheFirstTokensAndChosenLayers) {
   EXPECT_EQ(source.layers[0].name, "layer.2");  // by number, not by letter
   EXPECT_EQ(source.layers[2].name, "layer.10");
   CaptureOptions options;
-  options.layers = {9};
+  options.layers = {{9, 9}};
   options.tokens = 2;
-  options.causal = false;
+  options.params.causal = false;
   source = Load(maker.Bytes(), options);
   ASSERT_EQ(source.layers.size(), 1u);
   EXPECT_EQ(FormatProblem(source.layers[0].tensors.problem),
             "b1_h1_d1_q2_k2_f32");
   EXPECT_EQ(source.layers[0].tensors.value.Dense(), (std::vector<float>{1, 2}));
-  options.layers = {3};
+  options.layers = {{3, 3}};
   EXPECT_TRUE(Has(Complaint(maker.Bytes(), options),
                   "has no layer 3; it has 2, 9, 10"));
 }
@@ -159,6 +159,78 @@ TEST(TensorSource, RefusesBadValuesAndMetadata) {
                   "a finite number is needed"));
   EXPECT_TRUE(Has(Complaint(with(R"({"softmax_scale":"inf"})", 1)),
                   "a finite number is needed"));
+  EXPECT_TRUE(Has(Complaint(with(R"({"softcap":""})", 1)),
+                  "a finite number is needed"));
+  for (const char* key : {"window_left", "window_right", "sink_size"}) {
+    EXPECT_TRUE(
+        Has(Complaint(with(std::string("{\"") + key + "\":\"1.5\"}", 1)),
+            std::string(key) + " = '1.5'; a whole number is needed"));
+  }
+}
+
+// Whatever the file says was computed is computed, unless options say else.
+TEST(TensorSource, TakesParametersFromMetadataAndOptions) {
+  const auto problem = [](const std::string& metadata,
+                          const CaptureOptions& options) {
+    const TensorSource source = Load(SafetensorsMaker()
+                                         .Metadata(metadata)
+                                         .AddF32("q", "[1,1,1]", {1})
+                                         .AddF32("k", "[1,1,1]", {1})
+                                         .AddF32("v", "[1,1,1]", {1})
+                                         .Bytes(),
+                                     options);
+    return FormatProblem(source.layers[0].tensors.problem);
+  };
+  const std::string all =
+      R"({"causal":"false","softcap":"30","window_left":"7",)"
+      R"("window_right":"0","sink_size":"2","softmax_scale":"0.25"})";
+  CaptureOptions options;
+  EXPECT_EQ(problem("{}", options), "b1_h1_d1_q1_k1_f32_causal");
+  EXPECT_EQ(problem(all, options),
+            "b1_h1_d1_q1_k1_f32_wl7_wr0_sink2_cap30_scale0.25");
+  options.params.causal = true;
+  options.params.softcap = 0;
+  options.params.window_left = -1;
+  options.params.window_right = -1;
+  options.params.sink_size = 0;
+  options.params.softmax_scale = 2;
+  EXPECT_EQ(problem(all, options), "b1_h1_d1_q1_k1_f32_causal_scale2");
+}
+
+TEST(TensorSource, TakesAnyPrefixThatEnds) {
+  for (const char* prefix : {"", "attn_", "a.b.", "x/y/", "layer-3-", "."}) {
+    SafetensorsMaker maker;
+    for (const char* part : {"query", "key", "value"}) {
+      maker.AddF32(prefix + std::string(part), "[1,1,1]", {1});
+    }
+    maker.AddF32("monkey", "[1]", {1});  // no key
+    const std::string name = Load(maker.Bytes()).layers.at(0).name;
+    const std::string text = prefix;
+    EXPECT_EQ(name,
+              text.size() < 2 ? "attention" : text.substr(0, text.size() - 1));
+  }
+}
+
+TEST(TensorSource, TakesRangesOfLayersAndHeads) {
+  SafetensorsMaker maker;
+  for (const char* layer : {"2", "5", "9"}) {
+    for (const char* part : {"query", "key", "value"}) {
+      maker.AddF32(std::string("layer.") + layer + "." + part, "[1,2,1]",
+                   {1, 2});
+    }
+  }
+  CaptureOptions options;
+  options.layers = {{3, 8}, {9, 9}};
+  options.heads = {{1, 1}};
+  const TensorSource source = Load(maker.Bytes(), options);
+  ASSERT_EQ(source.layers.size(), 2u);
+  EXPECT_EQ(source.layers[0].name, "layer.5");
+  EXPECT_EQ(source.layers[1].tensors.query.Dense(), std::vector<float>{2});
+  options.layers = {{6, 8}};
+  EXPECT_TRUE(Has(Complaint(maker.Bytes(), options), "has no layer 6-8"));
+  options.layers = {};
+  options.heads = {{1, 2}};
+  EXPECT_TRUE(Has(Complaint(maker.Bytes(), options), "has heads 0-1, not 1-2"));
 }
 
 TEST(TensorSource, MakesSyntheticProblems) {

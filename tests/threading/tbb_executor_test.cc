@@ -38,6 +38,20 @@ TEST_F(TbbExecutorTest, KeepsTheContract) {
   }
 }
 
+// More threads than there are would only be slots that stay empty, and a
+// warning of oneTBB's on the caller's standard error.
+TEST_F(TbbExecutorTest, HasNoMoreThanRun) {
+  const TbbExecutor tbb(9);
+  EXPECT_EQ(tbb.num_threads(), 8);
+  const tbb::global_control fewer(tbb::global_control::max_allowed_parallelism,
+                                  2);
+  testing::internal::CaptureStderr();
+  const TbbExecutor few(7);
+  EXPECT_EQ(CheckExecutor(few), "");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_EQ(few.num_threads(), 2);
+}
+
 TEST_F(TbbExecutorTest, TakesTheMachineByDefault) {
   const TbbExecutor tbb;
   EXPECT_EQ(tbb.num_threads(), tbb::this_task_arena::max_concurrency());

@@ -22,7 +22,7 @@ TEST(CliInput, ReadsACapture) {
       RunTool(folder, "compare -q --input in exact naive --csv -");
   EXPECT_EQ(run.exit_code, 0) << run.error;
   EXPECT_TRUE(Has(run.out,
-                  "\nnaive,naive,layer.3,"
+                  "\nnaive,naive,,layer.3,,"
                   "b1_h2_kv1_d2_q2_k2_f32_causal_scale0.5,ok,"));
 }
 
@@ -119,10 +119,35 @@ TEST(CliInput, NamesLayersWithoutControlCharacters) {
   const ToolRun run =
       RunTool(folder, "compare --input in exact --repeats 1 --csv -");
   EXPECT_EQ(run.exit_code, 0);
-  EXPECT_TRUE(Has(run.out, "\nexact,exact,?[31m?A.0,b1_h1")) << run.out;
+  EXPECT_TRUE(Has(run.out, "\nexact,exact,,?[31m?A.0,,b1_h1")) << run.out;
   EXPECT_FALSE(Has(run.out, "\x1b"));
   EXPECT_TRUE(Has(run.error, " of ?[31m?A.0\n")) << run.error;
   EXPECT_FALSE(Has(run.error, "\x1b"));
+}
+
+TEST(CliInput, TakesParametersAndHeads) {
+  const TemporaryFolder folder;
+  folder.Write("in", SmallCapture());
+  const std::string read = "compare -q --repeats 1 --input in exact --csv - ";
+  EXPECT_TRUE(Has(RunTool(folder, read + "--scale 2 --softcap 5 --window-left "
+                                         "1 --sink 1 --heads 1")
+                      .out,
+                  ",,b1_h1_d2_q2_k2_f32_causal_wl1_sink1_cap5_scale2,"));
+  EXPECT_TRUE(Has(RunTool(folder, read + "--no-causal --layers 1-3").out,
+                  ",b1_h2_kv1_d2_q2_k2_f32_scale0.5,"));
+}
+
+// What f32 cannot hold is the input's fault, not the variant's.
+TEST(CliInput, BlamesInputThatOverflows) {
+  const TemporaryFolder inputs;
+  const std::string path =
+      inputs.Write("in", SafetensorsMaker()
+                             .AddF32("q", "[2,1,2]", {1, 1, 3e30f, 3e30f})
+                             .AddF32("k", "[2,1,2]", {1, 1, 1e30f, -1e30f})
+                             .AddF32("v", "[2,1,1]", {1, 2})
+                             .Bytes());
+  ExpectBadInput("compare -q --html x.html --input '" + path + "'",
+                 "attention: products of query and key reach 6.0e+60");
 }
 
 TEST(CliInput, ReadsTheBuiltInSample) {

@@ -139,8 +139,26 @@ TEST(CliOutput, CountsTheProcessorsItMayUse) {
   const ToolRun run =
       RunTool(folder, std::string(kSmall) + "--threads 0", "taskset -c 0");
   EXPECT_EQ(run.exit_code, 0) << run.error;
-  EXPECT_TRUE(Has(run.out, " 1 thread,")) << run.out;
+  EXPECT_TRUE(Has(run.out, " 1 thread\n")) << run.out;
   EXPECT_EQ(run.error, "");
+}
+
+// And says how many ran where more were asked for. oneTBB would complain of
+// them on standard error.
+TEST(CliOutput, SaysHowManyThreadsRan) {
+  const TemporaryFolder folder;
+  const ToolRun run =
+      RunTool(folder, std::string(kSmall) + "--threads 7 --json a.json",
+              "taskset -c 0");
+  EXPECT_EQ(run.exit_code, 0);
+  EXPECT_TRUE(Has(run.out,
+                  " 1 thread of 7 asked for, there being 1 processor to run "
+                  "on\n"))
+      << run.out;
+  EXPECT_EQ(run.error, "");
+  const std::string json = folder.Read("a.json");
+  EXPECT_TRUE(Has(json, "\"threads\": 1,")) << json;
+  EXPECT_TRUE(Has(json, "\"threads_asked\": 7")) << json;
 }
 
 }  // namespace

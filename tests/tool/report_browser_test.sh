@@ -8,6 +8,9 @@
 # the errors it met, on its root element. Two damaged reports must fail, or the
 # test would not see one.
 #
+# Then a script that the test puts into a copy of the report uses it: switches
+# axes, hides rows, reads what each export saves.
+#
 # usage: report_browser_test.sh HEED CHROMIUM
 #   HEED_SHOTS=folder keeps pictures at the widths of a desk, a phone and paper.
 set -euo pipefail
@@ -87,9 +90,9 @@ expect_red() {
 }
 
 sample=$work/sample.html
-"$heed" compare -q --repeats 2 --tokens 256 --html "$sample" --csv "$work/csv" \
-  >/dev/null
-rows=$(grep -c ',all,,ok,' "$work/csv")
+"$heed" compare -q --repeats 2 --tokens 64-256 --layers 2,28 --html "$sample" \
+  --csv "$work/csv" >/dev/null
+rows=$(grep -c ',256,all,,,ok,' "$work/csv")
 [ "$rows" -ge 5 ] || fail "only $rows rows"
 expect_fine "$sample" "$rows" "$rows"
 
@@ -101,14 +104,103 @@ mv "$work/<"/* "$work/one.html"
 expect_fine "$work/one.html" 1 1
 
 # A script error, a chart that draws nothing, and a canvas that stays blank.
-sed 's/^refresh();$/refresh(); nobody();/' "$sample" >"$work/error.html"
-sed 's/showLine: true/showLine: true, hidden: true/; s/data: drawn.filter(.*/data: [],/' \
+sed 's/^fillExports();$/fillExports(); nobody();/' "$sample" >"$work/error.html"
+sed 's/data: shown.filter((p) => p.row.variant === name),/data: [],/' \
   "$sample" >"$work/empty.html"
 sed "s/backgroundColor: style\[name\].colour/backgroundColor: 'transparent'/" \
   "$sample" >"$work/blank.html"
 for damaged in error empty blank; do
   cmp -s "$sample" "$work/$damaged.html" && fail "$damaged.html is not damaged"
   expect_red "$work/$damaged.html" "$rows" "$rows"
+done
+
+# Every axis, a hidden row, both themes' widths and the exports: uses the page as
+# a reader would and leaves what it met on the root element.
+cat >"$work/use.js" <<'END'
+window.saved = {};
+const reading = [];
+HTMLAnchorElement.prototype.click = function () { if (!(this.download in saved)) saved[this.download] = this.href; };
+URL.createObjectURL = (blob) => {
+  const key = `blob:${reading.length}`;
+  reading.push(blob.text().then((text) => [key, text]));
+  return key;
+};
+const change = (id, value) => {
+  const field = document.getElementById(id);
+  if (field.type === 'checkbox') field.checked = value; else field.value = value;
+  field.dispatchEvent(new Event('change'));
+};
+const used = document.documentElement.dataset;
+const seen = [];
+for (const axis of ['x-axis', 'y-axis']) {
+  const field = document.getElementById(axis), first = field.value;
+  for (const option of [...field.options]) {
+    change(axis, option.value);
+    const drawn = chart.data.datasets.filter((set) => !set.guide).flatMap((set) => set.data);
+    if (drawn.every((p) => isFinite(p.x) && isFinite(p.y))) seen.push(`${option.value}=${used.painted}`);
+  }
+  change(axis, first);
+}
+change('whole', true);
+const wide = chart.options.scales.y.min;
+change('whole', false);
+used.opened = chart.options.scales.y.min > 1000 * wide;
+document.querySelector('#table tbody input').click();
+used.afterHiding = used.points;
+used.axes = seen.length;
+used.leastPainted = Math.min(...seen.map((text) => Number(text.split('=')[1])));
+used.heads = document.querySelectorAll('#head-grid td').length;
+used.bars = chart.data.datasets.find((set) => set.label === 'spread').data.length / 3;
+for (const id of ['save-png', 'save-csv', 'save-md', 'save-tex', 'save-lengths-png', 'save-lengths-csv']) {
+  document.getElementById(id).click();
+}
+Promise.all(reading).then((all) => {
+  const text = Object.fromEntries(all);
+  for (const [name, href] of Object.entries(saved)) {
+    const content = text[href] ?? href;
+    used[`file${name.replace(/[^a-z]/g, '')}`] = href.startsWith('data:image/png;base64,')
+      ? Math.min(9999, content.length) : content.trim().split('\n').length;
+  }
+  used.done = 1;
+});
+END
+sed -e '/^<\/body>$/d' -e '/^<\/html>$/d' "$sample" >"$work/used.html"
+{ echo '<script>'; cat "$work/use.js"; echo '</script>'; } >>"$work/used.html"
+
+# Says what is wrong with a page that use.js used. One row has no density and
+# no mass.
+judge_use() {
+  local element=$1 name expected
+  while read -r name expected; do
+    [ "$(number "$element" "$name")" -ge "$expected" ] ||
+      echo "$name is $(number "$element" "$name"), not $expected: $element"
+  done <<END_OF_LEAST
+done 1
+axes 10
+least-painted $((rows - 1))
+after-hiding $((rows - 1))
+lengths 3
+heads 18
+bars 2
+fileheedmd $((rows + 1))
+fileheedtex $((rows + 3))
+fileheedcsv $rows
+fileheedpng 9999
+fileheedlengthscsv $((3 * rows + 1))
+fileheedlengthspng 9999
+END_OF_LEAST
+  [ "$(number "$element" after-hiding)" = $((rows - 1)) ] || echo "nothing hides"
+  [ "$(number "$element" errors)" = 0 ] || echo "errors: $element"
+  grep -q 'data-opened="true"' <<<"$element" ||
+    echo "the picture does not open where the approximations are"
+}
+
+for look in --window-size=1280,1700 --window-size=500,3200 \
+  --blink-settings=preferredColorScheme=0; do
+  browse "$look" --dump-dom "file://$work/used.html" >"$work/dom"
+  said=$(judge_use "$(grep -o '<html[^>]*>' "$work/dom" | head -n 1)")
+  [ -z "$said" ] || fail "used.html with $look: $said"
+  echo "used.html with $look: axes, rows, heads and exports work"
 done
 
 if [ -n "${HEED_SHOTS:-}" ]; then

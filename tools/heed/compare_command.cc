@@ -11,10 +11,14 @@
 #include <vector>
 
 #include "heed/target.h"
+#include "lib/eval/budget_search.h"
 #include "lib/eval/compare.h"
+#include "lib/eval/cut_layer.h"
 #include "lib/eval/knob_sweep.h"
+#include "lib/eval/length_sweep.h"
 #include "lib/eval/tensor_source.h"
 #include "lib/io/input_error.h"
+#include "lib/io/number_list.h"
 #include "tools/heed/commands.h"
 #include "tools/heed/output_file.h"
 #include "tools/heed/progress_line.h"
@@ -30,21 +34,72 @@ std::string InputPath(const Options& options) {
   return options.input.empty() ? FindSample() : options.input;
 }
 
-eval::TensorSource ReadSource(const Options& options) {
+// The lengths to compare at, rising; 0 is the whole input. Ranges double.
+std::vector<int64_t> ReadLengths(const Options& options) {
+  if (options.tokens.empty()) return {0};
+  constexpr int64_t kMost = int64_t{1} << 31;
+  std::vector<int64_t> lengths;
+  for (const io::NumberRange& range :
+       io::ParseNumberList(options.tokens, "--tokens")) {
+    if (range.first < 1 || range.last > kMost) {
+      throw io::InputError("--tokens needs numbers in [1, " +
+                           std::to_string(kMost) + "], not " +
+                           FormatRange(range));
+    }
+    for (int64_t length = range.first; length <= range.last; length *= 2) {
+      lengths.push_back(length);
+    }
+  }
+  std::sort(lengths.begin(), lengths.end());
+  lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
+  return lengths;
+}
+
+// The problem at another length of queries and keys alike.
+std::string ProblemOfLength(const std::string& text, int64_t length) {
+  io::Problem problem;
+  const std::string error = io::ParseProblem(text, &problem);
+  if (!error.empty()) throw io::InputError(error);
+  AttentionShape& shape = problem.shape;
+  if (shape.seqlen_q != shape.seqlen_k) {
+    throw io::InputError("problem '" + text + "' has " +
+                         std::to_string(shape.seqlen_q) + " queries of " +
+                         std::to_string(shape.seqlen_k) +
+                         " keys, and --tokens sets both");
+  }
+  shape.seqlen_q = shape.seqlen_k = length;
+  return FormatProblem(problem);
+}
+
+eval::TensorSource ReadWhole(const Options& options, int64_t length) {
   const eval::Layout layout =
       options.layout == "bhsd" ? eval::Layout::kBhsd : eval::Layout::kBshd;
   if (!options.problem.empty()) {
     eval::WorkloadOptions workload;
     workload.layout = layout;
     workload.seed = options.seed;
-    return eval::MakeSynthetic(options.problem, workload);
+    return eval::MakeSynthetic(length == 0
+                                   ? options.problem
+                                   : ProblemOfLength(options.problem, length),
+                               workload);
   }
   eval::CaptureOptions capture;
   capture.layout = layout;
-  capture.layers = options.layers;
-  capture.tokens = options.tokens;
-  capture.causal = options.causal;
+  if (!options.layers.empty()) {
+    capture.layers = io::ParseNumberList(options.layers, "--layers");
+  }
+  if (!options.heads.empty()) {
+    capture.heads = io::ParseNumberList(options.heads, "--heads");
+  }
+  capture.tokens = length;
+  capture.params = options.params;
   return eval::LoadCapture(InputPath(options), capture);
+}
+
+eval::TensorSource ReadSource(const Options& options, int64_t length) {
+  eval::TensorSource source = ReadWhole(options, length);
+  if (options.queries > 0) eval::DecodeLast(options.queries, &source);
+  return source;
 }
 
 std::vector<eval::Setting> ReadSettings(const Options& options) {
@@ -89,47 +144,99 @@ std::string PlanText(const io::Problem& problem) {
 // A file of [heads, seqlen, ...] read as [seqlen, heads, ...] often fits too.
 void WarnOfLayout(const eval::TensorSource& source, const Options& options) {
   const AttentionShape& shape = source.layers[0].tensors.problem.shape;
-  if (options.problem.empty() && shape.num_heads > 4 * shape.seqlen_q &&
-      shape.num_heads > 64) {
+  if (options.problem.empty() && options.queries == 0 &&
+      shape.num_heads > 4 * shape.seqlen_q && shape.num_heads > 64) {
     fmt::print(stderr, "heed: note: {} heads of {} rows; is the layout {}?\n",
                shape.num_heads, shape.seqlen_q,
                options.layout == "bhsd" ? "bshd" : "bhsd");
   }
 }
 
-eval::CompareResult Compute(const eval::TensorSource& source,
-                            std::vector<eval::Setting> settings,
-                            const Options& options, const Executor& executor) {
-  if (settings.empty()) {
-    settings = eval::DefaultSweep(eval::AllVariants(),
-                                  source.layers[0].tensors.problem);
-  }
+// Puts the budgets that reach the quality asked for into the settings.
+void SetBudgets(const Options& options, const eval::TensorSource& source,
+                const Executor& executor, std::vector<eval::Setting>* settings,
+                ResultsContext* context) {
+  const eval::Quality quality = eval::ParseQuality(options.at);
+  eval::CompareOptions compare;
+  compare.executor = executor;
+  ProgressLine line(options.quiet);
+  eval::BudgetSearch search = eval::SearchBudgets(
+      source, *settings, quality, compare,
+      [&](const eval::Progress& progress) { line.Show(progress); });
+  *settings = std::move(search.settings);
+  context->at = FormatQuality(quality);
+  context->missed = std::move(search.missed);
+}
+
+// Compares at every length, the longest last, whose input stays.
+eval::LengthSweep Compute(const std::vector<int64_t>& lengths,
+                          const std::vector<eval::Setting>& settings,
+                          const Options& options, const Executor& executor,
+                          eval::TensorSource* source) {
   eval::CompareOptions compare;
   compare.executor = executor;
   compare.repeats = options.repeats;
+  eval::LengthSweep sweep;
+  sweep.lengths = lengths;
   ProgressLine line(options.quiet);
-  return eval::RunCompare(
-      source, std::move(settings), compare,
-      [&line](const eval::Progress& progress) { line.Show(progress); });
+  double total = 0, done = 0;  // exact attention's work
+  const auto work = [](int64_t length) {
+    return std::max(1.0, static_cast<double>(length)) *
+           std::max(1.0, static_cast<double>(length));
+  };
+  for (const int64_t length : lengths) total += work(length);
+  for (const int64_t length : lengths) {
+    *source = ReadSource(options, length);
+    sweep.results.push_back(eval::RunCompare(
+        *source, settings, compare, [&](const eval::Progress& progress) {
+          eval::Progress all = progress;
+          all.share = (done + progress.share * work(length)) / total;
+          if (lengths.size() > 1) {
+            all.what += " at " + std::to_string(length) + " tokens";
+          }
+          line.Show(all);
+        }));
+    done += work(length);
+  }
+  return sweep;
 }
 
-void WriteResults(const eval::CompareResult& result,
+void WriteResults(const eval::LengthSweep& sweep,
                   const eval::TensorSource& source,
                   const ResultsContext& context, const Options& options) {
-  const std::string json = ResultsJson(result, source, context);
+  const std::string json = ResultsJson(sweep, source, context);
   if (!options.json_path.empty()) WriteWhole(options.json_path, json);
   if (!options.csv_path.empty()) {
-    WriteWhole(options.csv_path, ResultsCsv(result));
+    WriteWhole(options.csv_path, ResultsCsv(sweep, options.by == "head"));
   }
   if (!options.html_path.empty()) {
     WriteWhole(options.html_path, ResultsHtml(json));
   }
   const bool taken = options.json_path == "-" || options.csv_path == "-" ||
                      options.html_path == "-";
-  if (!taken) fmt::print("{}", TableText(result, context));
+  if (!taken) {
+    if (sweep.lengths.size() > 1) fmt::print("{}\n", SweepText(sweep));
+    const eval::CompareResult& result = sweep.results.back();
+    fmt::print("{}", TableText(result, context, options.wide));
+    if (options.by == "layer") {
+      fmt::print("\n{}", LayersText(result, options.wide));
+    }
+    if (options.by == "head") {
+      fmt::print("\n{}", HeadsText(result, options.wide));
+    }
+  }
   if (!options.html_path.empty() && !taken) {
     fmt::print("Report: {}\n", options.html_path);
   }
+}
+
+bool AnyFailed(const eval::LengthSweep& sweep) {
+  for (const eval::CompareResult& result : sweep.results) {
+    for (const eval::Summary& row : result.rows) {
+      if (row.total.gate == eval::Gate::kFailed) return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -139,27 +246,39 @@ int RunCompareCommand(const Options& options, const std::string& command) {
   context.command = command;
   context.time = UtcNow();
   // First: a mistyped name is told before files are read.
-  const std::vector<eval::Setting> settings = ReadSettings(options);
+  std::vector<eval::Setting> settings = ReadSettings(options);
+  const std::vector<int64_t> lengths = ReadLengths(options);
+  if (!options.at.empty()) eval::ParseQuality(options.at);
   CheckOutputs(options);
   const Threads threads(options.threads);
-  const eval::TensorSource source = ReadSource(options);
+  // The longest input, so that what is wrong with it shows before any work.
+  eval::TensorSource source = ReadSource(options, lengths.back());
   WarnOfLayout(source, options);
-  const eval::CompareResult result =
-      Compute(source, settings, options, threads.executor());
+  if (settings.empty() && options.at.empty()) {
+    settings = eval::DefaultSweep(eval::AllVariants(),
+                                  source.layers[0].tensors.problem);
+  }
+  if (settings.empty()) {
+    for (const NamedVariant& variant : eval::AllVariants()) {
+      settings.push_back(eval::DefaultSetting(variant));
+    }
+  }
+  if (!options.at.empty()) {
+    SetBudgets(options, source, threads.executor(), &settings, &context);
+  }
+  const eval::LengthSweep sweep =
+      Compute(lengths, settings, options, threads.executor(), &source);
   context.environment = ReadEnvironment();
   context.target = DefaultTarget();
   context.plan = PlanText(source.layers[0].tensors.problem);
   context.threads = threads.executor().max_workers;
+  context.threads_asked = options.threads;
   context.thread_library = threads.runtime();
   context.repeats = options.repeats;
   context.seed = options.seed;
   context.synthetic = !options.problem.empty();
-  WriteResults(result, source, context, options);
-  const bool failed = std::any_of(
-      result.rows.begin(), result.rows.end(), [](const eval::Summary& row) {
-        return row.total.gate == eval::Gate::kFailed;
-      });
-  return failed ? 1 : 0;
+  WriteResults(sweep, source, context, options);
+  return AnyFailed(sweep) ? 1 : 0;
 }
 
 }  // namespace heed::tool

@@ -8,10 +8,14 @@
 #include <algorithm>
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "heed/export.h"
 #include "lib/eval/knob_sweep.h"
+#include "tools/heed/numbers.h"
+#include "tools/heed/results.h"
+#include "tools/heed/text_table.h"
 
 namespace heed::tool {
 namespace {
@@ -43,35 +47,68 @@ budget. `exact` always runs: it is what the others are compared with.
 Input, one of:
   --input FILE.safetensors  tensors <prefix>query, <prefix>key, <prefix>value
       (or q, k, v) of F32, F16 or BF16, for one layer or many, such as
-      layer.7.query. Query is [seqlen, num_heads, head_dim]; key and value
-      may have fewer heads. A batch axis may stand in front.
+      layer.7.query or attn_7_q; a prefix ends with one of . _ / -
+      Query is [seqlen, num_heads, head_dim]; key and value may have fewer
+      heads. A batch axis may stand in front. Metadata causal, softmax_scale,
+      softcap, window_left, window_right and sink_size are what was computed,
+      where the options of that name don't say otherwise.
   --problem TEXT  random tensors, such as b1_h8_kv2_d64_q1024_f32_causal
   neither  the built-in sample: four layers of a small language model
 
-Columns:
-  time      median over the rounds, all layers together; +- is the median
-            absolute deviation. In a round every row runs once.
-  x exact   time of `exact` over this one's, same threads, same run
-  GFLOP     operations by the variant's own formula (multiply and add: two)
-  MB        bytes it must read and write, by its formula
-  work KiB  most memory it asked for beside its inputs and output
-  density   pairs kept / pairs that the masks allow
-  mass, p05 share of the exact attention weights that the kept keys hold,
-            exp(lse - lse_exact): mean over rows, and 5th percentile
-  rel L2    |out - truth| / |truth| against attention in double precision
-  max abs, cosine  of the same
-  gate      ok: the result holds what its variant promises, checked before
-            any time is shown; else the reason stands below the table
-  *         on the frontier: nothing else is both faster and more accurate
-            (errors up to twice that of `exact` are rounding, and the same)
-Over layers: time, GFLOP and MB are sums, work and max abs maxima, the rest
-means. --json and --csv hold every layer by itself.
+Views:
+  --queries N  decodes the last N tokens one by one, each over the keys that
+      were there before it and its own: time, speed and KV bytes of a token
+  --tokens 512-4096  compares at 512, 1024, 2048 and 4096 tokens (or at those of
+      a list). growth is the power of the length that the time grows with, 1 for
+      what is linear and 2 for what is quadratic. pays from is the length where
+      a variant's time falls below exact's and stays there, read off straight
+      lines between logarithms, and in brackets the same with both times moved
+      apart and together by their spreads
+  --at mass=0.95, --at rel_l2=0.01  compares at one quality: each variant that
+      selects keys takes the smallest budget that reaches it as a mean over the
+      layers, its other knobs staying as given (its budget is the first knob
+      that 'heed variants' says can be exact)
+  --by layer, --by head  shows each layer, or the heads with the largest errors:
+      a sparse method fails on few
 
+Columns (the narrow table shows some; --wide all; --json and --csv also hold
+every layer by itself, under the names in parentheses):
+)";
+
+constexpr char kCompareExamples[] = R"(
 Examples:
-  heed compare --layers 2,28 --repeats 9 --csv out.csv
+  heed compare --layers 2,19-28 --repeats 9 --csv out.csv
   heed compare exact naive --problem b1_h8_d64_q2048_f32_causal --threads 1
   heed compare --input mine.safetensors --layout bhsd --no-causal
+  heed compare --queries 8 window_sink block_topk
+  heed compare --tokens 128-1024 --html lengths.html
+  heed compare window_sink:window=64 --by head
+  heed compare --at mass=0.95 window_sink block_topk:block=16,64
   heed compare block_topk --json - | python3 -m json.tool)";
+
+// "  x exact    (speedup) time of ...", indented where it goes on.
+std::string Entry(const std::string& name, const std::string& text) {
+  constexpr size_t kIndent = 13;
+  std::string lines = WrapText(text, kTableWidth - kIndent);
+  for (size_t at = 0; (at = lines.find('\n', at)) + 1 < lines.size(); ++at) {
+    lines.insert(at + 1, kIndent, ' ');
+  }
+  std::string head = "  " + name;
+  head.resize(std::max(head.size() + 1, kIndent), ' ');
+  return head + lines;
+}
+
+std::string CompareHelp() {
+  std::string text = kCompareHelp;
+  for (const NumberInfo& number : Numbers()) {
+    text += Entry(number.heading,
+                  "(" + std::string(number.key) + ") " + number.meaning);
+  }
+  for (const FlagInfo& flag : Flags()) {
+    text += Entry(flag.sign, "(" + std::string(flag.key) + ") " + flag.meaning);
+  }
+  return text + kCompareExamples;
+}
 
 // A shell variable that was never set gives an empty name; it must not mean
 // that the option is absent.
@@ -79,10 +116,47 @@ std::string RefuseEmpty(const std::string& name) {
   return name.empty() ? "the name is empty" : "";
 }
 
+// What is read from a file, and how; a problem string says it all itself.
+void AddFileOptions(CLI::App& compare, CLI::Option& problem, Options& options) {
+  const auto number = [&](const char* name, auto& place, const char* what) {
+    return compare.add_option(name, place, what)->excludes(&problem);
+  };
+  constexpr int64_t kMost = int64_t{1} << 31;
+  number("--layers", options.layers,
+         "Only these layers of the file, such as 2,19-28")
+      ->check(RefuseEmpty);
+  number("--heads", options.heads,
+         "Only these query heads, such as 0-2, and the key heads they read")
+      ->check(RefuseEmpty);
+  number("--scale", options.params.softmax_scale,
+         "What scores are multiplied by (default: what the file says, or "
+         "1/sqrt(head_dim))");
+  number("--softcap", options.params.softcap,
+         "Scores become softcap * tanh(score / softcap); 0 is off");
+  number("--window-left", options.params.window_left,
+         "Keys that a row sees before its own position; -1 is all")
+      ->check(CLI::Range(int64_t{-1}, kMost));
+  number("--sink", options.params.sink_size,
+         "First keys that a window leaves visible")
+      ->check(CLI::Range(int64_t{0}, kMost));
+  compare
+      .add_flag_callback(
+          "--causal", [&] { options.params.causal = true; },
+          "Row i sees keys up to its own position "
+          "(default: what the file says, or yes)")
+      ->excludes(&problem);
+  compare
+      .add_flag_callback(
+          "--no-causal", [&] { options.params.causal = false; },
+          "Every row sees every key")
+      ->excludes(&problem)
+      ->excludes("--causal");
+}
+
 void AddCompare(CLI::App& app, Options& options) {
   CLI::App* compare =
       app.add_subcommand("compare", "Run variants side by side");
-  compare->footer(kCompareHelp);
+  compare->footer(CompareHelp());
   compare->add_option("variants", options.variants,
                       "name[:knob=value[,value]]...");
   auto* input = compare
@@ -94,36 +168,22 @@ void AddCompare(CLI::App& app, Options& options) {
                                    "Synthetic problem instead of a file")
                       ->check(RefuseEmpty);
   problem->excludes(input);
-  compare
-      ->add_option("--layers", options.layers,
-                   "Only these layers of the file, such as 2,28")
-      ->delimiter(',')
-      // Not greedy: variants may follow.
-      ->allow_extra_args(false)
-      ->excludes(problem);
+  AddFileOptions(*compare, *problem, options);
   compare
       ->add_option("--tokens", options.tokens,
-                   "Only the first so many positions of the file")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31))
-      ->excludes(problem);
+                   "Only the first so many positions; several, such as "
+                   "512,1024 or 512-4096, are a sweep of lengths")
+      ->check(RefuseEmpty);
+  compare
+      ->add_option("--queries", options.queries,
+                   "Decode the last so many tokens one by one")
+      ->check(CLI::Range(int64_t{1}, int64_t{4096}));
   compare
       ->add_option("--layout", options.layout,
                    "Axes of the tensors: bshd is [seqlen, heads, head_dim], "
                    "bhsd [heads, seqlen, head_dim]")
       ->check(CLI::IsMember({"bshd", "bhsd"}))
       ->capture_default_str();
-  compare
-      ->add_flag_callback(
-          "--causal", [&] { options.causal = true; },
-          "Row i sees keys up to its own position "
-          "(default: what the file says, or yes)")
-      ->excludes(problem);
-  compare
-      ->add_flag_callback(
-          "--no-causal", [&] { options.causal = false; },
-          "Every row sees every key")
-      ->excludes(problem)
-      ->excludes("--causal");
   compare
       ->add_option("--threads", options.threads,
                    "Threads; 0 takes all processors")
@@ -150,6 +210,19 @@ void AddCompare(CLI::App& app, Options& options) {
       ->add_option("--html", options.html_path,
                    "Write a report: one file, opens without a network")
       ->check(RefuseEmpty);
+  compare
+      ->add_option("--at", options.at,
+                   "Search the budgets that reach mass=X or rel_l2=X, and "
+                   "compare there")
+      ->check(RefuseEmpty);
+  compare
+      ->add_option("--by", options.by,
+                   "Rows of the table: variants, each of their layers, or the "
+                   "heads on which each does worst")
+      ->check(CLI::IsMember({"variant", "layer", "head"}))
+      ->capture_default_str();
+  compare->add_flag("--wide", options.wide,
+                    "All columns, full names and all heads");
   compare->add_flag("--quiet,-q", options.quiet, "No progress");
   compare->callback([&] { options.command = Command::kCompare; });
 }
@@ -202,6 +275,24 @@ std::string FindUnknown(const CLI::App& app, int argc, char** argv) {
   return "";
 }
 
+// "heed help compare" means "heed compare --help". Throws CLI11's call for
+// help, or returns what is wrong with the command.
+std::string CallForHelp(CLI::App& app, const std::string& topic) {
+  std::vector<std::string> arguments = {"--help"};
+  if (!topic.empty()) {
+    std::vector<std::string> names;
+    for (const CLI::App* command : app.get_subcommands(nullptr)) {
+      names.push_back(command->get_name());
+    }
+    if (std::find(names.begin(), names.end(), topic) == names.end()) {
+      return Unknown("command", topic, names);
+    }
+    arguments.push_back(topic);  // CLI11 takes them last first
+  }
+  app.parse(arguments);
+  return "";
+}
+
 }  // namespace
 
 bool ParseOptions(int argc, char** argv, Options* options, int* exit_code) {
@@ -221,6 +312,9 @@ bool ParseOptions(int argc, char** argv, Options* options, int* exit_code) {
   variants->add_flag("--json", options->json, "As JSON");
   variants->callback([&] { options->command = Command::kVariants; });
   AddCompare(app, *options);
+  std::string topic;
+  CLI::App* help = app.add_subcommand("help", "This, or the help of a command");
+  help->add_option("command", topic, "Which");
   if (argc <= 1) {
     std::fputs(app.help().c_str(), stderr);
     *exit_code = kUsageError;
@@ -228,7 +322,10 @@ bool ParseOptions(int argc, char** argv, Options* options, int* exit_code) {
   }
   try {
     app.parse(argc, argv);
-    return true;
+    if (!help->parsed()) return true;
+    const std::string what = CallForHelp(app, topic);
+    std::fprintf(stderr, "heed: %s\n", what.c_str());
+    *exit_code = kUsageError;
   } catch (const CLI::Success& success) {  // help or version
     *exit_code = app.exit(success);
   } catch (const CLI::Error& error) {

@@ -6,9 +6,10 @@
 #define HEED_TOOLS_HEED_OPTIONS_H_
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
+
+#include "lib/eval/capture_params.h"
 
 namespace heed::tool {
 
@@ -22,10 +23,14 @@ struct Options {
   std::vector<std::string> variants;  // as ParseSettings reads them
   std::string input;                  // empty: the built-in sample
   std::string problem;                // empty: tensors from a file
-  std::vector<int64_t> layers;
-  int64_t tokens = 0;
+  // As io::ParseNumberList reads them.
+  std::string layers, heads, tokens;
+  int64_t queries = 0;  // decoded one by one; 0: none
   std::string layout = "bshd";
-  std::optional<bool> causal;
+  eval::CaptureParams params;
+  std::string at;              // as eval::ParseQuality reads it; empty: none
+  std::string by = "variant";  // "layer", "head": what tables have rows of
+  bool wide = false;
   int threads = 0;  // 0: all processors
   uint64_t seed = 1;
   int repeats = 5;

@@ -6,8 +6,10 @@
 #define HEED_TOOLS_HEED_RESULTS_H_
 
 #include <string>
+#include <vector>
 
 #include "lib/eval/compare.h"
+#include "lib/eval/length_sweep.h"
 #include "lib/eval/tensor_source.h"
 #include "lib/io/json.h"
 #include "tools/heed/environment.h"
@@ -22,25 +24,50 @@ struct ResultsContext {
   std::string target;   // the kernel table
   std::string plan;     // the exact kernel's plan for the first layer, as text
   std::string thread_library;
-  int threads = 1;
+  int threads = 1;        // that ran
+  int threads_asked = 0;  // 0: as many as there are
   int repeats = 0;
   uint64_t seed = 0;
+  std::string at;  // the quality whose budgets were searched; "" for none
+  std::vector<eval::Setting> missed;  // that no budget brings to it
   bool synthetic = false;
 };
 
-// Returns the table for a terminal, with the reasons of what did not pass.
-std::string TableText(const eval::CompareResult& result,
-                      const ResultsContext& context);
+// No line of the narrow table is longer.
+inline constexpr size_t kTableWidth = 80;
 
-// Returns JSON in the format "heed-compare-1": all numbers, each layer by
-// itself, and what was run where. Numbers that do not exist are null.
-std::string ResultsJson(const eval::CompareResult& result,
+// Returns the table for a terminal, with the reasons of what did not pass: all
+// columns and full names where `wide`.
+std::string TableText(const eval::CompareResult& result,
+                      const ResultsContext& context, bool wide);
+
+// Returns a table like it with a row for each layer.
+std::string LayersText(const eval::CompareResult& result, bool wide);
+
+// Returns a table of the heads on which each setting does worst, or of all
+// where `wide`.
+std::string HeadsText(const eval::CompareResult& result, bool wide);
+
+// Returns the times of a sweep of lengths, how they grow and from where each
+// row pays, in tables of kTableWidth.
+std::string SweepText(const eval::LengthSweep& sweep);
+
+// Adds the sweep of lengths as an object; the caller wrote the key.
+void WriteSweep(const eval::LengthSweep& sweep, io::JsonWriter* writer);
+
+// Returns JSON in the format "heed-compare-1": all numbers at the longest
+// length, each layer by itself, what was run where, and the sweep where there
+// are several lengths. Numbers that do not exist are null.
+std::string ResultsJson(const eval::LengthSweep& sweep,
                         const eval::TensorSource& source,
                         const ResultsContext& context);
 
-// Returns a line for each row and layer, and one with layer "all" for each row;
-// numbers that do not exist are empty (RFC 4180, without carriage returns).
-std::string ResultsCsv(const eval::CompareResult& result);
+// Returns a line for each length, row and layer, and one with layer "all" for
+// each row; numbers that do not exist are empty (RFC 4180, without carriage
+// returns). Growth and efficiency length stand in the "all" lines of the
+// longest length: 0 for a row that pays from the first length on, inf for one
+// that does not up to the last. Where `heads`, each head has a line too.
+std::string ResultsCsv(const eval::LengthSweep& sweep, bool heads);
 
 // Returns the report: one HTML file around the JSON.
 std::string ResultsHtml(const std::string& json);

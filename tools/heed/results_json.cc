@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "tools/heed/numbers.h"
 #include "tools/heed/results.h"
 
 namespace heed::tool {
@@ -27,61 +28,42 @@ void PutInteger(JsonWriter& writer, const char* key, int64_t value) {
   writer.Integer(value);
 }
 
-// What each number means, so that the file explains itself.
-constexpr const char* kDefinitions[][2] = {
-    {"time",
-     "seconds a run, median over rounds; over layers the sum of a round"},
-    {"mad",
-     "median absolute deviation of the rounds from their median; none for a "
-     "single round"},
-    {"noisy", "the spread is over 3 % of the time: compare again"},
-    {"speedup", "time of exact over this row's, same threads, same rounds"},
-    {"flops", "operations by the variant's own formula, an FMA is two"},
-    {"bytes", "compulsory traffic by the variant's own formula"},
-    {"workspace_bytes",
-     "high-water mark of the memory asked for; over layers the maximum"},
-    {"density", "pairs kept over pairs that the masks allow; mean over layers"},
-    {"mass_mean",
-     "share of the exact attention weights on kept keys, exp(lse - lse_exact); "
-     "mean over rows, then over layers"},
-    {"mass_p05", "5th percentile over rows of the same; mean over layers"},
-    {"rel_l2",
-     "norm of out - truth over norm of truth, truth being attention in double; "
-     "mean over layers"},
-    {"max_abs", "largest absolute error; maximum over layers"},
-    {"cosine", "cosine between out and truth; mean over layers"},
-    {"gate",
-     "ok where the result holds what the variant's semantics promises, checked "
-     "before it was timed"},
-    {"pareto",
-     "no other row that passed is as good in time and rel_l2 and better in "
-     "one; errors up to twice that of exact are rounding, and the same"},
-};
-
 void WriteSummary(const eval::Summary& row, JsonWriter& writer) {
   const Measurement& cell = row.total;
-  Put(writer, "time", row.median_seconds);
-  Put(writer, "mad", row.mad_seconds);
-  writer.Key("noisy");
-  writer.Bool(row.noisy);
-  Put(writer, "speedup", row.speedup);
-  writer.Key("pareto");
-  writer.Bool(row.pareto);
+  for (const NumberInfo& number : Numbers()) {
+    Put(writer, number.key, number.value(row));
+  }
   Put(writer, "gate", GateText(cell.gate));
   Put(writer, "reason", cell.reason);
+  writer.Key("cost_recorded");
+  writer.Bool(cell.recorded);
+  writer.Key("noisy");
+  writer.Bool(row.noisy);
+  writer.Key("beaten_by_zeros");
+  writer.Bool(row.beaten_by_zeros);
+  writer.Key("pareto");
+  writer.Bool(row.pareto);
   writer.Key("seconds");
   writer.StartArray();
   for (const double seconds : cell.seconds) writer.Number(seconds);
   writer.End();
-  Put(writer, "flops", cell.flops);
-  Put(writer, "bytes", cell.bytes);
-  PutInteger(writer, "workspace_bytes", static_cast<int64_t>(cell.workspace));
-  Put(writer, "density", cell.density);
-  Put(writer, "mass_mean", cell.mass_mean);
-  Put(writer, "mass_p05", cell.mass_p05);
-  Put(writer, "rel_l2", cell.rel_l2);
-  Put(writer, "max_abs", cell.max_abs);
-  Put(writer, "cosine", cell.cosine);
+}
+
+// Arrays by head, which take less room than objects.
+void WriteHeads(const std::vector<eval::HeadMeasurement>& heads,
+                JsonWriter& writer) {
+  const auto put = [&](const char* key, double eval::HeadMeasurement::*part) {
+    writer.Key(key);
+    writer.StartArray();
+    for (const eval::HeadMeasurement& head : heads) writer.Number(head.*part);
+    writer.End();
+  };
+  writer.Key("heads");
+  writer.StartObject();
+  put("density", &eval::HeadMeasurement::density);
+  put("mass_mean", &eval::HeadMeasurement::mass_mean);
+  put("rel_l2", &eval::HeadMeasurement::rel_l2);
+  writer.End();
 }
 
 void WriteRow(const CompareResult& result, size_t i, JsonWriter& writer) {
@@ -107,6 +89,7 @@ void WriteRow(const CompareResult& result, size_t i, JsonWriter& writer) {
   for (const std::vector<eval::Summary>& rows : result.by_layer) {
     writer.StartObject();
     WriteSummary(rows[i], writer);
+    WriteHeads(rows[i].total.heads, writer);
     writer.End();
   }
   writer.End();
@@ -132,6 +115,7 @@ void WriteInput(const eval::TensorSource& source, const CompareResult& result,
     writer.StartObject();
     Put(writer, "name", layer.name);
     Put(writer, "problem", layer.problem);
+    PutInteger(writer, "calls", layer.calls);
     PutInteger(writer, "rows", layer.rows);
     PutInteger(writer, "measured_rows", layer.checked_rows);
     writer.End();
@@ -186,9 +170,10 @@ void WriteEnvironment(const Environment& environment, JsonWriter* writer) {
   writer->End();
 }
 
-std::string ResultsJson(const CompareResult& result,
+std::string ResultsJson(const eval::LengthSweep& sweep,
                         const eval::TensorSource& source,
                         const ResultsContext& context) {
+  const CompareResult& result = sweep.results.back();
   JsonWriter writer;
   writer.StartObject();
   Put(writer, "format", "heed-compare-1");
@@ -201,14 +186,36 @@ std::string ResultsJson(const CompareResult& result,
   Put(writer, "target", context.target);
   Put(writer, "plan", context.plan);
   PutInteger(writer, "threads", context.threads);
+  PutInteger(writer, "threads_asked", context.threads_asked);
   Put(writer, "thread_library", context.thread_library);
   PutInteger(writer, "repeats", context.repeats);
+  PutInteger(writer, "queries", result.queries);
+  Put(writer, "at", context.at);
+  writer.Key("missed");
+  writer.StartArray();
+  for (const eval::Setting& setting : context.missed) {
+    writer.String(eval::FormatSetting(setting));
+  }
+  writer.End();
   PutInteger(writer, "seed", static_cast<int64_t>(context.seed));
   writer.End();
   WriteInput(source, result, context, writer);
+  if (sweep.lengths.size() > 1) {
+    writer.Key("sweep");
+    WriteSweep(sweep, &writer);
+  }
   writer.Key("definitions");
   writer.StartObject();
-  for (const auto& [key, text] : kDefinitions) Put(writer, key, text);
+  for (const NumberInfo& number : Numbers()) {
+    Put(writer, number.key, number.meaning);
+  }
+  for (const FlagInfo& flag : Flags()) Put(writer, flag.key, flag.meaning);
+  writer.End();
+  writer.Key("headings");
+  writer.StartObject();
+  for (const NumberInfo& number : Numbers()) {
+    Put(writer, number.key, number.heading);
+  }
   writer.End();
   writer.Key("rows");
   writer.StartArray();

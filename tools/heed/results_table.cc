@@ -1,171 +1,212 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The table for a terminal, and the CSV.
+// The table for a terminal.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
+#include "lib/eval/heads.h"
+#include "lib/eval/processors.h"
+#include "tools/heed/numbers.h"
 #include "tools/heed/results.h"
+#include "tools/heed/text_table.h"
 
 namespace heed::tool {
 namespace {
 
 using eval::CompareResult;
-using eval::Measurement;
+using eval::Summary;
 
-using Line = std::vector<std::string>;
-
-// A number with a format of its own, or a dash where there is none.
-template <typename Format>
-std::string Cell(const Format& format, double value) {
-  return std::isnan(value) ? "-" : fmt::format(fmt::runtime(format), value);
-}
-
-// Fixed digits, so that columns compare at a glance; where those would show
-// next to nothing, two that do.
-std::string Amount(int digits, double value) {
-  if (std::isnan(value)) return "-";
-  const bool tiny = value != 0 && value < std::pow(10.0, 1 - digits);
-  return tiny ? fmt::format("{:.2g}", value)
-              : fmt::format("{:.{}f}", value, digits);
-}
-
-Line MakeLine(const CompareResult& result, size_t i) {
-  const eval::Summary& row = result.rows[i];
-  const Measurement& total = row.total;
-  const bool ran = total.gate != eval::Gate::kRefused;
-  return {
-      eval::FormatSetting(result.settings[i]),
-      Amount(2, 1e3 * row.median_seconds),
-      Cell("{:.1f}%", 100 * row.mad_seconds / row.median_seconds) +
-          (row.noisy ? "!" : ""),
-      Cell("{:.2f}", row.speedup),
-      ran ? Amount(3, total.flops * 1e-9) : "-",
-      ran ? Amount(2, total.bytes * 1e-6) : "-",
-      ran ? fmt::format("{:.0f}",
-                        std::ceil(static_cast<double>(total.workspace) / 1024))
-          : "-",
-      Cell("{:.3f}", total.density),
-      Cell("{:.4f}", total.mass_mean),
-      Cell("{:.4f}", total.mass_p05),
-      Cell("{:.1e}", total.rel_l2),
-      Cell("{:.1e}", total.max_abs),
-      Cell("{:.6f}", total.cosine),
-      GateText(total.gate),
-      row.pareto ? "*" : ""};
-}
-
-// First column to the left, numbers to the right.
-std::string Align(const std::vector<Line>& lines) {
-  std::vector<size_t> width(lines[0].size());
-  for (const Line& line : lines) {
-    for (size_t c = 0; c < line.size(); ++c) {
-      width[c] = std::max(width[c], line[c].size());
+std::vector<const char*> ColumnKeys(bool decoding, bool wide) {
+  if (!wide) {
+    if (decoding) {
+      return {"token_time", "tokens_per_second", "token_kv_bytes", "mass_mean",
+              "rel_l2"};
+    }
+    return {"time", "spread", "speedup", "mass_mean", "rel_l2"};
+  }
+  std::vector<const char*> keys;
+  for (const NumberInfo& number : Numbers()) {
+    const bool per_token =
+        std::string_view(number.key).find("token") != std::string_view::npos;
+    if (*number.heading != '\0' && (decoding || !per_token)) {
+      keys.push_back(number.key);
     }
   }
-  std::string text;
-  for (const Line& line : lines) {
-    std::string row = fmt::format("{:<{}}", line[0], width[0]);
-    for (size_t c = 1; c < line.size(); ++c) {
-      row += fmt::format("  {:>{}}", line[c], width[c]);
+  return keys;
+}
+
+// A narrow table has no column for the spread where it decodes: the sign of a
+// noisy row then stands at its time.
+std::string Sign(const Summary& row, std::string_view key, bool spread_shown) {
+  if (row.noisy && key == (spread_shown ? "spread" : "token_time")) return "!";
+  if (row.beaten_by_zeros && key == "rel_l2") return "#";
+  return "";
+}
+
+// Columns of numbers and the last ones, without the first.
+class Columns {
+ public:
+  Columns(bool decoding, bool wide)
+      : keys_(ColumnKeys(decoding, wide)),
+        spread_shown_(std::any_of(
+            keys_.begin(), keys_.end(),
+            [](const char* key) { return std::string_view(key) == "spread"; })),
+        wide_(wide) {}
+
+  Line Heading(const char* first) const {
+    Line line = {first};
+    for (const char* key : keys_) line.push_back(NumberOf(key).heading);
+    if (wide_) line.push_back("gate");
+    line.push_back("");
+    return line;
+  }
+
+  Line Of(const std::string& first, const Summary& row) const {
+    Line line = {first};
+    for (const char* key : keys_) {
+      const NumberInfo& number = NumberOf(key);
+      line.push_back(number.show(number.value(row)) +
+                     Sign(row, key, spread_shown_));
     }
-    row.erase(row.find_last_not_of(' ') + 1);
-    text += row + "\n";
+    const bool passed = row.total.gate == eval::Gate::kPassed;
+    if (wide_ || !passed) line.push_back(GateText(row.total.gate));
+    if (wide_ || passed) line.push_back(row.pareto ? "*" : "");
+    return line;
   }
-  return text;
+
+ private:
+  std::vector<const char*> keys_;
+  bool spread_shown_;
+  bool wide_;
+};
+
+std::string NameOf(const eval::Setting& setting, bool wide) {
+  return wide ? eval::FormatSetting(setting) : eval::ShortSetting(setting);
 }
 
-std::string CsvText(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) {
-    quoted += c;
-    if (c == '"') quoted += c;
-  }
-  return quoted + "\"";
-}
-
-std::string CsvNumber(double value) {
-  return std::isfinite(value) ? fmt::format("{}", value) : "";
-}
-
-std::string CsvLine(const eval::Setting& setting, const std::string& layer,
-                    const std::string& problem, const eval::Summary& row) {
-  const Measurement& cell = row.total;
-  const bool ran = cell.gate != eval::Gate::kRefused;
-  return fmt::format(
-      "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n",
-      CsvText(eval::FormatSetting(setting)), setting.variant.name,
-      CsvText(layer), problem, GateText(cell.gate),
-      CsvNumber(row.median_seconds), CsvNumber(row.mad_seconds),
-      cell.seconds.size(), CsvNumber(row.speedup),
-      ran ? CsvNumber(cell.flops) : "", ran ? CsvNumber(cell.bytes) : "",
-      ran ? fmt::format("{}", cell.workspace) : "", CsvNumber(cell.density),
-      CsvNumber(cell.mass_mean), CsvNumber(cell.mass_p05),
-      CsvNumber(cell.rel_l2), CsvNumber(cell.max_abs), CsvNumber(cell.cosine),
-      row.pareto ? 1 : 0, CsvText(cell.reason));
-}
+size_t WidthOf(bool wide) { return wide ? std::string::npos : kTableWidth; }
 
 std::string Plural(int64_t count, const char* noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
-}  // namespace
-
-std::string TableText(const CompareResult& result,
-                      const ResultsContext& context) {
-  std::vector<Line> lines = {{"variant", "time ms", "+-", "x exact", "GFLOP",
-                              "MB", "work KiB", "density", "mass", "p05",
-                              "rel L2", "max abs", "cosine", "gate", ""}};
-  for (size_t i = 0; i < result.rows.size(); ++i) {
-    lines.push_back(MakeLine(result, i));
+std::string ThreadsText(const ResultsContext& context) {
+  std::string text = Plural(context.threads, "thread");
+  if (context.threads_asked > context.threads) {
+    text += fmt::format(" of {} asked for, there being {} to run on",
+                        context.threads_asked,
+                        Plural(eval::UsableProcessors(), "processor"));
   }
-  std::string text = Align(lines);
+  return text;
+}
+
+std::string Notes(const CompareResult& result, const ResultsContext& context) {
   int64_t rows = 0, measured = 0;
   for (const eval::LayerInfo& layer : result.layers) {
     rows += layer.rows;
     measured += layer.checked_rows;
   }
+  std::string text =
+      "* on the frontier: none is known to be faster and as accurate\n";
   text += fmt::format(
-      "\n* no other row is both faster and more accurate\n"
-      "{}, {}, kernel {}; time is the sum over layers, median of {}\n"
-      "errors are against attention in double on {} of {} rows\n",
+      "{}, {}\nkernel {}; time is the sum over layers, median of {}\n",
       Plural(static_cast<int64_t>(result.layers.size()), "layer"),
-      Plural(context.threads, "thread"), context.target,
-      Plural(context.repeats, "round"), measured, rows);
-  if (std::any_of(result.rows.begin(), result.rows.end(),
-                  [](const eval::Summary& row) { return row.noisy; })) {
+      ThreadsText(context), context.target, Plural(context.repeats, "round"));
+  if (result.queries > 0) {
+    text += fmt::format("the last {} decoded one by one over the cache\n",
+                        Plural(result.queries, "token"));
+  }
+  if (!context.at.empty()) {
+    text += fmt::format("budgets are the smallest that reach {}\n", context.at);
+  }
+  for (const eval::Setting& setting : context.missed) {
+    text += WrapText(fmt::format("no budget of {} reaches {}",
+                                 eval::FormatSetting(setting), context.at),
+                     kTableWidth);
+  }
+  text +=
+      fmt::format("errors are against attention in double on {} of {} rows\n",
+                  measured, rows);
+  const auto any = [&](bool Summary::*flag) {
+    return std::any_of(result.rows.begin(), result.rows.end(),
+                       [flag](const Summary& row) { return row.*flag; });
+  };
+  if (any(&Summary::noisy)) {
     text += fmt::format(
-        "! the rounds spread by more than {:.0f} %: compare again, or with "
-        "more "
+        "! rounds spread by more than {:.0f} %: compare again, with more "
         "--repeats\n",
         100 * eval::kNoisySpread);
   }
-  for (size_t i = 0; i < result.rows.size(); ++i) {
-    const Measurement& total = result.rows[i].total;
-    if (total.gate == eval::Gate::kPassed) continue;
-    text += fmt::format("{}: {}: {}\n", GateText(total.gate),
-                        eval::FormatSetting(result.settings[i]), total.reason);
+  if (any(&Summary::beaten_by_zeros)) {
+    text += "# an output of zeros would be as near to the truth, or nearer\n";
   }
   return text;
 }
 
-std::string ResultsCsv(const CompareResult& result) {
-  std::string text =
-      "name,variant,layer,problem,gate,seconds_median,seconds_mad,rounds,"
-      "speedup,flops,bytes,workspace_bytes,density,mass_mean,mass_p05,rel_l2,"
-      "max_abs,cosine,pareto,reason\n";
+}  // namespace
+
+std::string TableText(const CompareResult& result,
+                      const ResultsContext& context, bool wide) {
+  const Columns columns(result.queries > 0, wide);
+  std::vector<Line> lines = {columns.Heading("variant")};
   for (size_t i = 0; i < result.rows.size(); ++i) {
-    for (size_t l = 0; l < result.layers.size(); ++l) {
-      text += CsvLine(result.settings[i], result.layers[l].name,
-                      result.layers[l].problem, result.by_layer[l][i]);
-    }
-    text += CsvLine(result.settings[i], "all", "", result.rows[i]);
+    lines.push_back(
+        columns.Of(NameOf(result.settings[i], wide), result.rows[i]));
+  }
+  std::string text =
+      AlignColumns(lines, WidthOf(wide)) + "\n" + Notes(result, context);
+  for (size_t i = 0; i < result.rows.size(); ++i) {
+    const eval::Measurement& total = result.rows[i].total;
+    if (total.gate == eval::Gate::kPassed) continue;
+    text += WrapText(
+        fmt::format("{}: {}: {}", GateText(total.gate),
+                    eval::FormatSetting(result.settings[i]), total.reason),
+        WidthOf(wide));
   }
   return text;
+}
+
+std::string LayersText(const CompareResult& result, bool wide) {
+  const Columns columns(result.queries > 0, wide);
+  std::vector<Line> lines = {columns.Heading("by layer")};
+  for (size_t i = 0; i < result.rows.size(); ++i) {
+    lines.push_back({NameOf(result.settings[i], wide)});
+    for (size_t l = 0; l < result.layers.size(); ++l) {
+      lines.push_back(
+          columns.Of("  " + result.layers[l].name, result.by_layer[l][i]));
+    }
+  }
+  return AlignColumns(lines, WidthOf(wide));
+}
+
+std::string HeadsText(const CompareResult& result, bool wide) {
+  constexpr size_t kWorst = 5;
+  const NumberInfo &density = NumberOf("density"),
+                   &mass = NumberOf("mass_mean"), &error = NumberOf("rel_l2");
+  std::vector<Line> lines = {
+      {"by head, worst first", density.heading, mass.heading, error.heading}};
+  for (size_t i = 0; i < result.rows.size(); ++i) {
+    lines.push_back({NameOf(result.settings[i], wide)});
+    const std::vector<eval::HeadRow> rows = eval::WorstHeads(result, i);
+    const size_t shown = wide ? rows.size() : std::min(rows.size(), kWorst);
+    const auto add = [&](const std::string& name,
+                         const eval::HeadMeasurement& lost) {
+      lines.push_back({name, density.show(lost.density),
+                       mass.show(lost.mass_mean), error.show(lost.rel_l2)});
+    };
+    for (size_t r = 0; r < shown; ++r) {
+      add(fmt::format("  {} head {}", result.layers[rows[r].layer].name,
+                      rows[r].head),
+          rows[r].lost);
+    }
+    if (shown == rows.size()) continue;
+    add(fmt::format("  the middle one of {}", rows.size()),
+        rows[rows.size() / 2].lost);
+  }
+  return AlignColumns(lines, WidthOf(wide));
 }
 
 }  // namespace heed::tool

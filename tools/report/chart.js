@@ -1,21 +1,65 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Error against time, drawn by Chart.js.
+// The chart of one number against another, drawn by Chart.js.
 let chart = {options: {scales: {x: {min: 1, max: 10}}}};  // until it is drawn
 
-// What is drawn now: rows that are shown, passed, and have both numbers. A log
-// axis has no zero: an error of 0 is drawn below the smallest other error.
+// What axes may show: the name, and the number as it is drawn; less is better
+// but for those that say more. All are logarithmic.
+const times = (key, factor) => (n) => (isNumber(n[key]) ? n[key] * factor : NaN);
+const shortOfOne = (key) => (n) => (isNumber(n[key]) ? Math.max(0, 1 - n[key]) : NaN);
+const X_AXES = {
+  time: ['time, ms', times('time', 1e3)],
+  token_time: ['time of a token, ms', times('token_time', 1e3)],
+  speedup: ['times as fast as exact (more is better)', times('speedup', 1)],
+  flops: ['GFLOP', times('flops', 1e-9)],
+  bytes: ['MB', times('bytes', 1e-6)],
+  workspace_bytes: ['workspace, KiB', times('workspace_bytes', 1 / 1024)],
+  density: ['density', times('density', 1)],
+};
+const Y_AXES = {
+  rel_l2: ['relative L2 error', times('rel_l2', 1)],
+  mass_mean: ['mass lost', shortOfOne('mass_mean')],
+  cosine: ['1 - cosine', shortOfOne('cosine')],
+  max_abs: ['largest error', times('max_abs', 1)],
+};
+const axes = {x: data.run.queries > 0 ? 'token_time' : 'time', y: 'rel_l2', whole: false};
+
+// Colours of the page, which change with its theme.
+const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function limits(values, room) {
+  const low = Math.min(...values), high = Math.max(...values);
+  return [low / room, high * room];
+}
+
+// What is drawn now: rows that are shown, passed, and have both numbers. Without
+// the whole range the picture is that of the approximations: those that are
+// exact but for rounding stand at its lower edge, slower ones than twice all of
+// them at its right one.
 function points() {
   const shown = rows.map((row, index) => ({row, index, n: numbers(row)}))
-    .filter((p) => !hidden.has(p.index) && isNumber(p.n.time) && isNumber(p.n.rel_l2));
-  const positive = shown.map((p) => p.n.rel_l2).filter((error) => error > 0);
+    .map((p) => ({...p, x: X_AXES[axes.x][1](p.n), y: Y_AXES[axes.y][1](p.n)}))
+    .filter((p) => !hidden.has(p.index) && p.n.gate === 'ok' && isNumber(p.x) && p.x > 0 && isNumber(p.y));
+  const rounding = withoutRounding(0);
+  const approximate = shown.filter((p) => p.n.rel_l2 > rounding);
+  const positive = shown.map((p) => p.y).filter((y) => y > 0);
   const floor = positive.length ? Math.min(...positive) / 10 : 1e-9;
-  for (const p of shown) {
-    p.x = p.n.time * 1e3;
-    p.y = p.n.rel_l2 > 0 ? p.n.rel_l2 : floor;
+  for (const p of shown) p.y = Math.max(p.y, floor);
+  if (!shown.length) return {shown, x: [1, 10], y: [1e-7, 1]};
+  if (axes.whole || !approximate.length) {
+    return {shown, x: limits(shown.map((p) => p.x), 1.25), y: limits(shown.map((p) => p.y), 3)};
   }
-  return shown;
+  const baseline = shown.filter((p) => p.row.baseline);
+  const y = limits(approximate.map((p) => p.y), 1.6);
+  const x = limits([...approximate, ...baseline].map((p) => p.x), 1.25);
+  x[1] *= 1.6;
+  for (const p of shown) {
+    p.edge = p.y < y[0] || p.x > x[1] || p.x < x[0] || p.y > y[1];
+    p.x = Math.min(Math.max(p.x, x[0]), x[1]);
+    p.y = Math.min(Math.max(p.y, y[0]), y[1]);
+  }
+  return {shown, x, y};
 }
 
 // Short lines: a phone is some forty letters wide.
@@ -23,7 +67,7 @@ function tooltip(p) {
   const n = p.n;
   const lines = [
     knobText(p.row),
-    `time ${show(milliseconds, n.time)} ms \u00b1 ${show(fixed(1), 100 * n.mad / n.time)} %`,
+    `time ${show(milliseconds, n.time)} ms \u00b1 ${show(fixed(1), 100 * n.spread)} %`,
     `${show(fixed(2), n.speedup)} \u00d7 as fast as exact`,
     `rel L2 ${show(short, n.rel_l2)}, max abs ${show(short, n.max_abs)}`,
     `cosine ${show(fixed(6), n.cosine)}`];
@@ -34,59 +78,68 @@ function tooltip(p) {
   lines.push(
     `${show(fixed(3, 1e-9), n.flops)} GFLOP, ${show(fixed(2, 1e-6), n.bytes)} MB`,
     `workspace ${show(fixed(0, 1 / 1024), n.workspace_bytes)} KiB`,
-    n.pareto ? 'on the frontier' : '');
+    n.beaten_by_zeros ? 'zeros would be as near to the truth' : '',
+    n.pareto ? 'on the frontier' : '',
+    p.edge ? 'stands outside the picture' : '');
   return lines.filter((line) => line !== '');
 }
 
-function limits(values, room) {
-  const low = Math.min(...values), high = Math.max(...values);
-  return [low / room, high * room];
+// Segments from side to side of each time's spread; NaN parts them.
+function errorBars(shown) {
+  const scale = {time: 1e3, token_time: 1e3 * shown[0]?.n.token_time / shown[0]?.n.time}[axes.x];
+  if (!scale) return [];
+  return shown.filter((p) => isNumber(p.n.mad) && !p.edge).flatMap((p) => [
+    {x: Math.max((p.n.time - p.n.mad) * scale, p.x / 10), y: p.y}, {x: (p.n.time + p.n.mad) * scale, y: p.y},
+    {x: NaN, y: NaN}]);
 }
 
 function datasets() {
-  const drawn = points();
-  const sets = families.map((name) => ({
-    label: name,
-    data: drawn.filter((p) => p.row.variant === name),
-    backgroundColor: style[name].colour,
-    borderColor: '#ffffff',
-    borderWidth: 1,
-    pointStyle: style[name].mark,
-    radius: 7, hoverRadius: 10, hitRadius: 6,
-    order: 1,
-  }));
+  const {shown, x, y} = points();
   const line = {showLine: true, pointRadius: 0, pointHitRadius: 0, pointHoverRadius: 0,
     guide: true, borderWidth: 2, order: 2};
-  const best = frontier(drawn, (p) => withoutRounding(p.n.rel_l2), (p) => p.x);
-  sets.push({...line, label: 'frontier', stepped: 'before', borderColor: '#9aa4ad',
-    data: best.map((p) => ({x: p.x, y: p.y}))});
-  const exact = numbers(rows.find((row) => row.baseline));
-  let x = [1, 10], y = [1e-7, 1];
-  if (drawn.length) {
-    const times = drawn.map((p) => p.x);
-    if (isNumber(exact.time)) times.push(exact.time * 1e3);
-    x = limits(times, 1.25);
-    y = limits(drawn.map((p) => p.y), 3);
+  const sets = families.map((name) => ({
+    label: name,
+    data: shown.filter((p) => p.row.variant === name),
+    backgroundColor: style[name].colour,
+    borderColor: ink('--paper'),
+    borderWidth: 1,
+    pointStyle: style[name].mark,
+    radius: 7, hoverRadius: 10, hitRadius: 6, clip: false,
+    order: 1,
+  }));
+  // Rows of one variant along their knobs.
+  for (const name of families) {
+    const along = shown.filter((p) => p.row.variant === name && !p.edge).sort((a, b) => a.x - b.x);
+    if (along.length < 2) continue;
+    sets.push({...line, label: `${name} along its knobs`, borderColor: `${style[name].colour}80`,
+      borderWidth: 1, data: along.map((p) => ({x: p.x, y: p.y})), order: 3});
   }
-  if (isNumber(exact.time)) {
-    sets.push({...line, label: 'time of exact', borderColor: '#000000', borderWidth: 1,
-      borderDash: [4, 4], data: y.map((end) => ({x: exact.time * 1e3, y: end}))});
+  sets.push({...line, label: 'spread', borderColor: ink('--ink'), borderWidth: 1.5,
+    data: errorBars(shown), spanGaps: false, order: 0});
+  if (['time', 'token_time'].includes(axes.x) && axes.y === 'rel_l2') {
+    sets.push({...line, label: 'frontier', stepped: 'before', borderColor: ink('--guide'),
+      data: frontier(shown).map((p) => ({x: p.x, y: p.y}))});
+  }
+  const exact = X_AXES[axes.x][1](numbers(rows.find((row) => row.baseline)));
+  if (isNumber(exact) && exact >= x[0] && exact <= x[1]) {
+    sets.push({...line, label: 'exact', borderColor: ink('--ink'), borderWidth: 1,
+      borderDash: [4, 4], data: y.map((end) => ({x: exact, y: end}))});
   }
   return {sets, x, y};
 }
 
 // 1, 2, 5, 10, 20, ...; all that Chart.js places, where it zoomed in so far that
 // few of those would be left.
-function timeLabel(value) {
-  const {min, max} = chart.options.scales.x;
+function amountLabel(value, {min, max}) {
   const leading = value / 10 ** Math.floor(Math.log10(value) + 1e-9);
   const round = [1, 2, 3, 5, 7].some((digit) => Math.abs(leading - digit) < 1e-6);
   const tidy = String(Number(value.toPrecision(2)));
   return round || (max / min < 3 && Math.abs(Number(tidy) / value - 1) < 1e-6) ? tidy : null;
 }
 
-// 1, 0.1, 0.01, then powers of ten.
-function errorLabel(value) {
+// 1, 0.1, 0.01, then powers of ten; as amounts where few of those are in sight.
+function errorLabel(value, scale) {
+  if (scale.max / scale.min < 300) return amountLabel(value, scale);
   const power = Math.round(Math.log10(value));
   if (Math.abs(Math.log10(value) - power) > 1e-9) return null;
   if (power >= -2 && power <= 3) return String(Number(value.toPrecision(1)));
@@ -94,33 +147,37 @@ function errorLabel(value) {
     .replace(/[0-9]/g, (digit) => '\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079'[digit]);
 }
 
+// A logarithmic axis in the page's colours.
+const logAxis = (text, label) => ({
+  type: 'logarithmic',
+  title: {display: true, text, color: ink('--ink'), font: {size: 13}},
+  grid: {color: ink('--line'), borderColor: ink('--faint')},
+  ticks: {maxRotation: 0, autoSkipPadding: 16, color: ink('--faint'),
+    callback(value) { return label(value, this); }},
+});
+
 function draw() {
   const {sets, x, y} = datasets();
+  const scales = {
+    x: {...logAxis(`${X_AXES[axes.x][0]} (log scale)`, amountLabel), min: x[0], max: x[1]},
+    y: {...logAxis(`${Y_AXES[axes.y][0]} (log scale)`, errorLabel), min: y[0], max: y[1]},
+  };
   if (chart.canvas) {
     chart.data.datasets = sets;
-    Object.assign(chart.options.scales.x, {min: x[0], max: x[1]});
-    Object.assign(chart.options.scales.y, {min: y[0], max: y[1]});
+    chart.options.scales = scales;
     chart.update();
   } else {
     chart = new Chart(document.getElementById('chart'), {
       type: 'scatter',
       data: {datasets: sets},
       options: {
-        animation: false, responsive: true, maintainAspectRatio: false,
+        animation: false, responsive: true, maintainAspectRatio: false, layout: {padding: 10},
         onClick: (event, active) => {
           const point = active.map((a) => chart.data.datasets[a.datasetIndex].data[a.index])
             .find((p) => p.row);
           if (point) mark(point.index, true);
         },
-        scales: {
-          x: {type: 'logarithmic', min: x[0], max: x[1],
-            title: {display: true, text: 'time, ms (log scale)', color: '#1b1f24', font: {size: 13}},
-            ticks: {maxRotation: 0, autoSkipPadding: 16, color: '#3a424a',
-              callback: (value) => timeLabel(value)}},
-          y: {type: 'logarithmic', min: y[0], max: y[1],
-            title: {display: true, text: 'relative L2 error (log scale)', color: '#1b1f24', font: {size: 13}},
-            ticks: {color: '#3a424a', callback: (value) => errorLabel(value)}},
-        },
+        scales,
         plugins: {
           legend: {display: false},
           tooltip: {
@@ -150,12 +207,14 @@ function selfCheck() {
     if (set.guide) return;
     for (const point of chart.getDatasetMeta(i).data) {
       ++count;
-      const pixel = context.getImageData(point.x * scale, point.y * scale, 1, 1).data;
+      // Beside the middle, where the bar of its spread may cross.
+      const pixel = context.getImageData(point.x * scale, (point.y - 3) * scale, 1, 1).data;
       const like = (colour) => colour.every((part, c) => Math.abs(part - pixel[c]) < 32);
       if (pixel[3] > 200 && colours.some(like)) ++painted;
     }
   });
   Object.assign(document.documentElement.dataset, {
     points: count, painted, rows: rows.length, tableRows: body.children.length,
+    xAxis: axes.x, yAxis: axes.y, lengths: data.sweep ? data.sweep.tokens.length : 0,
     errors: pageErrors.length, firstError: pageErrors[0] || ''});
 }

@@ -6,7 +6,7 @@
 
 file(READ ${PARTS}/page.html page)
 file(READ ${PARTS}/page.css style)
-foreach(part IN ITEMS numbers chart table page)
+foreach(part IN ITEMS numbers chart lengths table heads exports page)
   file(READ ${PARTS}/${part}.js text)
   string(APPEND script "${text}\n")
 endforeach()

@@ -8,19 +8,39 @@ const data = JSON.parse(document.getElementById('data').textContent);
 const rows = data.rows;
 const layers = data.input.layers;
 
-// Okabe and Ito's palette without its yellow, which vanishes on white; exact is
-// black. The marks differ too, for print and for eyes that colours fail.
-const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9'];
+// A variant looks the same in every report: its family gives a range of hues,
+// its name the place in it, the lightness and the mark. exact is the ink's.
 const MARKS = [['circle', '\u25cf'], ['triangle', '\u25b2'], ['rectRot', '\u25c6'], ['rect', '\u25a0']];
+const HUES = {'exact on selection': [175, 340], 'own reference': [0, 75], exact: [95, 155]};
 const families = [...new Set(rows.map((row) => row.variant))];
-const style = {};
-for (const name of families) {
-  const i = Object.keys(style).filter((other) => other !== 'exact').length;
-  style[name] = name === 'exact'
-    ? {colour: '#000000', mark: 'rect', glyph: '\u25a0'}
-    : {colour: COLOURS[i % COLOURS.length], mark: MARKS[i % MARKS.length][0],
-       glyph: MARKS[i % MARKS.length][1]};
+
+// FNV-1a, 32 bits.
+function hash(text) {
+  let value = 0x811c9dc5;
+  for (const letter of text) value = Math.imul(value ^ letter.codePointAt(0), 0x01000193);
+  return (value ^ (value >>> 15)) >>> 0;
 }
+
+// Hue in degrees, saturation and lightness in shares, as #rrggbb.
+function hexColour(hue, saturation, lightness) {
+  const part = (n) => {
+    const k = (n + hue / 30) % 12;
+    const value = lightness - saturation * Math.min(lightness, 1 - lightness) *
+      Math.max(-1, Math.min(k - 3, 9 - k, 1));
+    return Math.round(255 * value).toString(16).padStart(2, '0');
+  };
+  return `#${part(0)}${part(8)}${part(4)}`;
+}
+
+function styleOf(name, semantics) {
+  if (name === 'exact') return {colour: '#7d8791', mark: 'rect', glyph: '\u25a0'};
+  const bits = hash(name), [low, high] = HUES[semantics];
+  const [mark, glyph] = MARKS[(bits >>> 16) % MARKS.length];
+  return {colour: hexColour(low + ((bits >>> 3) % 256) / 256 * (high - low), 0.75,
+    0.4 + 0.05 * ((bits >>> 11) % 4)), mark, glyph};
+}
+const style = Object.fromEntries(families.map((name) =>
+  [name, styleOf(name, rows.find((row) => row.variant === name).semantics)]));
 
 let layer = -1;  // -1: all layers together
 const hidden = new Set();  // indices of rows
@@ -37,13 +57,22 @@ function withoutRounding(error) {
   return isNumber(error) && isNumber(exact) ? Math.max(error, 2 * exact) : error;
 }
 
-// The rows that no other beats in time and error, by rising time.
-function frontier(among, error, time) {
-  const able = among.filter((row) => isNumber(time(row)) && isNumber(error(row)));
-  return able.filter((row) => !able.some((other) =>
-    time(other) <= time(row) && error(other) <= error(row) &&
-    (time(other) < time(row) || error(other) < error(row))))
-    .sort((a, b) => time(a) - time(b));
+// What the tool calls faster: by more than both spreads.
+const faster = (a, b) => a.time + (a.mad || 0) + (b.mad || 0) < b.time;
+
+// Whether a row's numbers beat another's, as the tool says in the definition of
+// pareto.
+function beats(a, b) {
+  const x = withoutRounding(a.rel_l2), y = withoutRounding(b.rel_l2);
+  if (x > y || faster(b, a)) return false;
+  return x < y || faster(a, b) || (b.noisy && a.time < b.time);
+}
+
+// Those of `among` that no other of them beats, by rising time. Each has `n`.
+function frontier(among) {
+  const able = among.filter((p) => isNumber(p.n.time) && p.n.rel_l2 < 1);
+  return able.filter((p) => !able.some((other) => beats(other.n, p.n)))
+    .sort((a, b) => a.n.time - b.n.time);
 }
 
 const fixed = (digits, factor = 1) => (value) => (value * factor).toFixed(digits);
@@ -56,22 +85,18 @@ const milliseconds = (seconds) => {
 };
 const show = (format, value) => (isNumber(value) ? format(value) : '\u2013');
 
-const COLUMNS = [
-  {key: 'time', title: 'time ms', format: milliseconds, define: 'time'},
-  {key: 'spread', title: '\u00b1 %', format: fixed(1), define: 'mad',
-    value: (n) => (isNumber(n.time) && isNumber(n.mad) ? 100 * n.mad / n.time : null)},
-  {key: 'speedup', title: '\u00d7 exact', format: fixed(2), define: 'speedup'},
-  {key: 'rel_l2', title: 'rel L2', format: short, define: 'rel_l2'},
-  {key: 'max_abs', title: 'max abs', format: short, define: 'max_abs'},
-  {key: 'cosine', title: 'cosine', format: fixed(4), define: 'cosine'},
-  {key: 'mass_mean', title: 'mass', format: fixed(3), define: 'mass_mean'},
-  {key: 'mass_p05', title: 'mass p05', format: fixed(3), define: 'mass_p05'},
-  {key: 'density', title: 'density', format: fixed(3), define: 'density'},
-  {key: 'flops', title: 'GFLOP', format: fixed(2, 1e-9), define: 'flops'},
-  {key: 'bytes', title: 'MB', format: fixed(1, 1e-6), define: 'bytes'},
-  {key: 'workspace_bytes', title: 'work KiB', format: (bytes) => Math.ceil(bytes / 1024).toFixed(0), define: 'workspace_bytes'},
-];
-const valueOf = (column, n) => (column.value ? column.value(n) : n[column.key]);
+const KIB = (digits) => fixed(digits, 1 / 1024);
+const FORMATS = {
+  time: milliseconds, token_time: milliseconds, spread: (share) => `${fixed(1, 100)(share)} %`, tokens_per_second: fixed(0),
+  speedup: fixed(2), rel_l2: short, max_abs: short, cosine: fixed(4), mass_mean: fixed(3),
+  mass_p05: fixed(3), density: fixed(3), flops: fixed(2, 1e-9), bytes: fixed(1, 1e-6),
+  token_kv_bytes: KIB(1), workspace_bytes: (bytes) => Math.ceil(bytes / 1024).toFixed(0),
+};
+// Headings are the tool's; what no row has is left out.
+const COLUMNS = Object.entries(FORMATS)
+  .filter(([key]) => rows.some((row) => isNumber(row[key])))
+  .map(([key, format]) => ({key, format, title: data.headings[key]}));
+const valueOf = (column, n) => n[column.key];
 const knobText = (row) => Object.entries(row.knobs).map(([k, v]) => `${k}=${v}`).join(' ');
 
 function element(tag, text, className) {

@@ -23,6 +23,30 @@ function fillFamilies() {
   }));
 }
 
+// Fills a list to choose from.
+function choose(id, choices, chosen, act) {
+  const select = document.getElementById(id);
+  select.replaceChildren(...choices.map(([value, text]) => {
+    const option = element('option', text);
+    option.value = value;
+    return option;
+  }));
+  select.value = chosen;
+  select.addEventListener('change', () => act(select.value));
+}
+
+function fillAxes() {
+  const able = (all) => Object.entries(all)
+    .filter(([, [, value]]) => rows.some((row) => isNumber(value(row))))
+    .map(([key, [title]]) => [key, title]);
+  choose('x-axis', able(X_AXES), axes.x, (value) => { axes.x = value; draw(); });
+  choose('y-axis', able(Y_AXES), axes.y, (value) => { axes.y = value; draw(); });
+  document.getElementById('whole').addEventListener('change', (event) => {
+    axes.whole = event.target.checked;
+    draw();
+  });
+}
+
 function fillReasons() {
   const bad = rows.filter((row) => numbers(row).gate !== 'ok');
   document.getElementById('reasons').replaceChildren(
@@ -48,15 +72,8 @@ function fillAround() {
     `${what} ${layers.length} layer${layers.length === 1 ? '' : 's'}, ${rows.length} rows; ` +
     `${passed} passed their check before they were timed. ${data.environment.cpu}, ` +
     `${data.run.threads} thread${data.run.threads === 1 ? '' : 's'}.`;
-  const select = document.getElementById('layer');
-  const choice = (value, text) => {
-    const option = element('option', text);
-    option.value = value;
-    return option;
-  };
-  select.append(choice(-1, 'all together'), ...layers.map((l, i) => choice(i, l.name)));
-  select.addEventListener('change', () => {
-    layer = Number(select.value);
+  choose('layer', [[-1, 'all together'], ...layers.map((l, i) => [i, l.name])], -1, (value) => {
+    layer = Number(value);
     refresh();
   });
   document.getElementById('layer-choice').hidden = layers.length < 2;
@@ -68,7 +85,11 @@ function fillAround() {
     ['Caches', caches],
     ['Kernel', data.run.target],
     ['Plan', data.run.plan],
-    ['Threads', `${data.run.threads} (${data.run.thread_library})`],
+    ['Threads', `${data.run.threads}${data.run.threads_asked > data.run.threads
+      ? ` of ${data.run.threads_asked} asked for` : ''} (${data.run.thread_library})`],
+    ['Decoded', data.run.queries ? `the last ${data.run.queries} tokens, one by one over the cache` : null],
+    ['Budgets', data.run.at ? `the smallest that reach ${data.run.at}${data.run.missed.length
+      ? `; none does for ${data.run.missed.join(', ')}` : ''}` : null],
     ['Rounds', data.run.repeats],
     ['Seed', data.input.synthetic ? data.run.seed : null],
     ['Command', data.command],
@@ -85,11 +106,17 @@ function refresh() {
   fillFamilies();
   fillReasons();
   draw();
+  drawLengths();
 }
 
 fillHead();
 fillAround();
+fillAxes();
+fillExports();
+fillHeadChoices();
 refresh();
+// Pictures do not see the page's colours change.
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', refresh);
 // Resized late and to the paper: the canvas is a picture when it is printed.
 window.addEventListener('beforeprint', () => chart.resize(900, 420));
 window.addEventListener('afterprint', () => chart.resize());

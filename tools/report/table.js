@@ -24,7 +24,7 @@ function fillHead() {
   add('name', 'variant', 'name and knobs', 'name');
   add('pareto', '\u2605', `frontier: ${data.definitions.pareto}`, 'mid');
   add('gate', 'gate', data.definitions.gate, 'mid');
-  for (const column of COLUMNS) add(column.key, column.title, data.definitions[column.define] || '');
+  for (const column of COLUMNS) add(column.key, column.title, data.definitions[column.key] || '');
   document.querySelector('#table thead').append(head);
 }
 
@@ -81,10 +81,13 @@ function fillTable() {
     line.append(nameCell(row, index), element('td', n.pareto ? '\u2605' : '', 'mid'), gate);
     for (const column of COLUMNS) {
       const cell = element('td', show(column.format, valueOf(column, n)));
-      if (column.key === 'spread' && n.noisy) {
-        cell.append(' !');
-        cell.title = data.definitions.noisy;
-      }
+      const sign = (key, flag, text) => {
+        if (column.key !== key || !n[flag]) return;
+        cell.append(` ${text}`);
+        cell.title = data.definitions[flag];
+      };
+      sign('spread', 'noisy', '!');
+      sign('rel_l2', 'beaten_by_zeros', '#');
       line.append(cell);
     }
     line.addEventListener('mouseenter', () => point(index));

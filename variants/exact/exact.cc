@@ -11,7 +11,8 @@ namespace {
 
 Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* /*knobs*/) {
-  return ops::SoftmaxCost(shape, ops::VisiblePairs(shape, params));
+  return ops::SoftmaxCost(shape, ops::VisiblePairs(shape, params),
+                          ops::VisibleKeyRows(shape, params));
 }
 
 Status RunVariant(const VariantArgs& a) {

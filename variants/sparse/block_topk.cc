@@ -68,9 +68,10 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
   const double pooled = static_cast<double>(shape.seqlen_q) * heads +
                         static_cast<double>(shape.seqlen_k) *
                             static_cast<double>(shape.num_kv_heads);
-  Cost cost = ops::SoftmaxCost(shape, counts.pairs);
-  cost.flops += batch * dim * (2 * counts.block_pairs * heads + pooled);
-  cost.bytes += 4 * batch * dim * pooled;  // queries and keys are read again
+  Cost cost = ops::SoftmaxCost(shape, counts.pairs, counts.key_rows);
+  // Queries and keys are read again.
+  cost.AddSelecting(batch * dim * (2 * counts.block_pairs * heads + pooled),
+                    4 * batch * dim * pooled);
   return cost;
 }
 

@@ -36,10 +36,11 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
   const int64_t block = static_cast<int64_t>(knobs[0]);
   const sparse::BlockCounts counts =
       sparse::CountBlocks(shape, params, {block, block}, knobs[1]);
-  Cost cost = ops::SoftmaxCost(shape, counts.pairs);
-  cost.flops +=
+  Cost cost = ops::SoftmaxCost(shape, counts.pairs, counts.key_rows);
+  cost.AddSelecting(
       2 * ops::VisiblePairs(shape, params) *
-      static_cast<double>(shape.batch * shape.num_heads * shape.head_dim);
+          static_cast<double>(shape.batch * shape.num_heads * shape.head_dim),
+      0);
   return cost;
 }
 

@@ -43,9 +43,10 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* /*knobs*/) {
   const double pairs = ops::VisiblePairs(shape, params);
   Cost cost = ops::SoftmaxCost(shape, pairs);
-  cost.flops +=
+  cost.AddSelecting(
       2 * pairs *
-      static_cast<double>(shape.batch * shape.num_heads * shape.head_dim);
+          static_cast<double>(shape.batch * shape.num_heads * shape.head_dim),
+      0);
   return cost;
 }
 

@@ -83,11 +83,12 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
       shape, params, {1, page}, static_cast<double>(PagesOf(knobs)));
   const double dim = static_cast<double>(shape.batch * shape.head_dim);
   const double keys = static_cast<double>(shape.seqlen_k * shape.num_kv_heads);
-  Cost cost = ops::SoftmaxCost(shape, counts.pairs);
-  cost.flops +=
+  Cost cost = ops::SoftmaxCost(shape, counts.pairs, counts.key_rows);
+  // Keys are read again.
+  cost.AddSelecting(
       dim * (4 * counts.block_pairs * static_cast<double>(shape.num_heads) +
-             2 * keys);
-  cost.bytes += 4 * dim * keys;  // keys are read again
+             2 * keys),
+      4 * dim * keys);
   return cost;
 }
 

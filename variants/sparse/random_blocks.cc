@@ -37,9 +37,9 @@ Status RunVariant(const VariantArgs& a) {
 Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* knobs) {
   const int64_t block = static_cast<int64_t>(knobs[0]);
-  return ops::SoftmaxCost(
-      shape,
-      sparse::CountBlocks(shape, params, {block, block}, knobs[1]).pairs);
+  const sparse::BlockCounts counts =
+      sparse::CountBlocks(shape, params, {block, block}, knobs[1]);
+  return ops::SoftmaxCost(shape, counts.pairs, counts.key_rows);
 }
 
 }  // namespace

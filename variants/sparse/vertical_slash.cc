@@ -156,8 +156,8 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
   const double rows = std::min(knobs[2], static_cast<double>(shape.seqlen_q));
   const double keys = static_cast<double>(shape.batch * shape.seqlen_k) *
                       static_cast<double>(shape.head_dim);
-  cost.flops += 2 * rows * keys * static_cast<double>(shape.num_heads);
-  cost.bytes += 4 * keys * static_cast<double>(shape.num_kv_heads);
+  cost.AddSelecting(2 * rows * keys * static_cast<double>(shape.num_heads),
+                    4 * keys * static_cast<double>(shape.num_kv_heads));
   return cost;
 }
 

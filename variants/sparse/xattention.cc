@@ -67,9 +67,10 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
   const double keys =
       batch * dim * static_cast<double>(shape.seqlen_k * shape.num_kv_heads);
   Cost cost = ops::SoftmaxCost(shape, pairs);
-  cost.flops +=
-      2 * batch * dim * static_cast<double>(shape.num_heads) * pairs / knobs[2];
-  cost.bytes += 4 * 3 * keys;  // keys are read again, copied, and the copy read
+  // Keys are read again, copied, and the copy read.
+  cost.AddSelecting(
+      2 * batch * dim * static_cast<double>(shape.num_heads) * pairs / knobs[2],
+      4 * 3 * keys);
   return cost;
 }
 
