@@ -123,7 +123,7 @@ inline AttentionShape ShapeOf(const AttentionArgs& args) {
   shape.num_sequences = args.ragged.num_sequences;
   shape.seqlen_q = args.query.seqlen();
   shape.seqlen_k = args.key.seqlen();
-  if (args.pages.page_table != nullptr) {
+  if (args.pages.any()) {
     // A product that no plan takes, where it would leave 31 bits.
     const int64_t pages = args.pages.pages_per_sequence;
     const bool fits = pages <= 0 || shape.seqlen_k <= INT32_MAX / pages;

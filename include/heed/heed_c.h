@@ -199,6 +199,12 @@ typedef struct heed_pages {
   int64_t num_sequences;
   int64_t pages_per_sequence;
   int64_t table_stride;
+  void* const* key_pages;
+  void* const* value_pages;
+  void* const* key_scale_pages;
+  void* const* value_scale_pages;
+  void* const* key_minimum_pages;
+  void* const* value_minimum_pages;
 } heed_pages;
 
 typedef struct heed_score_tile {

@@ -185,11 +185,19 @@ inline Status Convert(const heed_pages* pages, Pages* to) {
   heed_pages from;
   const Status status = ReadStruct(pages, "pages", &from);
   if (!status.ok()) return status;
-  auto& [page_table, num_sequences, pages_per_sequence, table_stride] = *to;
+  auto& [page_table, num_sequences, pages_per_sequence, table_stride, key_pages,
+         value_pages, key_scale_pages, value_scale_pages, key_minimum_pages,
+         value_minimum_pages] = *to;
   page_table = from.page_table;
   num_sequences = from.num_sequences;
   pages_per_sequence = from.pages_per_sequence;
   table_stride = from.table_stride;
+  key_pages = from.key_pages;
+  value_pages = from.value_pages;
+  key_scale_pages = from.key_scale_pages;
+  value_scale_pages = from.value_scale_pages;
+  key_minimum_pages = from.key_minimum_pages;
+  value_minimum_pages = from.value_minimum_pages;
   return Status();
 }
 

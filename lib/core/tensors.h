@@ -118,15 +118,29 @@ void ForEachTensor(Args& args, F f) {
   ForEachTensor(args, args.scores.any(), f);
 }
 
-// Keys or values with what quantised ones are multiplied by.
+// Keys or values with what quantised ones are multiplied by, and where their
+// pages begin that have pointers.
 struct ScaledRows {
   ConstTensorView rows, scale, minimum;
+  void* const* row_pages = nullptr;
+  void* const* scale_pages = nullptr;
+  void* const* minimum_pages = nullptr;
 };
 inline ScaledRows KeysOf(const AttentionArgs& args) {
-  return {args.key, args.kv_scales.key_scale, args.kv_scales.key_minimum};
+  return {args.key,
+          args.kv_scales.key_scale,
+          args.kv_scales.key_minimum,
+          args.pages.key_pages,
+          args.pages.key_scale_pages,
+          args.pages.key_minimum_pages};
 }
 inline ScaledRows ValuesOf(const AttentionArgs& args) {
-  return {args.value, args.kv_scales.value_scale, args.kv_scales.value_minimum};
+  return {args.value,
+          args.kv_scales.value_scale,
+          args.kv_scales.value_minimum,
+          args.pages.value_pages,
+          args.pages.value_scale_pages,
+          args.pages.value_minimum_pages};
 }
 
 // Returns the view whose rows begin at column `first`: of 4-bit elements, where

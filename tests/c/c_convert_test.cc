@@ -208,8 +208,11 @@ TEST(CConvert, Args) {
   const heed_ragged ragged = {sizeof(ragged),          draw.Number(),
                               draw.Pointer<int32_t>(), draw.Pointer<int32_t>(),
                               draw.Pointer<int32_t>(), draw.Pointer<int64_t>()};
-  const heed_pages pages = {sizeof(pages), draw.Pointer<int32_t>(),
-                            draw.Number(), draw.Number(), draw.Number()};
+  const heed_pages pages = {
+      sizeof(pages),         draw.Pointer<int32_t>(), draw.Number(),
+      draw.Number(),         draw.Number(),           draw.Pointer<void*>(),
+      draw.Pointer<void*>(), draw.Pointer<void*>(),   draw.Pointer<void*>(),
+      draw.Pointer<void*>(), draw.Pointer<void*>()};
   heed_score_inputs scores = {};
   scores.struct_size = sizeof(scores);
   scores.bias = draw.Tensor();
@@ -246,6 +249,12 @@ TEST(CConvert, Args) {
   EXPECT_EQ(pages.num_sequences, to.pages.num_sequences);
   EXPECT_EQ(pages.pages_per_sequence, to.pages.pages_per_sequence);
   EXPECT_EQ(pages.table_stride, to.pages.table_stride);
+  EXPECT_EQ(pages.key_pages, to.pages.key_pages);
+  EXPECT_EQ(pages.value_pages, to.pages.value_pages);
+  EXPECT_EQ(pages.key_scale_pages, to.pages.key_scale_pages);
+  EXPECT_EQ(pages.value_scale_pages, to.pages.value_scale_pages);
+  EXPECT_EQ(pages.key_minimum_pages, to.pages.key_minimum_pages);
+  EXPECT_EQ(pages.value_minimum_pages, to.pages.value_minimum_pages);
   ExpectSame(scores.bias, to.scores.bias);
   EXPECT_EQ(nullptr, to.scores.hook);
 }

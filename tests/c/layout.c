@@ -130,11 +130,17 @@ static void groups(void) {
   FIELD(heed_ragged, seqlens_k, 24);
   FIELD(heed_ragged, cu_seqlens_k, 32);
   FIELD(heed_ragged, causal_offset, 40);
-  SIZE(heed_pages, 40);
+  SIZE(heed_pages, 88);
   FIELD(heed_pages, page_table, 8);
   FIELD(heed_pages, num_sequences, 16);
   FIELD(heed_pages, pages_per_sequence, 24);
   FIELD(heed_pages, table_stride, 32);
+  FIELD(heed_pages, key_pages, 40);
+  FIELD(heed_pages, value_pages, 48);
+  FIELD(heed_pages, key_scale_pages, 56);
+  FIELD(heed_pages, value_scale_pages, 64);
+  FIELD(heed_pages, key_minimum_pages, 72);
+  FIELD(heed_pages, value_minimum_pages, 80);
 }
 
 static void scores(void) {

@@ -175,6 +175,7 @@ void DrawRagged(Random& random, FuzzCase* c) {
     c->packed_keys = 1;
   } else {
     c->page_size = OneOf(random, {1, 1, 2, 7, 16, 16, 64, 100});
+    if (OneIn(random, 3)) c->pointers = Within(random, 1, 2);
   }
 }
 

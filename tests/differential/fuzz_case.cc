@@ -101,6 +101,7 @@ void MakeConsistent(FuzzCase* c) {
       c->page_size < 0) {
     c->page_size = 0;
   }
+  if (c->page_size == 0) c->pointers = 0;
   if (c->sequences == 0 || c->page_size != 0) c->packed_keys = 0;
   // One batch of keys for several sequences.
   if (c->sequences > 1 && c->batch == 1 && c->page_size == 0) {

@@ -75,6 +75,8 @@ struct FuzzCase {
   // A ragged call of so many sequences (0: none); keys in pages of so many rows
   // (0: not), or packed.
   int64_t sequences = 0, page_size = 0, packed_keys = 0;
+  // Pages have pointers: scales too (1), or are the same in every page (2).
+  int64_t pointers = 0;
   // Score inputs, as bits of FuzzScore; where biases, masks and the others
   // stand; and one of how many entries is hidden, less 1 (biases: 0 is none).
   int64_t scores = 0, hides = 0;
@@ -144,6 +146,7 @@ void ForEachField(Case& c, Function f) {
   f("sequences", c.sequences);
   f("page_size", c.page_size);
   f("packed_keys", c.packed_keys);
+  f("pointers", c.pointers);
   f("scores", c.scores);
   f("hides", c.hides);
   placement("bias", c.bias);

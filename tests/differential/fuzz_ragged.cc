@@ -4,6 +4,7 @@
 // A case's tensors as those of a ragged call: batches with fewer keys, or one
 // batch whose rows, and keys or pages of them, are shared out over sequences.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <vector>
 
@@ -41,6 +42,45 @@ const T* Put(const GuardedMemory& memory, const std::vector<T>& list) {
 }
 
 }  // namespace
+
+void FuzzTensors::UsePointers(const FuzzCase& c) {
+  pooled = args;
+  if (c.pointers == 0) return;
+  const auto tensors = [](AttentionArgs& of) {
+    KvScales& scales = of.kv_scales;
+    return std::array<ConstTensorView*, 6>{&of.key,
+                                           &of.value,
+                                           &scales.key_scale,
+                                           &scales.value_scale,
+                                           &scales.key_minimum,
+                                           &scales.value_minimum};
+  };
+  Pages& pages = args.pages;
+  void* const** const arrays[] = {
+      &pages.key_pages,         &pages.value_pages,
+      &pages.key_scale_pages,   &pages.value_scale_pages,
+      &pages.key_minimum_pages, &pages.value_minimum_pages};
+  const int64_t entries = pages.num_sequences * pages.table_stride;
+  for (size_t i = 0; i < 6; ++i) {
+    ConstTensorView& view = *tensors(args)[i];
+    if (view.absent()) continue;
+    if (i < 2 || c.pointers == 1) {
+      std::vector<void*> pointers;
+      for (int64_t entry = 0; entry < entries; ++entry) {
+        const int32_t page = pages.page_table[entry];
+        const char* const at = page == 0 ? static_cast<const char*>(view.data)
+                                         : internal::BytesAt(view, page, 0, 0);
+        pointers.push_back(const_cast<char*>(at));
+      }
+      *arrays[i] = Put(pointers_[i], pointers);
+      view.data = nullptr;
+    } else {
+      tensors(pooled)[i]->stride[0] = 0;
+    }
+    view.extent[0] = 1;
+  }
+  pages.page_table = nullptr;
+}
 
 void FuzzTensors::SetRagged(const FuzzCase& c) {
   if (c.sequences == 0) return;

@@ -142,6 +142,7 @@ void FuzzTensors::Set(const FuzzCase& c) {
   SetScores(c);
   PutSpecials(c);
   PoisonUnseen(c);
+  UsePointers(c);
 }
 
 void FuzzTensors::DrawLists(const FuzzCase& c) {

@@ -302,6 +302,22 @@ void Case::DrawGroups() {
     pages_->num_sequences = draw_.Below(6);
     pages_->pages_per_sequence = draw_.Below(9);
     pages_->table_stride = draw_.Below(9);
+    if (draw_.Below(2)) {
+      pages_->page_table = nullptr;
+      // All null: a call that needs one is refused.
+      buffers_.emplace_back(kArrayLength, 0);
+      const auto nulls = reinterpret_cast<void* const*>(buffers_.back().data());
+      pages_->key_pages = nulls;
+      pages_->value_pages = nulls;
+      if (draw_.Below(2)) pages_->key_scale_pages = nulls;
+      if (draw_.Below(2)) pages_->value_scale_pages = nulls;
+      if (draw_.Below(2)) {
+        for (heed_tensor* tensor : {&args_->key, &args_->value}) {
+          tensor->data = nullptr;
+          tensor->extent[0] = 1;
+        }
+      }
+    }
     args_->pages = pages_.Spoilt(&draw_);
   }
 }

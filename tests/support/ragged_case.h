@@ -31,6 +31,7 @@ struct RaggedLayout {
   // Of pools and of padded keys: kBshd is NHD, kBhsd HND.
   eval::Layout keys = eval::Layout::kBshd;
   bool interleaved = false;  // keys beside values in one pool
+  bool pointers = false;     // to pages instead of a table
   bool offsets = true;       // an array of them; else the parameters' one
 
   std::string Text() const;
@@ -73,6 +74,8 @@ class RaggedCase {
   // May be spoiled by a test.
   std::vector<int32_t> cu_seqlens_q, seqlens_k, cu_seqlens_k, page_table;
   std::vector<int64_t> offsets;
+  // Where pages begin: of keys, values, their scales and minima, as in Pages.
+  std::vector<void*> pointers[6];
   int64_t pages_per_sequence = 0;
   int64_t table_stride = 0;
 
@@ -80,6 +83,7 @@ class RaggedCase {
   // Where the parts of keys and values are copied to.
   eval::Tensor Place(const eval::Tensor& from) const;
   void PlacePages(uint64_t seed);
+  void PlacePointers();
   void CopyKeys(const TensorView& from, const TensorView& to) const;
   void ComputeWant(const std::string& target) const;
 
