@@ -9,6 +9,14 @@
 
 namespace heed {
 
+// Neighbouring sequences whose first keys are the same ones: a system prompt,
+// the beams of a search, several answers to one question.
+struct SharedPrefix {
+  int32_t first_sequence;
+  int32_t num_sequences;
+  int32_t num_keys;  // that all of them have, from position 0 on
+};
+
 // Sequences of different lengths in one call: prompts, chunks of prompts and
 // single tokens side by side. Each is computed as a call of its own would be,
 // with the same bits, whatever stands beside it.
@@ -41,6 +49,16 @@ struct Ragged {
   // place of AttentionParams::causal_offset (kBottomRight is allowed here too,
   // and stands for the sequence's own lengths).
   const int64_t* causal_offset = nullptr;
+
+  // num_shared_prefixes groups of sequences, in order and apart, whose entries
+  // of the page table (or page pointers) for their first num_keys keys are
+  // equal, which is checked. Such keys are read once for the rows of many
+  // sequences, in whole spans of 4,096, and the results keep their bits. A
+  // saving only: a sequence is computed by itself where its rows do not see all
+  // of the first span, or are many. Needs pages and
+  // AttentionShape::shared_prefixes.
+  const SharedPrefix* shared_prefixes = nullptr;
+  int64_t num_shared_prefixes = 0;
 };
 
 // Keys and values in pages. `key` and `value` are then pools: [num_pages,

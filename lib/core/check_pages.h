@@ -105,6 +105,12 @@ Status CheckPageEntries(const Pages& pages, int64_t num_pages,
   return Status();
 }
 
+// The prefixes that a call, whose lengths and entries were checked, says are
+// shared (check_shared_prefixes.cc): which sequences, and that their first
+// entries are equal.
+Status CheckSharedPrefixes(const AttentionArgs& args,
+                           const PagedTensors& tensors);
+
 // Refuses pages, of entries that were checked, that meet the memory of an
 // output, or of what is given beside pages that are written.
 template <typename Entries>

@@ -127,6 +127,21 @@ Status CheckRaggedFits(const Plan& plan, const AttentionArgs& args) {
         .WithValue(ragged.num_sequences)
         .WithBound(plan.shape.num_sequences);
   }
+  if (ragged.num_shared_prefixes != 0) {
+    const char* const kName = "shared_prefixes";
+    if (!plan.shape.shared_prefixes) {
+      return Invalid(kName, "are given to a plan made without");
+    }
+    if (!InPages(args)) return Invalid(kName, "need keys in pages");
+    if (ragged.num_shared_prefixes < 0 ||
+        ragged.num_shared_prefixes > ragged.num_sequences) {
+      return Invalid("num_shared_prefixes",
+                     "must be 0 to the number of sequences")
+          .WithValue(ragged.num_shared_prefixes)
+          .WithBound(ragged.num_sequences);
+    }
+    if (ragged.shared_prefixes == nullptr) return Invalid(kName, "are null");
+  }
   if (ragged.cu_seqlens_k != nullptr && ragged.seqlens_k != nullptr) {
     return Invalid("cu_seqlens_k", "can not be given with seqlens_k");
   }
@@ -172,8 +187,10 @@ Status CheckRagged(const Plan& plan, const AttentionArgs& args) {
   }
   const Status status = CheckLengths(plan, ragged, room);
   if (!status.ok() || !InPages(args)) return status;
-  return CheckPageEntries(args.pages, args.key.batch(), PagedTensors(args),
-                          EntriesOf(args));
+  const PagedTensors tensors(args);
+  const Status entries =
+      CheckPageEntries(args.pages, args.key.batch(), tensors, EntriesOf(args));
+  return entries.ok() ? CheckSharedPrefixes(args, tensors) : entries;
 }
 
 Status CheckArrayOverlaps(const AttentionArgs& args,
@@ -207,6 +224,9 @@ Status CheckArrayOverlaps(const AttentionArgs& args,
       {ragged.seqlens_k, sequences * 4, "overlaps seqlens_k"},
       {ragged.cu_seqlens_k, (sequences + 1) * 4, "overlaps cu_seqlens_k"},
       {ragged.causal_offset, sequences * 8, "overlaps causal_offset"},
+      {ragged.shared_prefixes,
+       ragged.num_shared_prefixes * static_cast<int64_t>(sizeof(SharedPrefix)),
+       "overlaps shared_prefixes"},
       {args.pages.page_table, entries * 4, "overlaps page_table"},
       {lists.offsets, lists.num_offsets * 8, "overlaps key_intervals.offsets"},
       {lists.intervals, lists.num_intervals * 8,

@@ -73,6 +73,10 @@ void SetBytes(Plan* plan, int64_t rows) {
   if (plan->decode_rows > 0) {
     use(plan->table->decode, plan->decode_rows, plan->decode_rows);
   }
+  if (!plan->shape.shared_prefixes) return;
+  // Rows that the decode kernel takes by themselves meet in its tiles.
+  use(plan->table->attend, rows, internal::SlotRows(*plan));
+  plan->tile_bytes += internal::HandOverBytes(*plan);
 }
 
 // Two workers have the largest share of slots and carries each.
@@ -134,6 +138,15 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
   if (choice.use) plan->attend = &kernel;
   plan->unit_reason = choice.reason;
   return Status();
+}
+
+// The query rows that may share keys: of one sequence, or of all that share a
+// prefix.
+int64_t MostRows(const AttentionShape& shape, int64_t group) {
+  constexpr int64_t kEnough = int64_t{1} << 20;  // more than any tile has
+  const int64_t rows = shape.seqlen_q * group;
+  if (!shape.shared_prefixes || rows >= kEnough) return rows;
+  return rows * std::clamp<int64_t>(shape.num_sequences, 1, kEnough);
 }
 
 const char* Reason(TileLimit limit) {
@@ -199,10 +212,11 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   const int64_t group_rows = internal::GroupRows(made);
   const int64_t group =
       shape.num_heads == 0 ? 1 : shape.num_heads / shape.num_kv_heads;
+  const int64_t most_rows = MostRows(shape, group);
   const int64_t all_rows =
-      internal::RoundUp(std::max<int64_t>(shape.seqlen_q * group, 1), lanes);
+      internal::RoundUp(std::max<int64_t>(most_rows, 1), lanes);
   made.decode_rows = static_cast<int32_t>(std::min<int64_t>(
-      shape.seqlen_q * group,
+      most_rows,
       options.decode_rows < 0 ? DefaultDecodeRows(made) : options.decode_rows));
   // The decode kernel takes whole vectors of a block's keys, and of 4-bit
   // elements no more than a group.

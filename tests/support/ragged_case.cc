@@ -159,6 +159,7 @@ void RaggedCase::PlacePointers() {
                                          &key_minimum_, &value_minimum_};
   for (size_t i = 0; i < 6; ++i) {
     const TensorView& view = tensors[i]->view;
+    pointers[i].clear();
     if (view.absent()) continue;
     for (const int32_t page : page_table) {
       pointers[i].push_back(page < 0 ? reinterpret_cast<void*>(uintptr_t{1})

@@ -70,6 +70,9 @@ class RaggedCase {
   void Check(const std::string& target, int workers,
              bool barriers = true) const;
 
+  // Makes the pointers those of the page table.
+  void PlacePointers();
+
   eval::Tensor out, lse;
   // May be spoiled by a test.
   std::vector<int32_t> cu_seqlens_q, seqlens_k, cu_seqlens_k, page_table;
@@ -83,7 +86,6 @@ class RaggedCase {
   // Where the parts of keys and values are copied to.
   eval::Tensor Place(const eval::Tensor& from) const;
   void PlacePages(uint64_t seed);
-  void PlacePointers();
   void CopyKeys(const TensorView& from, const TensorView& to) const;
   void ComputeWant(const std::string& target) const;
 
