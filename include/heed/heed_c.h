@@ -184,7 +184,7 @@ typedef struct heed_kv_scales {
   int32_t value_rotated;
 } heed_kv_scales;
 
-// An element of an array, as heed_key_interval is.
+// An element of an array, hence without a struct_size.
 typedef struct heed_shared_prefix {
   int32_t first_sequence;
   int32_t num_sequences;

@@ -101,7 +101,13 @@ void MakeConsistent(FuzzCase* c) {
       c->page_size < 0) {
     c->page_size = 0;
   }
-  if (c->page_size == 0) c->pointers = 0;
+  if (c->page_size == 0) c->pointers = c->prefix = 0;
+  c->sharers = std::clamp<int64_t>(c->sharers, 0, c->sequences);
+  if (c->sharers == 0) c->prefix = 0;
+  if (c->prefix <= 0) c->prefix = c->sharers = 0;
+  if (c->page_size != 0) {
+    c->prefix = std::min(c->prefix, c->keys / c->page_size * c->page_size);
+  }
   if (c->sequences == 0 || c->page_size != 0) c->packed_keys = 0;
   // One batch of keys for several sequences.
   if (c->sequences > 1 && c->batch == 1 && c->page_size == 0) {
@@ -145,6 +151,7 @@ AttentionShape ShapeOf(const FuzzCase& c) {
   shape.key_rotated = c.key_rotated != 0;
   shape.value_rotated = c.value_rotated != 0;
   shape.scores = c.scores != 0;
+  shape.shared_prefixes = c.prefix != 0;
   return shape;
 }
 

@@ -77,6 +77,8 @@ struct FuzzCase {
   int64_t sequences = 0, page_size = 0, packed_keys = 0;
   // Pages have pointers: scales too (1), or are the same in every page (2).
   int64_t pointers = 0;
+  // Keys that the first sequences share, so many of them (0: none).
+  int64_t prefix = 0, sharers = 0;
   // Score inputs, as bits of FuzzScore; where biases, masks and the others
   // stand; and one of how many entries is hidden, less 1 (biases: 0 is none).
   int64_t scores = 0, hides = 0;
@@ -147,6 +149,8 @@ void ForEachField(Case& c, Function f) {
   f("page_size", c.page_size);
   f("packed_keys", c.packed_keys);
   f("pointers", c.pointers);
+  f("prefix", c.prefix);
+  f("sharers", c.sharers);
   f("scores", c.scores);
   f("hides", c.hides);
   placement("bias", c.bias);

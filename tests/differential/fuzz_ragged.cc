@@ -114,13 +114,25 @@ void FuzzTensors::SetRagged(const FuzzCase& c) {
     for (int64_t i = 0; i < c.sequences * pages; ++i) {
       table.push_back(static_cast<int32_t>(random.Below(pages)));
     }
+    const int64_t shared = (c.prefix + c.page_size - 1) / c.page_size;
+    for (int64_t s = 1; s < c.sharers; ++s) {
+      std::copy_n(table.begin(), shared, table.begin() + s * pages);
+    }
     args.pages = {Put(table_, table), c.sequences, pages, pages};
   }
   std::vector<int32_t> lengths;
   for (size_t s = 0; s < count; ++s) {
-    lengths.push_back(static_cast<int32_t>(random.Below(most + 1)));
+    const int64_t least =
+        static_cast<int64_t>(s) < c.sharers ? c.prefix : int64_t{0};
+    lengths.push_back(
+        static_cast<int32_t>(least + random.Below(most - least + 1)));
   }
   ragged.seqlens_k = Put(lengths_, lengths);
+  if (c.prefix == 0) return;
+  const std::vector<SharedPrefix> prefixes = {
+      {0, static_cast<int32_t>(c.sharers), static_cast<int32_t>(c.prefix)}};
+  ragged.shared_prefixes = Put(prefixes_, prefixes);
+  ragged.num_shared_prefixes = 1;
 }
 
 }  // namespace heed::test

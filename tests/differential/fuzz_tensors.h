@@ -80,7 +80,7 @@ class FuzzTensors {
   std::vector<TensorView> float_scores_;  // of those that are in use
   GuardedMemory offsets_{size_t{4} << 20};
   GuardedMemory intervals_{size_t{16} << 20};
-  GuardedMemory cu_q_{4096}, lengths_{4096}, places_{4096};
+  GuardedMemory cu_q_{4096}, lengths_{4096}, places_{4096}, prefixes_{4096};
   GuardedMemory table_{size_t{16} << 20};
   GuardedMemory pointers_[6] = {
       GuardedMemory(size_t{16} << 20), GuardedMemory(size_t{16} << 20),

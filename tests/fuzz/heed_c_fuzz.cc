@@ -295,6 +295,11 @@ void Case::DrawGroups() {
     ragged_->seqlens_k = Array<int32_t>();
     ragged_->cu_seqlens_k = Array<int32_t>();
     ragged_->causal_offset = Array<int64_t>();
+    if (draw_.Seldom()) {
+      ragged_->shared_prefixes =
+          reinterpret_cast<const heed_shared_prefix*>(Array<int32_t>());
+      ragged_->num_shared_prefixes = draw_.Below(20);
+    }
     args_->ragged = ragged_.Spoilt(&draw_);
   }
   if (draw_.Seldom()) {
