@@ -139,7 +139,8 @@ Status CheckView(const ConstTensorView& packed, const TensorName& name,
           .WithUnit("bytes");
     }
   }
-  if (view.extent[3] > 1 && view.stride[3] != element) {
+  const bool repeats = name.may_repeat && view.stride[3] == 0;
+  if (view.extent[3] > 1 && view.stride[3] != element && !repeats) {
     return Status(StatusCode::kUnsupported, argument,
                   "must have an innermost stride of one element")
         .WithIndex(3)

@@ -24,6 +24,7 @@ struct TensorName {
   const char* dtype_field = nullptr;
   DType type = DType::kF32;  // without a field
   bool any_float = false;    // then: or one of 16 bits
+  bool may_repeat = false;   // along its innermost axis too
 };
 
 inline constexpr TensorName kQueryName = {
@@ -46,13 +47,14 @@ inline constexpr TensorName kLseName = {"lse", "overlaps lse"};
 inline constexpr TensorName ScoreName(const char* argument,
                                       const char* overlaps,
                                       DType type = DType::kF32,
-                                      bool any_float = false) {
-  return {argument, overlaps, nullptr, nullptr, type, any_float};
+                                      bool any_float = false,
+                                      bool may_repeat = false) {
+  return {argument, overlaps, nullptr, nullptr, type, any_float, may_repeat};
 }
 inline constexpr TensorName kBiasName =
-    ScoreName("bias", "overlaps bias", DType::kF32, true);
+    ScoreName("bias", "overlaps bias", DType::kF32, true, true);
 inline constexpr TensorName kMaskName =
-    ScoreName("mask", "overlaps mask", DType::kBool);
+    ScoreName("mask", "overlaps mask", DType::kBool, false, true);
 inline constexpr TensorName kAlibiSlopesName =
     ScoreName("alibi_slopes", "overlaps alibi_slopes");
 inline constexpr TensorName kRelativeBiasName =

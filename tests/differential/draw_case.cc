@@ -210,7 +210,7 @@ void DrawScores(Random& random, FuzzCase* c) {
   c->hides = OneOf(random, {0, 1, 3, 10, 30});
   for (Placement* p : {&c->bias, &c->mask, &c->score}) {
     DrawPlace(random, p);
-    if (OneIn(random, 3)) p->repeat = random.Below(8);
+    if (OneIn(random, 3)) p->repeat = random.Below(16);
   }
   if (OneIn(random, 2)) c->bias.dtype = random.Below(3);
 }

@@ -83,6 +83,11 @@ void MakeConsistent(FuzzCase* c) {
                        &c->value_minimum, &c->mask, &c->score}) {
     p->dtype = 0;
   }
+  for (Placement* p :
+       {&c->query, &c->key, &c->value, &c->key_scale, &c->key_minimum,
+        &c->value_scale, &c->value_minimum, &c->score}) {
+    p->repeat &= 7;
+  }
   c->query.dtype %= 3;
   c->out.dtype %= 3;
   c->bias.dtype %= 3;

@@ -18,13 +18,15 @@ namespace heed::test {
 
 // Where one tensor stands. The defaults are dense [batch][seqlen][heads][dim].
 struct Placement {
-  int64_t dtype = 0;   // as in DType
-  int64_t order = 0;   // which of the six orders of batch, seqlen and heads
-  int64_t pad = 0;     // unused elements behind each row, head, ...
-  int64_t repeat = 0;  // axes of stride 0, as bits: 1 batch, 2 seqlen, 4 heads
-  int64_t wild = 0;    // absurd strides along extents of 1
-  int64_t shift = 0;   // elements past the front guard page
-  int64_t back = 0;    // against the back guard page instead
+  int64_t dtype = 0;  // as in DType
+  int64_t order = 0;  // which of the six orders of batch, seqlen and heads
+  int64_t pad = 0;    // unused elements behind each row, head, ...
+  // Axes of stride 0, as bits: 1 batch, 2 seqlen, 4 heads, and, of biases and
+  // masks, 8 keys.
+  int64_t repeat = 0;
+  int64_t wild = 0;   // absurd strides along extents of 1
+  int64_t shift = 0;  // elements past the front guard page
+  int64_t back = 0;   // against the back guard page instead
 };
 
 // Which score inputs a case has.
