@@ -208,6 +208,7 @@ struct Plan {
   int64_t tile_bytes = 0;     // workspace of one worker's tile
   int64_t slots_bytes = 0;    // what each of several workers adds for states
   int64_t carries_bytes = 0;  // and what they add together
+  bool shares = false;        // tiles have memory for shared prefixes
 };
 
 // Memory that a run may use. Aligned to kWorkspaceAlignment; its contents are

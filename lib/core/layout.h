@@ -93,7 +93,7 @@ inline TileMemory CarveTile(Carver& carver, const AttendKernel& kernel,
 // What stands behind a worker's tile where prefixes are shared: three states a
 // row of the tile, as rows of floats.
 inline int64_t HandOverBytes(const Plan& plan) {
-  if (!plan.shape.shared_prefixes) return 0;
+  if (!plan.shares) return 0;
   return Padded(int64_t{3} * plan.tile_rows * (2 + plan.shape.head_dim_v) *
                 static_cast<int64_t>(sizeof(float)));
 }
