@@ -13,8 +13,7 @@ namespace {
 // Whether rows have the same bits in tiles of others, and score inputs do not
 // differ from row to row.
 bool MayShare(const Plan& plan) {
-  return plan.shares && !plan.shape.scores &&
-         plan.table->attend.same_bits &&
+  return plan.shares && !plan.shape.scores && plan.table->attend.same_bits &&
          (plan.decode_rows == 0 || plan.table->decode.same_bits);
 }
 

@@ -12,7 +12,6 @@
 #include "heed/types.h"
 #include "lib/kernels/kernel_table.h"
 #include "lib/kernels/ops_table.h"
-#include "lib/kernels/scalar_math.h"
 
 namespace heed::internal {
 
