@@ -3,8 +3,9 @@
 
 // Keys and values in pages against contiguous ones, and many sequences in one
 // call against a call each: paged/<problem>/page<rows>/<target>/t1 and
-// ragged/<lengths>/<target>/t<threads>. Both sides run in turns; the label says
-// how the best of them compare.
+// ragged/<lengths>/<target>/t<threads>; and a prefix that sequences share, with
+// that said and without: shared/<lengths>/<type>/<target>/t<threads>. Both
+// sides run in turns; the label says how the best of them compare.
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -156,6 +157,59 @@ void Ragged64(benchmark::State& state, int threads) {
       state, run_singles, [&] { return ragged.Run(); }, "a call each");
 }
 
+// ---- Shared prefixes --------------------------------------------------------
+
+// A token each of sequences that share their first keys.
+void Shared(benchmark::State& state, int sequences, DType dtype, int threads) {
+  constexpr int64_t kHeads = 32, kKvHeads = 8, kDim = 128, kPage = 16;
+  constexpr int64_t kShared = 16384, kOwn = 128;
+  constexpr int64_t kPages = (kShared + kOwn) / kPage;
+  const int64_t own_pages = kOwn / kPage;
+  const int64_t pool = kShared / kPage + sequences * own_pages;
+  const std::vector<int32_t> order = Shuffled(pool);
+  std::vector<int32_t> table, keys;
+  for (int64_t s = 0; s < sequences; ++s) {
+    for (int64_t p = 0; p < kPages; ++p) {
+      const bool own = p >= kShared / kPage;
+      table.push_back(order[static_cast<size_t>(own ? p + s * own_pages : p)]);
+    }
+    keys.push_back(static_cast<int32_t>(kShared + kOwn - s % 5));
+  }
+  const auto make = [&](int64_t batch, int64_t seqlen, int64_t heads) {
+    return eval::MakeTensor(batch, seqlen, heads, kDim, eval::Layout::kBshd, 0,
+                            dtype);
+  };
+  const eval::Tensor query = make(sequences, 1, kHeads);
+  const eval::Tensor key = make(pool, kPage, kKvHeads);
+  const eval::Tensor value = make(pool, kPage, kKvHeads);
+  const eval::Tensor out = make(sequences, 1, kHeads);
+  const eval::Tensor want = make(sequences, 1, kHeads);
+  eval::FillTensor(query, 0, eval::Fill::kNormal, 1);
+  eval::FillTensor(key, 1, eval::Fill::kNormal, 1);
+  eval::FillTensor(value, 2, eval::Fill::kNormal, 1);
+  AttentionArgs args;
+  args.query = query.view;
+  args.key = key.view;
+  args.value = value.view;
+  args.out = want.view;
+  args.ragged.num_sequences = sequences;
+  args.ragged.seqlens_k = keys.data();
+  args.pages = {table.data(), sequences, kPages, kPages};
+  const Workers workers(threads);
+  const Call apart({}, args, ShapeOf(args), workers.executor());
+  const SharedPrefix prefix = {0, sequences, kShared};
+  args.out = out.view;
+  args.ragged.shared_prefixes = &prefix;
+  args.ragged.num_shared_prefixes = 1;
+  const Call shared({}, args, ShapeOf(args), workers.executor());
+  if (!apart.Run() || !shared.Run() || out.Dense() != want.Dense()) {
+    return state.SkipWithError("the result is wrong");
+  }
+  Compare(
+      state, [&] { return apart.Run(); }, [&] { return shared.Run(); },
+      "each by itself");
+}
+
 }  // namespace
 
 void RegisterRagged() {
@@ -178,6 +232,20 @@ void RegisterRagged() {
     }
   }
   for (const int threads : {1, MaxThreads()}) {
+    for (const int sequences : {2, 4, 16, 64}) {
+      for (const DType dtype : {DType::kF32, DType::kBF16}) {
+        benchmark::RegisterBenchmark(
+            ("shared/" + std::to_string(sequences) + "x1_16384/" +
+             NameOf(dtype) + "/" + DefaultTarget() + "/t" +
+             std::to_string(threads))
+                .c_str(),
+            [sequences, dtype, threads](benchmark::State& state) {
+              Shared(state, sequences, dtype, threads);
+            })
+            ->UseManualTime()
+            ->Unit(benchmark::kMicrosecond);
+      }
+    }
     benchmark::RegisterBenchmark(
         (std::string("ragged/64_sequences/") + DefaultTarget() + "/t" +
          std::to_string(threads))

@@ -35,7 +35,7 @@ surface() {
       for (i = 1; i < NF; i += 2) if ($i ~ " " key "=$") return $(i + 1)
     }
     /<class-decl / { struct = value("name") }
-    /<class-decl name=.heed_(tensor|key_interval). / { print struct, value("size-in-bits") }
+    /<class-decl name=.heed_(tensor|key_interval|shared_prefix). / { print struct, value("size-in-bits") }
     /<data-member / { offset = value("layout-offset-in-bits") }
     /<var-decl / && struct != "" {
       name = value("name")

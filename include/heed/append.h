@@ -41,7 +41,9 @@ struct AppendArgs {
   // sequence s is batch s.
   const int32_t* cu_seqlens = nullptr;
   // Where positions stand if caches are pools. Only entries for the new rows
-  // are read; no two of these rows may fall on one place.
+  // are read; no two of these rows may fall on one place. Pages that have
+  // pointers are written through them, and caches are the shape of one page;
+  // two rows of one place are then found by the address that they begin at.
   Pages pages;
 
   // Scales and minima of a quantised cache, [as the cache, groups]: written by

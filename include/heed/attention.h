@@ -108,6 +108,9 @@ struct AttentionShape {
   // Whether calls may come with score inputs. They need memory, and such plans
   // take no unit: leave it false where they do not.
   bool scores = false;
+  // Whether calls may say which prefixes are shared (Ragged): tiles then have
+  // memory for the rows of several sequences.
+  bool shared_prefixes = false;
 };
 
 // Returns the shape that fits exactly these tensors. Of ragged calls and pages
@@ -123,7 +126,7 @@ inline AttentionShape ShapeOf(const AttentionArgs& args) {
   shape.num_sequences = args.ragged.num_sequences;
   shape.seqlen_q = args.query.seqlen();
   shape.seqlen_k = args.key.seqlen();
-  if (args.pages.page_table != nullptr) {
+  if (args.pages.any()) {
     // A product that no plan takes, where it would leave 31 bits.
     const int64_t pages = args.pages.pages_per_sequence;
     const bool fits = pages <= 0 || shape.seqlen_k <= INT32_MAX / pages;
@@ -136,6 +139,7 @@ inline AttentionShape ShapeOf(const AttentionArgs& args) {
   shape.key_rotated = args.kv_scales.key_rotated;
   shape.value_rotated = args.kv_scales.value_rotated;
   shape.scores = args.scores.any();
+  shape.shared_prefixes = args.ragged.num_shared_prefixes != 0;
   return shape;
 }
 
@@ -204,6 +208,7 @@ struct Plan {
   int64_t tile_bytes = 0;     // workspace of one worker's tile
   int64_t slots_bytes = 0;    // what each of several workers adds for states
   int64_t carries_bytes = 0;  // and what they add together
+  bool shares = false;        // tiles have memory for shared prefixes
 };
 
 // Memory that a run may use. Aligned to kWorkspaceAlignment; its contents are
@@ -280,11 +285,16 @@ struct SequenceWork {
   int64_t sink_units = 0;
   int64_t first_unit = 0;
   int64_t num_units = 0;
-  double weight = 0;  // (row, key) pairs of the heaviest task
+  float weight = 0;  // (row, key) pairs of the heaviest task
   int32_t tile_rows = 0;
   int32_t rest_rows = 0;    // at the end of a list, by the decode kernel
   int32_t uneven_keys = 0;  // that a row sees, where rows see different ones
-  bool split = false;       // the units of a tile are tasks of their own
+  // Sequences from `sequence` on that share whole spans of keys, how many, and
+  // whose rows are in a tile; 0: the work of one sequence.
+  int32_t sharers = 0;
+  int32_t shared_spans = 0;
+  int32_t sharers_per_tile = 0;
+  bool split = false;           // the units of a tile are tasks of their own
   bool position_major = false;  // tiles of all lists, the heaviest first
 };
 

@@ -184,6 +184,13 @@ typedef struct heed_kv_scales {
   int32_t value_rotated;
 } heed_kv_scales;
 
+// An element of an array, hence without a struct_size.
+typedef struct heed_shared_prefix {
+  int32_t first_sequence;
+  int32_t num_sequences;
+  int32_t num_keys;
+} heed_shared_prefix;
+
 typedef struct heed_ragged {
   uint64_t struct_size;
   int64_t num_sequences;
@@ -191,6 +198,8 @@ typedef struct heed_ragged {
   const int32_t* seqlens_k;
   const int32_t* cu_seqlens_k;
   const int64_t* causal_offset;
+  const heed_shared_prefix* shared_prefixes;
+  int64_t num_shared_prefixes;
 } heed_ragged;
 
 typedef struct heed_pages {
@@ -199,6 +208,12 @@ typedef struct heed_pages {
   int64_t num_sequences;
   int64_t pages_per_sequence;
   int64_t table_stride;
+  void* const* key_pages;
+  void* const* value_pages;
+  void* const* key_scale_pages;
+  void* const* value_scale_pages;
+  void* const* key_minimum_pages;
+  void* const* value_minimum_pages;
 } heed_pages;
 
 typedef struct heed_score_tile {
@@ -282,7 +297,7 @@ typedef struct heed_attention_shape {
   int32_t key_rotated;
   int32_t value_rotated;
   int32_t scores;
-  int32_t reserved;
+  int32_t shared_prefixes;
 } heed_attention_shape;
 
 // Sets *shape, whose struct_size stands, to what fits exactly these tensors.

@@ -9,6 +9,14 @@
 
 namespace heed {
 
+// Neighbouring sequences whose first keys are the same ones: a system prompt,
+// the beams of a search, several answers to one question.
+struct SharedPrefix {
+  int32_t first_sequence;
+  int32_t num_sequences;
+  int32_t num_keys;  // that all of them have, from position 0 on
+};
+
 // Sequences of different lengths in one call: prompts, chunks of prompts and
 // single tokens side by side. Each is computed as a call of its own would be,
 // with the same bits, whatever stands beside it.
@@ -41,6 +49,16 @@ struct Ragged {
   // place of AttentionParams::causal_offset (kBottomRight is allowed here too,
   // and stands for the sequence's own lengths).
   const int64_t* causal_offset = nullptr;
+
+  // num_shared_prefixes groups of sequences, in order and apart, whose entries
+  // of the page table (or page pointers) for their first num_keys keys are
+  // equal, which is checked. Such keys are read once for the rows of many
+  // sequences, in whole spans of 4,096, and the results keep their bits. A
+  // saving only: a sequence is computed by itself where its rows do not see all
+  // of the first span, or are many. Needs pages and
+  // AttentionShape::shared_prefixes.
+  const SharedPrefix* shared_prefixes = nullptr;
+  int64_t num_shared_prefixes = 0;
 };
 
 // Keys and values in pages. `key` and `value` are then pools: [num_pages,
@@ -53,11 +71,40 @@ struct Ragged {
 // Entries for keys that a sequence has are checked on every call to lie in [0,
 // num_pages); others are never read. Sequences may share pages. page_size (from
 // 1 on) and num_pages are the extents of `key`.
+//
+// Or pages stand anywhere, and arrays of the same shape say where: then `key`
+// and `value` have no data and are the shape and strides of one page, [1,
+// page_size, num_kv_heads, head_dim], and position p of sequence s stands in
+// the page that begins at
+//
+//   key_pages[s * table_stride + p / page_size], row p % page_size.
+//
+// So block pointers of K and V in one array, [sequence][K, V][page], are
+// key_pages = array, value_pages = array + pages, table_stride = 2 * pages.
+// Entries that are needed are checked on every call: not null, aligned to the
+// element, and their page apart from everything that is written.
 struct Pages {
-  const int32_t* page_table = nullptr;  // null: keys are not in pages
-  int64_t num_sequences = 0;            // rows of the table
-  int64_t pages_per_sequence = 0;       // entries of a row, at most
-  int64_t table_stride = 0;             // entries from one row to the next
+  const int32_t* page_table = nullptr;
+  int64_t num_sequences = 0;       // rows of the table or the arrays
+  int64_t pages_per_sequence = 0;  // entries of a row, at most
+  int64_t table_stride = 0;        // entries from one row to the next
+
+  // Instead of page_table: where pages begin. Attention only reads them.
+  void* const* key_pages = nullptr;
+  void* const* value_pages = nullptr;
+  // Of quantised ones, the pages of their scales and minima, whose views then
+  // have no data either. Where an array is null the view has its data and is
+  // the same for every page, as one scale a tensor or a head is (zero strides).
+  void* const* key_scale_pages = nullptr;
+  void* const* value_scale_pages = nullptr;
+  void* const* key_minimum_pages = nullptr;
+  void* const* value_minimum_pages = nullptr;
+
+  bool by_pointers() const {
+    return key_pages != nullptr || value_pages != nullptr;
+  }
+  // Whether keys are in pages at all.
+  bool any() const { return page_table != nullptr || by_pointers(); }
 };
 
 }  // namespace heed

@@ -49,7 +49,7 @@ using ScoreHook = void (*)(void* self, const ScoreTile& tile);
 //
 // Tensors by query row have batch and seqlen as the query has them, packed
 // where it is. Tensors by key are [sequences, keys] by positions, in pages or
-// not. Zero strides repeat, but not along the last axis.
+// not. Zero strides repeat; along the last axis only a bias and a mask may.
 struct ScoreInputs {
   // Added: [batch, seqlen_q, num_heads, seqlen_k], f32, bf16 or f16. (Bhsd
   // makes that of [batch][heads][seqlen_q][seqlen_k].)

@@ -66,7 +66,7 @@ inline Status Convert(const heed_attention_shape* shape, AttentionShape* to) {
   if (!status.ok()) return status;
   auto& [query_dtype, key_dtype, value_dtype, out_dtype, batch, seqlen_q,
          seqlen_k, num_heads, num_kv_heads, head_dim, head_dim_v, key_rotated,
-         value_rotated, num_sequences, scores] = *to;
+         value_rotated, num_sequences, scores, shared_prefixes] = *to;
   query_dtype = static_cast<DType>(from.query_dtype);
   key_dtype = static_cast<DType>(from.key_dtype);
   value_dtype = static_cast<DType>(from.value_dtype);
@@ -83,14 +83,15 @@ inline Status Convert(const heed_attention_shape* shape, AttentionShape* to) {
       .Bool(from.key_rotated, "key_rotated", &key_rotated)
       .Bool(from.value_rotated, "value_rotated", &value_rotated)
       .Bool(from.scores, "scores", &scores)
-      .Reserved(from.reserved, "shape")
+      .Bool(from.shared_prefixes, "shared_prefixes", &shared_prefixes)
       .status();
 }
 
 inline heed_attention_shape ConvertBack(const AttentionShape& from) {
   const auto& [query_dtype, key_dtype, value_dtype, out_dtype, batch, seqlen_q,
                seqlen_k, num_heads, num_kv_heads, head_dim, head_dim_v,
-               key_rotated, value_rotated, num_sequences, scores] = from;
+               key_rotated, value_rotated, num_sequences, scores,
+               shared_prefixes] = from;
   heed_attention_shape to = {};
   to.query_dtype = static_cast<int32_t>(query_dtype);
   to.key_dtype = static_cast<int32_t>(key_dtype);
@@ -107,6 +108,7 @@ inline heed_attention_shape ConvertBack(const AttentionShape& from) {
   to.key_rotated = key_rotated;
   to.value_rotated = value_rotated;
   to.scores = scores;
+  to.shared_prefixes = shared_prefixes;
   return to;
 }
 
@@ -165,18 +167,26 @@ inline Status Convert(const heed_kv_scales* scales, KvScales* to) {
       .status();
 }
 
+static_assert(sizeof(heed_shared_prefix) == sizeof(SharedPrefix) &&
+              offsetof(heed_shared_prefix, num_sequences) ==
+                  offsetof(SharedPrefix, num_sequences) &&
+              offsetof(heed_shared_prefix, num_keys) ==
+                  offsetof(SharedPrefix, num_keys));
+
 inline Status Convert(const heed_ragged* ragged, Ragged* to) {
   if (ragged == nullptr) return Status();
   heed_ragged from;
   const Status status = ReadStruct(ragged, "ragged", &from);
   if (!status.ok()) return status;
-  auto& [num_sequences, cu_seqlens_q, seqlens_k, cu_seqlens_k, causal_offset] =
-      *to;
+  auto& [num_sequences, cu_seqlens_q, seqlens_k, cu_seqlens_k, causal_offset,
+         shared_prefixes, num_shared_prefixes] = *to;
   num_sequences = from.num_sequences;
   cu_seqlens_q = from.cu_seqlens_q;
   seqlens_k = from.seqlens_k;
   cu_seqlens_k = from.cu_seqlens_k;
   causal_offset = from.causal_offset;
+  shared_prefixes = reinterpret_cast<const SharedPrefix*>(from.shared_prefixes);
+  num_shared_prefixes = from.num_shared_prefixes;
   return Status();
 }
 
@@ -185,11 +195,19 @@ inline Status Convert(const heed_pages* pages, Pages* to) {
   heed_pages from;
   const Status status = ReadStruct(pages, "pages", &from);
   if (!status.ok()) return status;
-  auto& [page_table, num_sequences, pages_per_sequence, table_stride] = *to;
+  auto& [page_table, num_sequences, pages_per_sequence, table_stride, key_pages,
+         value_pages, key_scale_pages, value_scale_pages, key_minimum_pages,
+         value_minimum_pages] = *to;
   page_table = from.page_table;
   num_sequences = from.num_sequences;
   pages_per_sequence = from.pages_per_sequence;
   table_stride = from.table_stride;
+  key_pages = from.key_pages;
+  value_pages = from.value_pages;
+  key_scale_pages = from.key_scale_pages;
+  value_scale_pages = from.value_scale_pages;
+  key_minimum_pages = from.key_minimum_pages;
+  value_minimum_pages = from.value_minimum_pages;
   return Status();
 }
 

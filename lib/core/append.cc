@@ -23,6 +23,10 @@ using internal::BytesAt;
 struct Half {
   ConstTensorView from;
   TensorView cache, scale, minimum;
+  // Where their pages begin that have pointers.
+  void* const* cache_pages;
+  void* const* scale_pages;
+  void* const* minimum_pages;
   bool rotate;
   Rope rope;  // absent for values
 };
@@ -46,6 +50,14 @@ void AppendToken(const AppendContext& c, const Half& half, const Token& token) {
   const int64_t dim = half.from.head_dim();
   float row[internal::kMaxHeadDim];
   float one = 1.0f;
+  const auto [batch, position] = token.place;
+  const auto view_at = [&c, entry = batch](void* const* pages,
+                                           const TensorView& view) {
+    return internal::ViewAt(c.args.pages, pages, view, entry);
+  };
+  const TensorView cache = view_at(half.cache_pages, half.cache);
+  const TensorView scale = view_at(half.scale_pages, half.scale);
+  const TensorView minimum = view_at(half.minimum_pages, half.minimum);
   for (int64_t h = 0; h < half.from.heads(); ++h) {
     c.ops->widen(half.from.dtype, BytesAt(half.from, token.batch, token.row, h),
                  dim, row);
@@ -53,21 +65,17 @@ void AppendToken(const AppendContext& c, const Half& half, const Token& token) {
       internal::TurnRow(half.rope, token.position, row);
     }
     if (half.rotate) c.ops->rotate(row, dim);
-    const auto [batch, position] = token.place;
-    void* const to = BytesAt(half.cache, batch, position, h);
-    if (!internal::IsQuantised(half.cache.dtype)) {
-      c.ops->narrow(half.cache.dtype, row, dim, to);
+    void* const to = BytesAt(cache, 0, position, h);
+    if (!internal::IsQuantised(cache.dtype)) {
+      c.ops->narrow(cache.dtype, row, dim, to);
       continue;
     }
-    const bool no_scale = half.scale.absent();
     internal::QuantizeRow(
         row, dim,
-        {half.cache.dtype, c.args.given_scales,
-         no_scale ? 1 : half.scale.head_dim()},
-        no_scale ? &one : RowAt(half.scale, batch, position, h),
-        half.minimum.absent() ? nullptr
-                              : RowAt(half.minimum, batch, position, h),
-        to);
+        {cache.dtype, c.args.given_scales,
+         scale.absent() ? 1 : scale.head_dim()},
+        scale.absent() ? &one : RowAt(scale, 0, position, h),
+        minimum.absent() ? nullptr : RowAt(minimum, 0, position, h), to);
   }
 }
 
@@ -122,12 +130,18 @@ Status AppendKv(const AppendArgs& args, const Executor& executor) {
                  UsedStrides(args.key_cache),
                  UsedStrides(args.key_scale),
                  UsedStrides(args.key_minimum),
+                 args.pages.key_pages,
+                 args.pages.key_scale_pages,
+                 args.pages.key_minimum_pages,
                  args.key_rotated,
                  args.rope};
   c.halves[1] = {UsedStrides(args.value),
                  UsedStrides(args.value_cache),
                  UsedStrides(args.value_scale),
                  UsedStrides(args.value_minimum),
+                 args.pages.value_pages,
+                 args.pages.value_scale_pages,
+                 args.pages.value_minimum_pages,
                  args.value_rotated,
                  Rope()};
   c.ops = &internal::KernelsOf(internal::BestTarget())->ops;

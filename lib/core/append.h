@@ -32,17 +32,30 @@ inline NewRows NewRowsOf(const AppendArgs& args, int64_t sequence) {
           int64_t{args.cu_seqlens[sequence + 1]} - args.cu_seqlens[sequence]};
 }
 
-// Batch and position in the cache of a sequence's position: a page and its row
-// where there are pages.
+// Batch and position in the cache of a sequence's position; where there are
+// pages, the entry of their table or arrays and the row.
 struct Place {
   int64_t batch, position;
 };
 inline Place PlaceOf(const AppendArgs& args, int64_t page_size,
                      int64_t sequence, int64_t position) {
-  if (args.pages.page_table == nullptr) return {sequence, position};
-  return {args.pages.page_table[sequence * args.pages.table_stride +
-                                position / page_size],
+  if (!args.pages.any()) return {sequence, position};
+  return {sequence * args.pages.table_stride + position / page_size,
           position % page_size};
+}
+
+// The view of a cache, or of its scales or minima, in which a place is batch 0;
+// `array` is where its pages begin if they have pointers.
+inline TensorView ViewAt(const Pages& pages, void* const* array,
+                         TensorView view, int64_t batch) {
+  if (view.absent()) return view;
+  if (array != nullptr) {
+    view.data = array[batch];
+  } else if (!pages.by_pointers()) {
+    if (pages.page_table != nullptr) batch = pages.page_table[batch];
+    view.data = BytesAt(view, batch, 0, 0);
+  }
+  return view;
 }
 
 }  // namespace heed::internal

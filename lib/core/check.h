@@ -30,9 +30,10 @@ Status CheckParams(const AttentionParams& params, const ScoreRule& rule);
 // Whether every tensor may be of this type: f32, bf16, f16.
 bool IsFloat(DType dtype);
 
-// Dtype, strides, alignment, null data, overflow of one tensor.
+// Dtype, strides, alignment, null data, overflow of one tensor; or, of one
+// whose memory is `elsewhere`, all but its memory, of which it has none.
 Status CheckView(const ConstTensorView& view, const TensorName& name,
-                 TensorRole role);
+                 TensorRole role, bool elsewhere = false);
 
 Status CheckF32(const ConstTensorView& view, const TensorName& name);
 
@@ -43,6 +44,16 @@ Status CheckType(const ConstTensorView& view, const TensorName& name);
 // own, and a head_dim that is not offered.
 Status CheckRowsBecome(const ConstTensorView& source,
                        const ConstTensorView& to);
+
+// The memory from the first to behind the last element of a view.
+struct MemoryRange {
+  uintptr_t begin, end;
+  bool Meets(const MemoryRange& other) const {
+    return begin < other.end && other.begin < end && begin < end &&
+           other.begin < other.end;
+  }
+};
+MemoryRange MemoryOf(const ConstTensorView& view);
 
 // Refuses `output` where the memory from its first to its last element meets
 // that of the other.

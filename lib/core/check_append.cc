@@ -8,6 +8,7 @@
 #include "lib/core/append.h"
 #include "lib/core/check.h"
 #include "lib/core/check_places.h"
+#include "lib/core/new_pages.h"
 #include "lib/core/quantize_row.h"
 #include "lib/core/rope.h"
 #include "lib/kernels/kernel_table.h"
@@ -28,6 +29,10 @@ struct Half {
   const TensorName& scale_name;
   const TensorView& minimum;
   const TensorName& minimum_name;
+  // Where their pages begin that have pointers.
+  void* const* cache_pages;
+  void* const* scale_pages;
+  void* const* minimum_pages;
 };
 
 Status CheckExtent(const ConstTensorView& view, const TensorName& name,
@@ -68,13 +73,18 @@ Status CheckHalf(const AppendArgs& args, const Half& half) {
     status = CheckView(half.from, half.from_name, TensorRole::kInput);
   }
   if (status.ok()) {
-    status = CheckView(half.cache, half.cache_name, TensorRole::kOutput);
+    status = CheckView(half.cache, half.cache_name, TensorRole::kOutput,
+                       half.cache_pages != nullptr);
   }
   const TensorRole scale_role =
       args.given_scales ? TensorRole::kInput : TensorRole::kOutput;
-  if (status.ok()) status = CheckView(half.scale, half.scale_name, scale_role);
   if (status.ok()) {
-    status = CheckView(half.minimum, half.minimum_name, TensorRole::kOutput);
+    status = CheckView(half.scale, half.scale_name, scale_role,
+                       half.scale_pages != nullptr);
+  }
+  if (status.ok()) {
+    status = CheckView(half.minimum, half.minimum_name, TensorRole::kOutput,
+                       half.minimum_pages != nullptr);
   }
   if (!status.ok()) return status;
   if (half.from.head_dim() < 1 || half.from.head_dim() > kMaxHeadDim) {
@@ -126,18 +136,30 @@ Status CheckExtents(const AppendArgs& args) {
                       : CheckExtent(like, name, 0, 1,
                                     "must have a batch of 1 with cu_seqlens");
   if (!status.ok() || args.pages.page_table != nullptr) return status;
+  const bool pointers = args.pages.by_pointers();
   return CheckExtent(args.key.absent() ? args.value_cache : args.key_cache,
                      args.key.absent() ? kValueCacheName : kKeyCacheName, 0,
-                     args.num_sequences, "must have a batch of num_sequences");
+                     pointers ? 1 : args.num_sequences,
+                     pointers ? "must be 1, as pages have pointers"
+                              : "must have a batch of num_sequences");
 }
 
-ConstTensorView ArrayView(const int32_t* array, int64_t count) {
-  return array == nullptr ? ConstTensorView() : Bshd(array, 1, 1, 1, count);
+template <typename T>
+ConstTensorView ArrayView(const T* array, int64_t count) {
+  if (array == nullptr) return ConstTensorView();
+  return Bshd(reinterpret_cast<const int8_t*>(array), 1, 1, 1,
+              count * static_cast<int64_t>(sizeof(T)));
 }
 
 // Outputs against everything else.
 Status CheckOverlaps(const AppendArgs& args) {
   const int64_t rows = NewRowsOf(args).batch() * NewRowsOf(args).seqlen();
+  const int64_t entries =
+      args.num_sequences == 0
+          ? 0
+          : (args.num_sequences - 1) * args.pages.table_stride +
+                args.pages.pages_per_sequence;
+  const PagedTensors paged(args);
   const struct {
     ConstTensorView view;
     TensorName name;
@@ -162,13 +184,16 @@ Status CheckOverlaps(const AppendArgs& args) {
       {ArrayView(args.rope_positions, rows),
        {"rope_positions", "overlaps rope_positions"},
        false},
-      {ArrayView(args.pages.page_table,
-                 args.num_sequences == 0
-                     ? 0
-                     : (args.num_sequences - 1) * args.pages.table_stride +
-                           args.pages.pages_per_sequence),
+      {ArrayView(args.pages.page_table, entries),
        {"page_table", "overlaps page_table"},
-       false}};
+       false},
+      {ArrayView(paged.all[0].pages, entries), paged.all[0].array, false},
+      {ArrayView(paged.all[1].pages, entries), paged.all[1].array, false},
+      {ArrayView(paged.all[2].pages, entries), paged.all[2].array, false},
+      {ArrayView(paged.all[3].pages, entries), paged.all[3].array, false},
+      {ArrayView(paged.all[4].pages, entries), paged.all[4].array, false},
+      {ArrayView(paged.all[5].pages, entries), paged.all[5].array, false},
+  };
   for (const auto& output : all) {
     for (const auto& other : all) {
       if (!output.output || &other == &output) continue;
@@ -176,6 +201,16 @@ Status CheckOverlaps(const AppendArgs& args) {
           CheckOverlap(output.view, output.name, other.view, other.name);
       if (status.ok() || LieBetween(output.view, other.view)) continue;
       return status;
+    }
+  }
+  for (const PagedTensor& tensor : paged) {
+    for (const auto& other : all) {
+      if (tensor.pages == nullptr || tensor.may_repeat) break;
+      if (other.view.data == nullptr) continue;
+      const Status status =
+          CheckPagesApart(args.pages, tensor, other.view, other.name.overlaps,
+                          NewEntriesOf(args));
+      if (!status.ok()) return status;
     }
   }
   return Status();
@@ -189,10 +224,12 @@ Status CheckAppend(const AppendArgs& args) {
   }
   const Half halves[] = {
       {args.key, kKeyName, args.key_cache, kKeyCacheName, args.key_scale,
-       kKeyScaleName, args.key_minimum, kKeyMinimumName},
+       kKeyScaleName, args.key_minimum, kKeyMinimumName, args.pages.key_pages,
+       args.pages.key_scale_pages, args.pages.key_minimum_pages},
       {args.value, kValueName, args.value_cache, kValueCacheName,
-       args.value_scale, kValueScaleName, args.value_minimum,
-       kValueMinimumName}};
+       args.value_scale, kValueScaleName, args.value_minimum, kValueMinimumName,
+       args.pages.value_pages, args.pages.value_scale_pages,
+       args.pages.value_minimum_pages}};
   for (const Half& half : halves) {
     const Status status = CheckHalf(args, half);
     if (!status.ok()) return status;

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "lib/core/check.h"
+#include "lib/core/check_pages.h"
 #include "lib/core/sequences.h"
 
 namespace heed::internal {
@@ -46,8 +47,9 @@ Batches BatchesOf(const AttentionArgs& args) {
     b.of_key = kPacked;
   }
   if (InPages(args)) {
-    b.key = args.key.batch();
-    b.of_key = "must have the pages of key";
+    b.key = args.pages.by_pointers() ? 1 : args.key.batch();
+    b.of_key = args.pages.by_pointers() ? "must be 1, as pages have pointers"
+                                        : "must have the pages of key";
   }
   return b;
 }
@@ -217,18 +219,19 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
     return Invalid("scores", "are given to a plan made without");
   }
   Status status;
-  ForEachTensor(args, plan.shape.scores,
-                [&](const auto& view, const TensorName& name, TensorRole role) {
-                  if (!status.ok()) return;
-                  if (name.dtype == nullptr) {
-                    if (view.absent()) return;
-                    status = CheckType(view, name);
-                  } else if (view.dtype != plan.shape.*name.dtype) {
-                    status =
-                        Invalid(name.argument, "dtype differs from the plan's");
-                  }
-                  if (status.ok()) status = CheckView(view, name, role);
-                });
+  ForEachTensor(
+      args, plan.shape.scores,
+      [&](const auto& view, const TensorName& name, TensorRole role) {
+        if (!status.ok()) return;
+        if (name.dtype == nullptr) {
+          if (view.absent()) return;
+          status = CheckType(view, name);
+        } else if (view.dtype != plan.shape.*name.dtype) {
+          status = Invalid(name.argument, "dtype differs from the plan's");
+        }
+        if (!status.ok()) return;
+        status = CheckView(view, name, role, InOwnPages(args.pages, name));
+      });
   if (!status.ok()) return status;
   status = CheckRaggedShape(plan, args);
   if (!status.ok()) return status;
@@ -246,13 +249,13 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
   if (!status.ok()) return status;
   status = CheckRagged(plan, args);
   if (!status.ok()) return status;
+  status = CheckKeyIntervals(args);
+  if (!status.ok()) return status;
   status = CheckArrayOverlaps(args, args.out, kOutName);
   if (!status.ok()) return status;
   status = CheckArrayOverlaps(args, args.lse, kLseName);
   if (!status.ok()) return status;
-  if (plan.shape.scores) status = CheckScores(plan, args);
-  if (!status.ok()) return status;
-  return CheckKeyIntervals(args);
+  return plan.shape.scores ? CheckScores(plan, args) : Status();
 }
 
 Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,
@@ -275,7 +278,7 @@ Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,
   const ConstTensorView memory =
       Bshd(static_cast<const float*>(workspace.data), 1, 1, 1,
            static_cast<int64_t>(need / sizeof(float)));
-  const TensorName workspace_name = {"workspace", nullptr};
+  const TensorName workspace_name = {"workspace", "overlaps workspace"};
   Status status = CheckArrayOverlaps(args, memory, workspace_name);
   ForEachTensor(args, plan.shape.scores,
                 [&](const auto& view, const TensorName& name, TensorRole) {

@@ -9,6 +9,8 @@
 
 #include "lib/core/append.h"
 #include "lib/core/check.h"
+#include "lib/core/check_pages.h"
+#include "lib/core/new_pages.h"
 
 namespace heed::internal {
 namespace {
@@ -16,10 +18,6 @@ namespace {
 // Places marked at a time, a bit each, on the stack. A pool that is larger is
 // passed over in windows: 16 of them for a million rows.
 constexpr int64_t kWindowRows = 65536;
-
-const TensorView& CacheOf(const AppendArgs& args) {
-  return args.key.absent() ? args.value_cache : args.key_cache;
-}
 
 Status CheckOffsets(const AppendArgs& args) {
   if (args.cu_seqlens == nullptr) return Status();
@@ -47,18 +45,9 @@ Status CheckOffsets(const AppendArgs& args) {
 }
 
 Status CheckPageGroup(const AppendArgs& args) {
-  const Pages& pages = args.pages;
-  if (pages.page_table == nullptr) return Status();
-  if (pages.num_sequences != args.num_sequences) {
-    return Invalid("page_table", "has another number of sequences")
-        .WithValue(pages.num_sequences)
-        .WithBound(args.num_sequences, BoundKind::kNeeds);
-  }
-  if (pages.pages_per_sequence < 0) {
-    return Invalid("pages_per_sequence", "is negative")
-        .WithValue(pages.pages_per_sequence)
-        .WithBound(0, BoundKind::kSaid);
-  }
+  const Status status =
+      CheckPagesFit(args.pages, args.num_sequences, PagedTensors(args));
+  if (!status.ok() || !args.pages.any()) return status;
   // Places are counted over the pool, which may be of no heads and any extent.
   const TensorView& pool = CacheOf(args);
   int64_t rows;
@@ -71,52 +60,11 @@ Status CheckPageGroup(const AppendArgs& args) {
         .WithIndex(1)
         .WithValue(pool.seqlen());
   }
-  int64_t entries;
-  if (pages.table_stride < 0 ||
-      __builtin_mul_overflow(pages.table_stride, pages.num_sequences,
-                             &entries) ||
-      __builtin_add_overflow(entries, pages.pages_per_sequence, &entries) ||
-      entries > (int64_t{1} << 60)) {
-    return Invalid("table_stride", "is negative or leaves the address space")
-        .WithValue(pages.table_stride)
-        .WithBound(0, BoundKind::kSaid);
-  }
-  return Status();
-}
-
-// Calls f(sequence, first position, count) for each sequence with new rows,
-// until a status is not ok.
-template <typename F>
-Status ForEachSequence(const AppendArgs& args, F f) {
-  for (int64_t s = 0; s < args.num_sequences; ++s) {
-    const int64_t count = NewRowsOf(args, s).count;
-    if (count == 0) continue;
-    const Status status = f(s, args.past_lengths[s], count);
-    if (!status.ok()) return status;
-  }
-  return Status();
-}
-
-// Calls f(entry of the table, first row, last row) for the pages of a
-// sequence's new rows, rows counted over the pool.
-template <typename F>
-Status ForEachPage(const AppendArgs& args, int64_t s, int64_t first,
-                   int64_t count, F f) {
-  const int64_t size = CacheOf(args).seqlen();
-  for (int64_t at = first; at < first + count;) {
-    const int64_t next = std::min((at / size + 1) * size, first + count);
-    const int64_t entry = s * args.pages.table_stride + at / size;
-    const int64_t row =
-        int64_t{args.pages.page_table[entry]} * size + at % size;
-    const Status status = f(entry, row, row + next - at);
-    if (!status.ok()) return status;
-    at = next;
-  }
   return Status();
 }
 
 Status CheckLengths(const AppendArgs& args) {
-  const bool paged = args.pages.page_table != nullptr;
+  const bool paged = args.pages.any();
   const TensorView& cache = CacheOf(args);
   int64_t capacity = cache.seqlen();
   if (paged && __builtin_mul_overflow(args.pages.pages_per_sequence,
@@ -140,47 +88,36 @@ Status CheckLengths(const AppendArgs& args) {
         .WithBound(capacity - count);
   }
   if (!paged) return Status();
-  return ForEachSequence(args, [&](int64_t s, int64_t first, int64_t count) {
-    return ForEachPage(
-        args, s, first, count, [&](int64_t entry, int64_t, int64_t) {
-          const int64_t page = args.pages.page_table[entry];
-          if (page >= 0 && page < cache.batch()) return Status();
-          return Invalid("page_table", "names a page that does not exist")
-              .WithIndex(entry)
-              .WithValue(page)
-              .WithBound(cache.batch() - 1);
-        });
-  });
+  return CheckPageEntries(args.pages, cache.batch(), PagedTensors(args),
+                          NewEntriesOf(args));
 }
 
-// That no place is written twice. Marks places window by window.
-Status CheckPlacesDiffer(const AppendArgs& args) {
+// That no place of a pool is written twice. Marks places window by window.
+Status CheckPoolPlaces(const AppendArgs& args) {
   int64_t lowest = INT64_MAX, end = 0;
-  const auto for_each = [&](auto f) {
-    return ForEachSequence(args, [&](int64_t s, int64_t first, int64_t count) {
-      return ForEachPage(args, s, first, count, f);
-    });
-  };
-  Status status = for_each([&](int64_t, int64_t first, int64_t last) {
-    lowest = std::min(lowest, first);
-    end = std::max(end, last);
-    return Status();
-  });
+  const int64_t size = CacheOf(args).seqlen();
+  const int32_t* const table = args.pages.page_table;
+  Status status =
+      ForEachNewPage(args, [&](int64_t entry, int64_t first, int64_t last) {
+        lowest = std::min(lowest, table[entry] * size + first);
+        end = std::max(end, table[entry] * size + last);
+        return Status();
+      });
   uint64_t marks[kWindowRows / 64];
   for (int64_t window = lowest; window < end && status.ok();) {
     std::memset(marks, 0, sizeof(marks));
     int64_t next = end;  // the first place behind this window
     const int64_t stop = window + kWindowRows;
-    status = for_each([&](int64_t entry, int64_t first, int64_t last) {
+    status = ForEachNewPage(args, [&](int64_t entry, int64_t from, int64_t to) {
+      const int64_t first = table[entry] * size + from;
+      const int64_t last = table[entry] * size + to;
       if (last > stop) next = std::min(next, std::max(first, stop));
       for (int64_t row = std::max(first, window); row < std::min(last, stop);
            ++row) {
         uint64_t& word = marks[(row - window) / 64];
         const uint64_t bit = uint64_t{1} << (row - window) % 64;
         if ((word & bit) != 0) {
-          return Invalid("page_table", "has two new rows in one place")
-              .WithIndex(entry)
-              .WithValue(args.pages.page_table[entry]);
+          return TwoInOnePlace("page_table", entry).WithValue(table[entry]);
         }
         word |= bit;
       }
@@ -203,8 +140,9 @@ Status CheckPlaces(const AppendArgs& args) {
   Status status = CheckOffsets(args);
   if (status.ok()) status = CheckPageGroup(args);
   if (status.ok()) status = CheckLengths(args);
-  if (!status.ok() || args.pages.page_table == nullptr) return status;
-  return CheckPlacesDiffer(args);
+  if (!status.ok() || !args.pages.any()) return status;
+  return args.pages.by_pointers() ? CheckPointedPlaces(args)
+                                  : CheckPoolPlaces(args);
 }
 
 Status CheckRopeReaches(const AppendArgs& args) {

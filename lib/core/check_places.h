@@ -13,6 +13,12 @@ namespace heed::internal {
 // whose extents were checked.
 Status CheckPlaces(const AppendArgs& args);
 
+// Of pages that have pointers and whose entries were checked
+// (check_pointed_places.cc): that no two new rows begin at one address, over
+// all that is written, and that the pages of one entry lie apart or between one
+// another.
+Status CheckPointedPlaces(const AppendArgs& args);
+
 // The tables' positions against the new rows'; after CheckPlaces.
 Status CheckRopeReaches(const AppendArgs& args);
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "lib/core/check.h"
+#include "lib/core/check_pages.h"
 #include "lib/core/sequences.h"
 
 namespace heed::internal {
@@ -80,81 +81,38 @@ Status CheckLengths(const Plan& plan, const Ragged& ragged, int64_t room) {
   return Status();
 }
 
-// Every entry of the page table that a key needs.
-Status CheckTable(const AttentionArgs& args) {
-  const Pages& pages = args.pages;
-  const int64_t page_size = args.key.seqlen();
-  const int64_t num_pages = args.key.batch();
-  for (int64_t s = 0; s < pages.num_sequences; ++s) {
+// The entries that the keys of a sequence need.
+auto EntriesOf(const AttentionArgs& args) {
+  return [&args](int64_t s) {
     const int64_t length = args.ragged.seqlens_k[s];
-    const int64_t used = length / page_size + (length % page_size != 0);
-    const int32_t* row = pages.page_table + s * pages.table_stride;
-    // Without a way out of the loop, so that it takes several at a time.
-    uint32_t largest = 0;  // negative ones become large
-    for (int64_t i = 0; i < used; ++i) {
-      largest = std::max(largest, static_cast<uint32_t>(row[i]));
-    }
-    if (used == 0 || int64_t{largest} < num_pages) continue;
-    int64_t i = 0;
-    while (static_cast<uint32_t>(row[i]) != largest) ++i;
-    return Invalid("page_table", "has a page that the pool does not")
-        .WithIndex(s * pages.table_stride + i)
-        .WithValue(row[i])
-        .WithBound(num_pages - 1);
-  }
-  return Status();
+    const int64_t page_size = args.key.seqlen();
+    return PageEntries{s * args.pages.table_stride,
+                       length / page_size + (length % page_size != 0)};
+  };
 }
 
 Status CheckPagesFit(const AttentionArgs& args) {
-  const Pages& pages = args.pages;
   const Ragged& ragged = args.ragged;
-  if (pages.page_table == nullptr) {
-    if (pages.num_sequences == 0 && pages.pages_per_sequence == 0) {
-      return Status();
+  if (args.pages.any()) {
+    if (ragged.num_sequences == 0) {
+      return Invalid("num_sequences", "of a ragged call is needed with pages")
+          .WithValue(0)
+          .WithBound(args.pages.num_sequences, BoundKind::kNeeds);
     }
-    return Invalid("page_table", "is null");
+    if (ragged.seqlens_k == nullptr) {
+      return Invalid("seqlens_k", "is null, but pages need it");
+    }
+    if (ragged.cu_seqlens_k != nullptr) {
+      return Invalid("cu_seqlens_k", "can not be given with pages");
+    }
+    if (args.key.seqlen() < 1) {
+      return Invalid("key", "must have pages of at least one row")
+          .WithIndex(1)
+          .WithValue(args.key.seqlen())
+          .WithBound(1, BoundKind::kSaid);
+    }
   }
-  if (ragged.num_sequences == 0) {
-    return Invalid("num_sequences", "of a ragged call is needed with pages")
-        .WithValue(0)
-        .WithBound(pages.num_sequences, BoundKind::kNeeds);
-  }
-  if (ragged.seqlens_k == nullptr) {
-    return Invalid("seqlens_k", "is null, but pages need it");
-  }
-  if (ragged.cu_seqlens_k != nullptr) {
-    return Invalid("cu_seqlens_k", "can not be given with pages");
-  }
-  if (pages.num_sequences != ragged.num_sequences) {
-    return Invalid("page_table", "must have a row for each sequence")
-        .WithValue(pages.num_sequences)
-        .WithBound(ragged.num_sequences, BoundKind::kNeeds);
-  }
-  if (pages.pages_per_sequence < 0) {
-    return Invalid("pages_per_sequence", "must not be negative")
-        .WithValue(pages.pages_per_sequence)
-        .WithBound(0, BoundKind::kSaid);
-  }
-  int64_t entries;
-  if (pages.table_stride < 0 ||
-      __builtin_mul_overflow(pages.table_stride, pages.num_sequences,
-                             &entries) ||
-      entries > INT64_MAX / 8 - pages.pages_per_sequence) {
-    return Status(pages.table_stride < 0 ? StatusCode::kInvalidArgument
-                                         : StatusCode::kOverflow,
-                  "table_stride",
-                  pages.table_stride < 0 ? "must not be negative"
-                                         : "leaves the address space")
-        .WithValue(pages.table_stride)
-        .WithBound(0, BoundKind::kSaid);
-  }
-  if (args.key.seqlen() < 1) {
-    return Invalid("key", "must have pages of at least one row")
-        .WithIndex(1)
-        .WithValue(args.key.seqlen())
-        .WithBound(1, BoundKind::kSaid);
-  }
-  return Status();
+  return CheckPagesFit(args.pages, ragged.num_sequences, PagedTensors(args));
 }
 
 // Whether the groups fit each other and the plan; reads no array.
@@ -168,6 +126,21 @@ Status CheckRaggedFits(const Plan& plan, const AttentionArgs& args) {
     return Invalid("num_sequences", "is larger than the plan's")
         .WithValue(ragged.num_sequences)
         .WithBound(plan.shape.num_sequences);
+  }
+  if (ragged.num_shared_prefixes != 0) {
+    const char* const kName = "shared_prefixes";
+    if (!plan.shape.shared_prefixes) {
+      return Invalid(kName, "are given to a plan made without");
+    }
+    if (!InPages(args)) return Invalid(kName, "need keys in pages");
+    if (ragged.num_shared_prefixes < 0 ||
+        ragged.num_shared_prefixes > ragged.num_sequences) {
+      return Invalid("num_shared_prefixes",
+                     "must be 0 to the number of sequences")
+          .WithValue(ragged.num_shared_prefixes)
+          .WithBound(ragged.num_sequences);
+    }
+    if (ragged.shared_prefixes == nullptr) return Invalid(kName, "are null");
   }
   if (ragged.cu_seqlens_k != nullptr && ragged.seqlens_k != nullptr) {
     return Invalid("cu_seqlens_k", "can not be given with seqlens_k");
@@ -214,21 +187,34 @@ Status CheckRagged(const Plan& plan, const AttentionArgs& args) {
   }
   const Status status = CheckLengths(plan, ragged, room);
   if (!status.ok() || !InPages(args)) return status;
-  return CheckTable(args);
+  const PagedTensors tensors(args);
+  const Status entries =
+      CheckPageEntries(args.pages, args.key.batch(), tensors, EntriesOf(args));
+  return entries.ok() ? CheckSharedPrefixes(args, tensors) : entries;
 }
 
 Status CheckArrayOverlaps(const AttentionArgs& args,
                           const ConstTensorView& output,
                           const TensorName& output_name) {
-  const Ragged& ragged = args.ragged;
+  const bool is_ragged = args.ragged.num_sequences != 0;
+  const Ragged ragged = is_ragged ? args.ragged : Ragged();
+  const KeyIntervals lists = args.key_intervals.query_block_size != 0
+                                 ? args.key_intervals
+                                 : KeyIntervals();
   const int64_t sequences = ragged.num_sequences;
-  if (sequences == 0) return Status();
+  const auto entries_of = EntriesOf(args);
   int64_t entries = 0;  // up to the last that a key needs
   for (int64_t s = 0; InPages(args) && s < sequences; ++s) {
-    if (ragged.seqlens_k[s] == 0) continue;
-    const int64_t last = (ragged.seqlens_k[s] - 1) / args.key.seqlen();
-    entries = std::max(entries, s * args.pages.table_stride + last + 1);
+    const PageEntries used = entries_of(s);
+    if (used.count > 0) entries = std::max(entries, used.first + used.count);
   }
+  const auto check = [&](const void* array, int64_t bytes,
+                         const char* overlaps) {
+    if (array == nullptr) return Status();
+    const ConstTensorView view =
+        Bshd(static_cast<const int8_t*>(array), 1, 1, 1, bytes);
+    return CheckOverlap(output, output_name, view, {"", overlaps});
+  };
   const struct {
     const void* array;
     int64_t bytes;
@@ -238,14 +224,24 @@ Status CheckArrayOverlaps(const AttentionArgs& args,
       {ragged.seqlens_k, sequences * 4, "overlaps seqlens_k"},
       {ragged.cu_seqlens_k, (sequences + 1) * 4, "overlaps cu_seqlens_k"},
       {ragged.causal_offset, sequences * 8, "overlaps causal_offset"},
+      {ragged.shared_prefixes,
+       ragged.num_shared_prefixes * static_cast<int64_t>(sizeof(SharedPrefix)),
+       "overlaps shared_prefixes"},
       {args.pages.page_table, entries * 4, "overlaps page_table"},
+      {lists.offsets, lists.num_offsets * 8, "overlaps key_intervals.offsets"},
+      {lists.intervals, lists.num_intervals * 8,
+       "overlaps key_intervals.intervals"},
   };
   for (const auto& [array, bytes, overlaps] : arrays) {
-    if (array == nullptr) continue;
-    const ConstTensorView view =
-        Bshd(static_cast<const int8_t*>(array), 1, 1, 1, bytes);
-    const Status status =
-        CheckOverlap(output, output_name, view, {"", overlaps});
+    const Status status = check(array, bytes, overlaps);
+    if (!status.ok()) return status;
+  }
+  if (!args.pages.by_pointers()) return Status();
+  for (const PagedTensor& tensor : PagedTensors(args)) {
+    Status status = check(tensor.pages, entries * 8, tensor.array.overlaps);
+    if (!status.ok()) return status;
+    status = CheckPagesApart(args.pages, tensor, output, output_name.overlaps,
+                             entries_of);
     if (!status.ok()) return status;
   }
   return Status();

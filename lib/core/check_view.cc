@@ -62,19 +62,17 @@ bool SelfOverlap(const ConstTensorView& view) {
   return false;
 }
 
-// Whether the memory from the first to the last element of the two meets.
-bool Overlap(const ConstTensorView& a, const ConstTensorView& b) {
-  if (!HasElements(a) || !HasElements(b)) return false;
-  int64_t bytes_a, bytes_b;
-  if (!ExtentBytes(UsedStrides(Unpacked(a)), &bytes_a)) return true;
-  if (!ExtentBytes(UsedStrides(Unpacked(b)), &bytes_b)) return true;
-  const uintptr_t first = reinterpret_cast<uintptr_t>(a.data);
-  const uintptr_t second = reinterpret_cast<uintptr_t>(b.data);
-  return first < second + static_cast<uintptr_t>(bytes_b) &&
-         second < first + static_cast<uintptr_t>(bytes_a);
-}
-
 }  // namespace
+
+MemoryRange MemoryOf(const ConstTensorView& view) {
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(view.data);
+  if (!HasElements(view)) return {begin, begin};
+  int64_t bytes;
+  if (!ExtentBytes(UsedStrides(Unpacked(view)), &bytes)) {
+    return {begin, UINTPTR_MAX};
+  }
+  return {begin, begin + static_cast<uintptr_t>(bytes)};
+}
 
 bool IsFloat(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16;
@@ -97,7 +95,7 @@ Status CheckType(const ConstTensorView& view, const TensorName& name) {
 }
 
 Status CheckView(const ConstTensorView& packed, const TensorName& name,
-                 TensorRole role) {
+                 TensorRole role, bool elsewhere) {
   const char* const argument = name.argument;
   if (SizeOf(packed.dtype) == 0) {
     return Status(StatusCode::kUnsupported, argument, "has an unknown dtype");
@@ -118,7 +116,10 @@ Status CheckView(const ConstTensorView& packed, const TensorName& name,
   }
   const ConstTensorView view = Unpacked(packed);
   if (!HasElements(view)) return Status();
-  if (view.data == nullptr) return Invalid(argument, "is null");
+  if (elsewhere && view.data != nullptr) {
+    return Invalid(argument, "must have no data, as its pages have pointers");
+  }
+  if (!elsewhere && view.data == nullptr) return Invalid(argument, "is null");
   const int64_t element = SizeOf(view.dtype);
   for (int i = 0; i < 4; ++i) {
     if (view.extent[i] <= 1) continue;
@@ -138,7 +139,8 @@ Status CheckView(const ConstTensorView& packed, const TensorName& name,
           .WithUnit("bytes");
     }
   }
-  if (view.extent[3] > 1 && view.stride[3] != element) {
+  const bool repeats = name.may_repeat && view.stride[3] == 0;
+  if (view.extent[3] > 1 && view.stride[3] != element && !repeats) {
     return Status(StatusCode::kUnsupported, argument,
                   "must have an innermost stride of one element")
         .WithIndex(3)
@@ -187,7 +189,9 @@ Status CheckRowsBecome(const ConstTensorView& source,
 Status CheckOverlap(const ConstTensorView& output,
                     const TensorName& output_name, const ConstTensorView& other,
                     const TensorName& other_name) {
-  if (!Overlap(output, other)) return Status();
+  // One whose pages have pointers has no memory here.
+  if (output.data == nullptr || other.data == nullptr) return Status();
+  if (!MemoryOf(output).Meets(MemoryOf(other))) return Status();
   return Invalid(output_name.argument, other_name.overlaps);
 }
 

@@ -20,8 +20,9 @@ namespace heed::internal {
 // stand together.
 class Steps {
  public:
+  // `pages` are those of the view, where pointers say where they begin.
   Steps(const AttentionArgs& args, const ConstTensorView& view,
-        const WorkItem& item)
+        void* const* pages, const WorkItem& item)
       : step_(view.stride[1]) {
     const Sequence& sequence = item.sequence;
     if (!InPages(args)) {
@@ -29,35 +30,62 @@ class Steps {
           BytesAt(view, sequence.key_batch, sequence.first_key, item.kv_head);
       return;
     }
-    first_ = BytesAt(view, 0, 0, item.kv_head);
-    page_step_ = view.stride[0];
+    head_ = item.kv_head * view.stride[2];
     page_size_ =
         static_cast<int32_t>(std::min<int64_t>(args.key.seqlen(), INT32_MAX));
-    pages_ = args.pages.page_table + sequence.index * args.pages.table_stride;
+    const int64_t row = sequence.index * args.pages.table_stride;
+    if (pages != nullptr) {
+      kind_ = Kind::kPointers;
+      pages_ = pages + row;
+      return;
+    }
+    first_ = static_cast<const char*>(view.data) + head_;
+    kind_ = Kind::kSamePage;
+    if (args.pages.page_table == nullptr) return;
+    kind_ = Kind::kPool;
+    page_step_ = view.stride[0];
+    table_ = args.pages.page_table + row;
   }
 
   // Writes where those of the positions [begin, end) stand.
   template <typename T>
   void Fill(int32_t begin, int32_t end, const T** at) const {
-    if (pages_ == nullptr) {
-      FillRun(first_ + begin * step_, end - begin, at);
-      return;
+    switch (kind_) {
+      case Kind::kRun:
+        return FillRun(first_ + begin * step_, end - begin, at);
+      case Kind::kPool:
+        return FillPages(begin, end, at, [this](int32_t page) {
+          return first_ + table_[page] * page_step_;
+        });
+      case Kind::kPointers:
+        return FillPages(begin, end, at, [this](int32_t page) {
+          return static_cast<const char*>(pages_[page]) + head_;
+        });
+      case Kind::kSamePage:
+        return FillPages(begin, end, at, [this](int32_t) { return first_; });
     }
-    const int32_t* page = pages_ + begin / page_size_;
+  }
+
+  bool in_pages() const { return kind_ != Kind::kRun; }
+  // Bytes from one position to the next, within a page.
+  int64_t step() const { return step_; }
+
+ private:
+  enum class Kind : uint8_t { kRun, kPool, kPointers, kSamePage };
+
+  template <typename T, typename PageAt>
+  void FillPages(int32_t begin, int32_t end, const T** at,
+                 PageAt page_at) const {
+    int32_t page = begin / page_size_;
     int32_t row = begin % page_size_;
     for (int32_t left = end - begin; left > 0; ++page, row = 0) {
       const int32_t rows = std::min(left, page_size_ - row);
-      FillRun(first_ + *page * page_step_ + row * step_, rows, at);
+      FillRun(page_at(page) + row * step_, rows, at);
       at += rows;
       left -= rows;
     }
   }
 
-  bool in_pages() const { return pages_ != nullptr; }
-  // Bytes from one position to the next, within a page.
-  int64_t step() const { return step_; }
-
- private:
   template <typename T>
   void FillRun(const char* from, int32_t rows, const T** at) const {
     for (int32_t i = 0; i < rows; ++i, from += step_) {
@@ -65,12 +93,15 @@ class Steps {
     }
   }
 
-  const char* first_;
-  int64_t step_;
-  // In pages: those of the sequence.
-  const int32_t* pages_ = nullptr;
-  int64_t page_step_ = 0;
+  Kind kind_ = Kind::kRun;
   int32_t page_size_ = 1;
+  const char* first_ = nullptr;
+  int64_t step_;
+  // In pages: of the head, and those of the sequence.
+  int64_t head_ = 0;
+  int64_t page_step_ = 0;
+  const int32_t* table_ = nullptr;
+  void* const* pages_ = nullptr;
 };
 
 // What quantised rows are multiplied by where nothing is given.
@@ -94,9 +125,9 @@ class RowList {
  public:
   RowList(const AttentionArgs& args, const ScaledRows& rows,
           const WorkItem& item)
-      : rows_(args, rows.rows, item),
-        scale_(args, ScaleOrOne(rows), item),
-        minimum_(args, MinimumOrZero(rows), item),
+      : rows_(args, rows.rows, rows.row_pages, item),
+        scale_(args, ScaleOrOne(rows), rows.scale_pages, item),
+        minimum_(args, MinimumOrZero(rows), rows.minimum_pages, item),
         keys_(static_cast<int32_t>(item.sequence.seqlen_k)),
         scaled_(IsQuantised(rows.rows.dtype)),
         offset_(rows.rows.dtype == DType::kU4) {

@@ -73,6 +73,44 @@ int32_t UnevenKeys(const AttentionRun& run, const Sequence& sequence);
 // LayOutWork for a ragged call: lay_out_ragged.cc.
 void LayOutRagged(AttentionRun* run);
 
+// (row, key) pairs of a tile, which has this many rows at least, as reading the
+// keys of fewer takes as long.
+inline double WeightOf(double rows, double keys) {
+  return std::max(rows, kLeastTileRows) * std::max(keys, 1.0);
+}
+
+inline int64_t RowsOf(const AttentionRun& run, const Sequence& sequence) {
+  const AttentionShape& shape = run.plan.shape;
+  return sequence.seqlen_q * (shape.num_heads / shape.num_kv_heads);
+}
+
+// Prefixes that are shared: lay_out_shared.cc. Goes through the sequences of a
+// call in order.
+class SharedRuns {
+ public:
+  explicit SharedRuns(const AttentionRun& run);
+  // The work of sequence `index`, and of those after it that share with it:
+  // then work->sharers, shared_spans and tile_rows are set, tile_rows to the
+  // most rows of one.
+  SequenceWork At(int64_t index);
+
+ private:
+  int64_t SpansOf(int64_t index) const;
+
+  const AttentionRun& run_;
+  const SharedPrefix* next_;
+  const SharedPrefix* end_;
+  int64_t most_rows_;  // of a sequence that shares
+};
+
+// Lays out what SharedRuns found. `share` is a worker's share of the call's
+// pairs.
+void LayOutShared(const AttentionRun& run, double share, SequenceWork* work);
+void LayOutSharedUnits(int64_t spans, SequenceWork* work);
+
+// A sequence that shares, as the work of its own keys: one tile a list.
+SequenceWork OwnWork(const AttentionRun& run, int64_t index);
+
 }  // namespace heed::internal
 
 #endif  // HEED_LIB_CORE_LAY_OUT_H_

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "lib/core/lay_out.h"
+#include "lib/core/shared_prefix.h"
 
 namespace heed::internal {
 namespace {
@@ -29,15 +30,6 @@ SeenKeys KeysSeen(const AttentionRun& run, const Sequence& sequence) {
   return {std::max({first, middle, last}), (first + 4 * middle + last) / 6};
 }
 
-double WeightOf(double rows, double keys) {
-  return std::max(rows, kLeastTileRows) * std::max(keys, 1.0);
-}
-
-int64_t RowsOf(const AttentionRun& run, const Sequence& sequence) {
-  const AttentionShape& shape = run.plan.shape;
-  return sequence.seqlen_q * (shape.num_heads / shape.num_kv_heads);
-}
-
 // Lays one sequence out. `share` is a worker's share of the call's pairs.
 void LayOutSequence(const AttentionRun& run, double share, SequenceWork* work) {
   const Sequence sequence = SequenceOf(run, work->sequence);
@@ -51,17 +43,18 @@ void LayOutSequence(const AttentionRun& run, double share, SequenceWork* work) {
   LayOutTiles(run, sequence, rows, work, [&](int64_t tile_rows, int64_t) {
     return run.workers == 1 || weight(tile_rows) * kTilesPerWorker <= share;
   });
-  work->weight = weight(work->tile_rows);
+  const double of_tile = weight(work->tile_rows);
+  work->weight = static_cast<float>(of_tile);
   LayOutUnits(run, sequence, 1, work);
   // So heavy a tile has been cut to a lane group: its states fit the slots.
   static_assert(kSplitTilesPerWorker <= kTilesPerWorker);
   work->split = run.workers > 1 && work->num_units > 1 &&
-                work->weight * kSplitTilesPerWorker > share;
+                of_tile * kSplitTilesPerWorker > share;
   if (work->split) return;
   LayOutUnits(run, sequence, kGroupSpans, work);
   if (WholeTiles(*work) > 1) return;
   // Neighbouring heads in one task, as far as it stays small.
-  const double tasks = share / (work->weight * kRaggedTasksPerWorker);
+  const double tasks = share / (of_tile * kRaggedTasksPerWorker);
   work->tiles_per_task = static_cast<int64_t>(
       std::clamp(tasks, 1.0, static_cast<double>(NumTiles(*work))));
 }
@@ -73,7 +66,11 @@ void KeepToSlots(const AttentionRun& run, SequenceWork* first,
   int64_t left = run.num_slots;
   for (SequenceWork* work = first; work != last && work->split; ++work) {
     if (NumItems(*work) > left) {
-      LayOutUnits(run, SequenceOf(run, work->sequence), kGroupSpans, work);
+      if (IsShared(*work)) {
+        LayOutSharedUnits(kGroupSpans, work);
+      } else {
+        LayOutUnits(run, SequenceOf(run, work->sequence), kGroupSpans, work);
+      }
       work->split = work->num_units > 1 && NumItems(*work) <= left;
     }
     if (work->split) left -= NumItems(*work);
@@ -82,8 +79,8 @@ void KeepToSlots(const AttentionRun& run, SequenceWork* first,
 
 bool Before(const SequenceWork& a, const SequenceWork& b) {
   if (a.split != b.split) return a.split;
-  const double weight_a = a.weight * static_cast<double>(a.tiles_per_task);
-  const double weight_b = b.weight * static_cast<double>(b.tiles_per_task);
+  const double weight_a = double{a.weight} * double(a.tiles_per_task);
+  const double weight_b = double{b.weight} * double(b.tiles_per_task);
   if (weight_a != weight_b) return weight_a > weight_b;
   return a.sequence < b.sequence;
 }
@@ -116,20 +113,32 @@ void LayOutRagged(AttentionRun* run) {
   SequenceWork* const first = static_cast<SequenceWork*>(run->workspace.data);
   SequenceWork* last = first;
   double pairs = 0;
-  for (int64_t s = 0; s < run->args.ragged.num_sequences; ++s) {
-    const Sequence sequence = SequenceOf(*run, s);
-    if (sequence.seqlen_q == 0) continue;
-    *last = SequenceWork();
-    last->sequence = s;
-    ++last;
-    pairs += WeightOf(static_cast<double>(RowsOf(*run, sequence)),
-                      KeysSeen(*run, sequence).mean);
+  SharedRuns shared(*run);
+  for (int64_t s = 0; s < run->args.ragged.num_sequences;) {
+    *last = shared.At(s);
+    const int64_t count = std::max<int64_t>(last->sharers, 1);
+    const double keys = static_cast<double>(last->shared_spans * kSpanKeys);
+    int64_t rows = 0;
+    for (int64_t i = s; i < s + count; ++i) {
+      const Sequence sequence = SequenceOf(*run, i);
+      if (sequence.seqlen_q == 0) continue;
+      rows += RowsOf(*run, sequence);
+      pairs += WeightOf(static_cast<double>(RowsOf(*run, sequence)),
+                        KeysSeen(*run, sequence).mean - keys);
+    }
+    if (last->sharers > 0) pairs += WeightOf(static_cast<double>(rows), keys);
+    if (rows > 0) ++last;
+    s += count;
   }
   const double share =
       pairs * static_cast<double>(run->plan.shape.num_kv_heads) / run->workers;
   run->slot_bytes = 1;
   for (SequenceWork* work = first; work != last; ++work) {
-    LayOutSequence(*run, share, work);
+    if (IsShared(*work)) {
+      LayOutShared(*run, share, work);
+    } else {
+      LayOutSequence(*run, share, work);
+    }
     if (!work->split) continue;
     run->slot_bytes = std::max(
         run->slot_bytes,

@@ -90,6 +90,14 @@ inline TileMemory CarveTile(Carver& carver, const AttendKernel& kernel,
   return tile;
 }
 
+// What stands behind a worker's tile where prefixes are shared: three states a
+// row of the tile, as rows of floats.
+inline int64_t HandOverBytes(const Plan& plan) {
+  if (!plan.shares) return 0;
+  return Padded(int64_t{3} * plan.tile_rows * (2 + plan.shape.head_dim_v) *
+                static_cast<int64_t>(sizeof(float)));
+}
+
 // Rows of a full lane group of the tile kernel.
 inline int64_t GroupRows(const Plan& plan) {
   const AttendKernel& kernel = *plan.attend;

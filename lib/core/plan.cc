@@ -73,6 +73,10 @@ void SetBytes(Plan* plan, int64_t rows) {
   if (plan->decode_rows > 0) {
     use(plan->table->decode, plan->decode_rows, plan->decode_rows);
   }
+  if (!plan->shares) return;
+  // Rows that the decode kernel takes by themselves meet in its tiles.
+  use(plan->table->attend, rows, internal::SlotRows(*plan));
+  plan->tile_bytes += internal::HandOverBytes(*plan);
 }
 
 // Two workers have the largest share of slots and carries each.
@@ -136,6 +140,64 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
   return Status();
 }
 
+// The query rows that may share keys: of one sequence, or of all that share a
+// prefix.
+int64_t MostRows(const Plan& plan, int64_t group) {
+  constexpr int64_t kEnough = int64_t{1} << 20;  // more than any tile has
+  const AttentionShape& shape = plan.shape;
+  const int64_t rows = shape.seqlen_q * group;
+  if (!plan.shares || rows >= kEnough) return rows;
+  return rows * std::clamp<int64_t>(shape.num_sequences, 1, kEnough);
+}
+
+// Sets the rows of tiles and of the decode kernel, and their bytes.
+void ChooseTiles(const PlanOptions& options, Plan* plan) {
+  const AttentionShape& shape = plan->shape;
+  const int64_t lanes = plan->attend->lanes();
+  const int64_t group_rows = internal::GroupRows(*plan);
+  const int64_t group =
+      shape.num_heads == 0 ? 1 : shape.num_heads / shape.num_kv_heads;
+  const int64_t most_rows = MostRows(*plan, group);
+  const int64_t all_rows =
+      internal::RoundUp(std::max<int64_t>(most_rows, 1), lanes);
+  plan->decode_rows = static_cast<int32_t>(std::min<int64_t>(
+      most_rows, options.decode_rows < 0 ? DefaultDecodeRows(*plan)
+                                         : options.decode_rows));
+  // The decode kernel takes whole vectors of a block's keys, and of 4-bit
+  // elements no more than a group.
+  const bool packed =
+      shape.key_dtype == DType::kU4 || shape.value_dtype == DType::kU4;
+  if (plan->table->decode.name == nullptr ||
+      internal::kBlockKeys % lanes != 0 ||
+      (packed && lanes > internal::kMinScaleGroup)) {
+    plan->decode_rows = 0;
+  }
+  // Beside the smallest tile, so that asking for much leaves room for both.
+  for (SetBytes(plan, lanes); plan->decode_rows > 0 && !Fits(*plan);) {
+    --plan->decode_rows;
+    SetBytes(plan, lanes);
+  }
+  plan->tile_limit =
+      options.lane_groups == 0 ? TileLimit::kDefault : TileLimit::kAsked;
+  int groups =
+      options.lane_groups == 0 ? internal::kLaneGroups : options.lane_groups;
+  if (groups * group_rows >= all_rows) {
+    plan->tile_limit = TileLimit::kRows;
+    groups = static_cast<int>((all_rows + group_rows - 1) / group_rows);
+  }
+  for (;; --groups) {
+    plan->lane_groups = groups;
+    SetBytes(plan, std::min(groups * group_rows, all_rows));
+    if (groups == 1 || Fits(*plan)) break;
+    plan->tile_limit = TileLimit::kMemory;
+  }
+  // Long vectors and a large head_dim: a lane group that is not full.
+  while (!Fits(*plan) && plan->tile_rows > lanes) {
+    SetBytes(plan, plan->tile_rows - lanes);
+    plan->tile_limit = TileLimit::kMemory;
+  }
+}
+
 const char* Reason(TileLimit limit) {
   switch (limit) {
     case TileLimit::kDefault:
@@ -195,46 +257,12 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
   made.target_named = options.target != nullptr;
   status = ChooseUnit(options, target, &made);
   if (!status.ok()) return status;
-  const int64_t lanes = made.attend->lanes();
-  const int64_t group_rows = internal::GroupRows(made);
-  const int64_t group =
-      shape.num_heads == 0 ? 1 : shape.num_heads / shape.num_kv_heads;
-  const int64_t all_rows =
-      internal::RoundUp(std::max<int64_t>(shape.seqlen_q * group, 1), lanes);
-  made.decode_rows = static_cast<int32_t>(std::min<int64_t>(
-      shape.seqlen_q * group,
-      options.decode_rows < 0 ? DefaultDecodeRows(made) : options.decode_rows));
-  // The decode kernel takes whole vectors of a block's keys, and of 4-bit
-  // elements no more than a group.
-  const bool packed =
-      shape.key_dtype == DType::kU4 || shape.value_dtype == DType::kU4;
-  if (made.table->decode.name == nullptr || internal::kBlockKeys % lanes != 0 ||
-      (packed && lanes > internal::kMinScaleGroup)) {
-    made.decode_rows = 0;
-  }
-  // Beside the smallest tile, so that asking for much leaves room for both.
-  for (SetBytes(&made, lanes); made.decode_rows > 0 && !Fits(made);) {
-    --made.decode_rows;
-    SetBytes(&made, lanes);
-  }
-  made.tile_limit =
-      options.lane_groups == 0 ? TileLimit::kDefault : TileLimit::kAsked;
-  int groups =
-      options.lane_groups == 0 ? internal::kLaneGroups : options.lane_groups;
-  if (groups * group_rows >= all_rows) {
-    made.tile_limit = TileLimit::kRows;
-    groups = static_cast<int>((all_rows + group_rows - 1) / group_rows);
-  }
-  for (;; --groups) {
-    made.lane_groups = groups;
-    SetBytes(&made, std::min(groups * group_rows, all_rows));
-    if (groups == 1 || Fits(made)) break;
-    made.tile_limit = TileLimit::kMemory;
-  }
-  // Long vectors and a large head_dim: a lane group that is not full.
-  while (!Fits(made) && made.tile_rows > lanes) {
-    SetBytes(&made, made.tile_rows - lanes);
-    made.tile_limit = TileLimit::kMemory;
+  made.shares = shape.shared_prefixes;
+  ChooseTiles(options, &made);
+  if (made.shares && !Fits(made)) {
+    // The widest heads leave no room for states between tiles.
+    made.shares = false;
+    ChooseTiles(options, &made);
   }
   *plan = made;
   return Status();

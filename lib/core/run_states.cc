@@ -140,7 +140,7 @@ Status RunStates(const Plan& plan, const AttentionArgs& args,
   if (!status.ok()) return status;
   if (!args.out.absent()) return Invalid("out", "must be absent");
   if (!args.lse.absent()) return Invalid("lse", "must be absent");
-  if (args.ragged.num_sequences != 0 || args.pages.page_table != nullptr ||
+  if (args.ragged.num_sequences != 0 || args.pages.any() ||
       plan.shape.num_sequences != 0) {
     return Status(StatusCode::kUnsupported, "ragged",
                   "is not offered for states");
@@ -158,6 +158,9 @@ Status RunStates(const Plan& plan, const AttentionArgs& args,
   AttentionRun run;
   status = BeginRun(plan, WithOutputs(plan, args, states), workspace, workers,
                     {}, &run);
+  if (status.ok()) {
+    status = internal::CheckArrayOverlaps(args, states, kStatesName);
+  }
   if (!status.ok() || NumPhases(run) == 0) return status;
   context.run = &run;
   context.states = internal::UsedStrides(states);

@@ -12,6 +12,7 @@
 
 #include "lib/core/group_chain.h"
 #include "lib/core/layout.h"
+#include "lib/core/shared_prefix.h"
 #include "lib/core/tile.h"
 #include "lib/core/work.h"
 
@@ -78,6 +79,11 @@ void MergeUnits(const AttentionRun& run, const UnitsDone& units, int worker) {
   for (int64_t i = units.begin; i < units.end; ++i) {
     chain.Add(SlotAt(run, units.slot + i - units.begin), GroupOf(sequence, i));
   }
+  if (units.end == sequence.num_units && IsShared(sequence)) {
+    FinishShared(run, sequence, TileBase(run, worker), chain.total(),
+                 chain.group(), &work);
+    return;
+  }
   if (units.end == sequence.num_units) {
     work.tile.state = chain.Finish();
     FinishTile(run, &work);
@@ -115,6 +121,10 @@ void RunTile(const AttentionRun& run, const SequenceWork& sequence,
     void* const later = total == nullptr ? states[1] : states[2];
     if (!AttendUnit(run, sequence, UnitAt(sequence, i), group, later, &work)) {
       continue;
+    }
+    if (IsShared(sequence) && i + 1 == sequence.num_units) {
+      return FinishShared(run, sequence, TileBase(run, worker), total, group,
+                          &work);
     }
     if (total != nullptr) {
       work.tile.state = total;

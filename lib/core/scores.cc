@@ -25,16 +25,21 @@ int64_t PositionOf(const Sequence& sequence, int64_t row) {
   return sequence.causal_offset + row;
 }
 
+// Whether a number is that of every key.
+bool Repeats(const ConstTensorView& view) { return view.stride[3] == 0; }
+
 ScoreRow RowOf(const ScoreInputs& scores, const Sequence& sequence,
                const Row& at) {
   ScoreRow row;
   row.position = PositionOf(sequence, at.index);
   if (!scores.bias.absent()) {
     row.bias = BytesAt(scores.bias, at.batch, at.query, at.head);
+    row.bias_repeats = Repeats(scores.bias);
   }
   if (!scores.mask.absent()) {
     row.mask = reinterpret_cast<const uint8_t*>(
         BytesAt(scores.mask, at.batch, at.query, at.head));
+    row.mask_repeats = Repeats(scores.mask);
   }
   if (!scores.relative_bias.absent()) {
     row.relative_reach = (scores.relative_bias.head_dim() - 1) / 2;
@@ -66,9 +71,9 @@ ScoreRows RowsOf(const ScoreInputs& scores, const Sequence& sequence,
   rows.row = memory.row;
   rows.bias_type = scores.bias.dtype;
   rows.adds = bias || mask || others;
-  rows.only_mask = mask && !bias && !others;
-  rows.only_bias_f32 =
-      bias && !mask && !others && scores.bias.dtype == DType::kF32;
+  rows.only_mask = mask && !bias && !others && !Repeats(scores.mask);
+  rows.only_bias_f32 = bias && !mask && !others && !Repeats(scores.bias) &&
+                       scores.bias.dtype == DType::kF32;
   if (!scores.alibi_slopes.absent()) {
     rows.alibi_slope = memory.alibi_slope;
     rows.position = memory.position;

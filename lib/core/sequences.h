@@ -22,9 +22,7 @@ struct Sequence {
   int64_t causal_offset;  // resolved
 };
 
-inline bool InPages(const AttentionArgs& args) {
-  return args.pages.page_table != nullptr;
-}
+inline bool InPages(const AttentionArgs& args) { return args.pages.any(); }
 
 // The offset of query row 0, resolved.
 inline int64_t Resolved(int64_t causal_offset, int64_t seqlen_q,

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "lib/core/check.h"
+#include "lib/core/state_rows.h"
 #include "lib/kernels/kernels.h"
 #include "lib/kernels/ops_table.h"
 
@@ -27,8 +28,10 @@ Status CheckShard(const Shard& shard) {
 
 namespace {
 
+using internal::ClearRow;
 using internal::Invalid;
 using internal::kStatesName;
+using internal::MergeRow;
 using internal::TensorName;
 using internal::TensorRole;
 
@@ -55,22 +58,6 @@ Status CheckMemory(const TensorView& memory) {
         .WithBound(2 + internal::kMaxHeadDim, BoundKind::kSaid);
   }
   return Status();
-}
-
-// Merges the state of later keys into `state`, both [m, l, acc].
-void MergeRow(const internal::OpsTable& ops, const float* later, int64_t size,
-              float* state) {
-  const float m = std::max(state[0], later[0]);
-  const float a = internal::scalar::Rescale(state[0] - m);
-  const float b = internal::scalar::Rescale(later[0] - m);
-  ops.scale(a, state + 1, size - 1);
-  ops.axpy(b, later + 1, state + 1, size - 1);
-  state[0] = m;
-}
-
-void ClearRow(int64_t size, float* state) {
-  std::fill_n(state, size, 0.0f);
-  state[0] = internal::kEmptyMax;
 }
 
 template <typename F>
@@ -211,19 +198,9 @@ Status FinishStates(const RunningStates& total, bool value_rotated,
     float row[2 + internal::kMaxHeadDim];
     std::copy_n(RowAt(memory, b, s, h), 2 + dim, row);
     MergeRow(ops, RowAt(memory, batch + b, s, h), 2 + dim, row);
-    const float l = row[1];
-    float* const acc = row + 2;
-    if (l == 0.0f) {
-      std::fill_n(acc, dim, 0.0f);
-    } else {
-      // + 0 turns -0 into 0.
-      for (int64_t c = 0; c < dim; ++c) acc[c] = acc[c] / l + 0.0f;
-    }
-    if (value_rotated) ops.rotate(acc, dim);
-    ops.narrow(to.dtype, acc, dim, internal::BytesAt(to, b, s, h));
-    if (!logs.absent()) {
-      *RowAt(logs, b, s, h) = internal::scalar::LogSum(row[0], l);
-    }
+    internal::FinishRow(ops, dim, value_rotated, to.dtype, row,
+                        internal::BytesAt(to, b, s, h),
+                        logs.absent() ? nullptr : RowAt(logs, b, s, h));
   });
   return Status();
 }

@@ -24,6 +24,7 @@ struct TensorName {
   const char* dtype_field = nullptr;
   DType type = DType::kF32;  // without a field
   bool any_float = false;    // then: or one of 16 bits
+  bool may_repeat = false;   // along its innermost axis too
 };
 
 inline constexpr TensorName kQueryName = {
@@ -46,13 +47,14 @@ inline constexpr TensorName kLseName = {"lse", "overlaps lse"};
 inline constexpr TensorName ScoreName(const char* argument,
                                       const char* overlaps,
                                       DType type = DType::kF32,
-                                      bool any_float = false) {
-  return {argument, overlaps, nullptr, nullptr, type, any_float};
+                                      bool any_float = false,
+                                      bool may_repeat = false) {
+  return {argument, overlaps, nullptr, nullptr, type, any_float, may_repeat};
 }
 inline constexpr TensorName kBiasName =
-    ScoreName("bias", "overlaps bias", DType::kF32, true);
+    ScoreName("bias", "overlaps bias", DType::kF32, true, true);
 inline constexpr TensorName kMaskName =
-    ScoreName("mask", "overlaps mask", DType::kBool);
+    ScoreName("mask", "overlaps mask", DType::kBool, false, true);
 inline constexpr TensorName kAlibiSlopesName =
     ScoreName("alibi_slopes", "overlaps alibi_slopes");
 inline constexpr TensorName kRelativeBiasName =
@@ -118,15 +120,29 @@ void ForEachTensor(Args& args, F f) {
   ForEachTensor(args, args.scores.any(), f);
 }
 
-// Keys or values with what quantised ones are multiplied by.
+// Keys or values with what quantised ones are multiplied by, and where their
+// pages begin that have pointers.
 struct ScaledRows {
   ConstTensorView rows, scale, minimum;
+  void* const* row_pages = nullptr;
+  void* const* scale_pages = nullptr;
+  void* const* minimum_pages = nullptr;
 };
 inline ScaledRows KeysOf(const AttentionArgs& args) {
-  return {args.key, args.kv_scales.key_scale, args.kv_scales.key_minimum};
+  return {args.key,
+          args.kv_scales.key_scale,
+          args.kv_scales.key_minimum,
+          args.pages.key_pages,
+          args.pages.key_scale_pages,
+          args.pages.key_minimum_pages};
 }
 inline ScaledRows ValuesOf(const AttentionArgs& args) {
-  return {args.value, args.kv_scales.value_scale, args.kv_scales.value_minimum};
+  return {args.value,
+          args.kv_scales.value_scale,
+          args.kv_scales.value_minimum,
+          args.pages.value_pages,
+          args.pages.value_scale_pages,
+          args.pages.value_minimum_pages};
 }
 
 // Returns the view whose rows begin at column `first`: of 4-bit elements, where

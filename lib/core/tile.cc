@@ -9,7 +9,9 @@
 
 #include "lib/core/row_limits.h"
 #include "lib/core/scores.h"
+#include "lib/core/shared_prefix.h"
 #include "lib/core/tensors.h"
+#include "lib/core/tile_rows.h"
 
 namespace heed::internal {
 namespace {
@@ -31,41 +33,6 @@ GroupLimits LimitsOfRow(const AttentionRun& run, const Sequence& sequence,
     one.min_end = one.max_end = 0;
   }
   return one;
-}
-
-// The rows of an item in order, without a division each.
-class RowCursor {
- public:
-  explicit RowCursor(const WorkItem& item)
-      : position_(item.PositionOf(0)),
-        head_(item.HeadOf(0)),
-        first_head_(item.head),
-        end_head_(item.head + item.group_size) {}
-
-  int64_t position() const { return position_; }
-  int64_t head() const { return head_; }
-  void Next() {
-    if (++head_ < end_head_) return;
-    head_ = first_head_;
-    ++position_;
-  }
-
- private:
-  int64_t position_, head_;
-  int64_t first_head_, end_head_;
-};
-
-// Sets row[i] to where row i of the item stands in `view`.
-template <typename View, typename Pointer>
-void SetRows(const View& view, const WorkItem& item, Pointer* row) {
-  RowCursor at(item);
-  const auto base =
-      BytesAt(view, item.sequence.query_batch, item.sequence.first_query, 0);
-  for (int i = 0; i < item.num_rows; ++i, at.Next()) {
-    const auto bytes =
-        base + at.position() * view.stride[1] + at.head() * view.stride[2];
-    row[i] = reinterpret_cast<Pointer>(bytes);
-  }
 }
 
 // Sets what each row and each lane group may see.
@@ -122,6 +89,10 @@ void GroupLimits::Widen(const GroupLimits& other) {
 
 bool OpenTile(const AttentionRun& run, const SequenceWork& sequence,
               int64_t tile, void* base, TileWork* work) {
+  if (IsShared(sequence)) {
+    OpenSharedTile(run, sequence, tile, base, work);
+    return true;
+  }
   return OpenTile(run, sequence, tile, {0, run.plan.shape.head_dim_v}, base,
                   work);
 }
@@ -130,6 +101,7 @@ bool OpenTile(const AttentionRun& run, const SequenceWork& sequence,
               int64_t tile, const ColumnRange& columns, void* base,
               TileWork* work) {
   const Plan& plan = run.plan;
+  work->num_sharers = 0;
   work->item = TileAt(run, sequence, tile);
   work->columns = columns;
   const WorkItem& item = work->item;
@@ -149,7 +121,11 @@ bool OpenTile(const AttentionRun& run, const SequenceWork& sequence,
 }
 
 void PackTile(const AttentionRun& run, TileWork* work) {
-  SetRows(run.args.query, work->item, work->memory.query_row);
+  if (work->num_sharers > 0) {
+    SetSharedRows(run, *work, run.args.query, work->memory.query_row);
+  } else {
+    SetRows(run.args.query, work->item, work->memory.query_row);
+  }
   work->item.kernel->pack(work->tile, work->memory.query_row);
 }
 

@@ -40,6 +40,9 @@ struct TileWork {
   GroupLimits groups[kMaxLaneGroups];
   GroupLimits all;
   ScoreRows scores;  // where the call has score inputs
+  // Sequences whose rows these are, over keys that they share; 0: of one.
+  int64_t first_sharer = 0;
+  int64_t num_sharers = 0;
 };
 
 // Lays `base` out for a tile of a sequence's work and sets the limits, and so

@@ -18,6 +18,16 @@ bool Neighbours(const int32_t* position, int count) {
   return position[count - 1] - position[0] == count - 1;
 }
 
+float BiasOfAll(const ScoreRows& rows, const ScoreRow& row) {
+  if (rows.bias_type == DType::kBF16) {
+    return ToFloat(*static_cast<const bf16*>(row.bias));
+  }
+  if (rows.bias_type == DType::kF16) {
+    return ToFloat(*static_cast<const f16*>(row.bias));
+  }
+  return *static_cast<const float*>(row.bias);
+}
+
 template <typename T>
 void AddBias(const ScoreRow& row, const int32_t* position, int count,
              float* addend) {
@@ -63,6 +73,10 @@ void AddDecay(const ScoreRow& row, const int32_t* position, int count,
 
 void HideByMask(const ScoreRow& row, const int32_t* position, int count,
                 float* addend) {
+  if (row.mask_repeats) {
+    if (*row.mask == 0) std::fill_n(addend, count, -INFINITY);
+    return;
+  }
   for (int i = 0; i < count; ++i) {
     addend[i] = row.mask[position[i]] != 0 ? addend[i] : -INFINITY;
   }
@@ -85,6 +99,8 @@ void AddendsOf(const ScoreRows& rows, int index, const int32_t* position,
   const ScoreRow& row = rows.row[index];
   if (row.bias == nullptr) {
     std::memset(addend, 0, static_cast<size_t>(count) * sizeof(float));
+  } else if (row.bias_repeats) {
+    std::fill_n(addend, count, BiasOfAll(rows, row));
   } else if (rows.bias_type == DType::kBF16) {
     AddBias<bf16>(row, position, count, addend);
   } else if (rows.bias_type == DType::kF16) {

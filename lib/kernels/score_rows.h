@@ -14,8 +14,10 @@ namespace heed::internal {
 
 // Of one row. Pointers are null where nothing is given.
 struct ScoreRow {
-  const void* bias = nullptr;  // of key 0
+  const void* bias = nullptr;  // of key 0, or of every key
   const uint8_t* mask = nullptr;
+  bool bias_repeats = false;
+  bool mask_repeats = false;
   const float* relative = nullptr;  // of distance 0
   int64_t relative_reach = 0;       // distances go from -reach to reach
   int64_t position = 0;             // the row's, at most 2^62 away

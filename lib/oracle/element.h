@@ -102,7 +102,7 @@ auto AddressOf(const BasicTensorView<Void>& view, int64_t b, int64_t s,
   using Byte = std::conditional_t<std::is_const_v<Void>, const char, char>;
   const int64_t unit = view.dtype == DType::kU4 ? c / 2 : c;
   return static_cast<Byte*>(view.data) + b * view.stride[0] +
-         s * view.stride[1] + h * view.stride[2] + unit * SizeOf(view.dtype);
+         s * view.stride[1] + h * view.stride[2] + unit * view.stride[3];
 }
 
 // Returns an element of a view, exactly, as it is stored.

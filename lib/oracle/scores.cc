@@ -12,10 +12,8 @@ template <typename T>
 T Stored(const ConstTensorView& view, int64_t b, int64_t s, int64_t h,
          int64_t c) {
   T value;
-  std::memcpy(
-      &value,
-      internal::BytesAt(view, b, s, h) + c * static_cast<int64_t>(sizeof(T)),
-      sizeof(T));
+  std::memcpy(&value, internal::BytesAt(view, b, s, h) + c * view.stride[3],
+              sizeof(T));
   return value;
 }
 

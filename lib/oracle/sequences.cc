@@ -21,9 +21,11 @@ View Slice(View view, int64_t batch, int64_t first, int64_t count) {
 }
 
 // The first `count` positions of sequence s of a pool, copied byte by byte into
-// `memory`.
+// `memory`; or of its pages at `pointers`, or of its only page where there is
+// neither table nor pointer.
 ConstTensorView Gather(const ConstTensorView& pool, const Pages& pages,
-                       int64_t s, int64_t count, std::vector<char>* memory) {
+                       void* const* pointers, int64_t s, int64_t count,
+                       std::vector<char>* memory) {
   if (pool.absent()) return pool;
   const int64_t page_size = pool.seqlen();
   const int64_t row = BytesOf(pool.dtype, pool.head_dim());
@@ -38,11 +40,14 @@ ConstTensorView Gather(const ConstTensorView& pool, const Pages& pages,
   view.stride[3] = SizeOf(pool.dtype);
   if (row == 0) return view;  // no channels, and perhaps no memory
   for (int64_t position = 0; position < count; ++position) {
-    const int64_t page =
-        pages.page_table[s * pages.table_stride + position / page_size];
+    const int64_t entry = s * pages.table_stride + position / page_size;
+    ConstTensorView page = pool;
+    if (pointers != nullptr) page.data = pointers[entry];
+    const int64_t number =
+        pages.page_table != nullptr ? pages.page_table[entry] : 0;
     for (int64_t h = 0; h < pool.heads(); ++h) {
       std::memcpy(memory->data() + (position * pool.heads() + h) * row,
-                  internal::BytesAt(pool, page, position % page_size, h),
+                  internal::BytesAt(page, number, position % page_size, h),
                   static_cast<size_t>(row));
     }
   }
@@ -96,11 +101,20 @@ void SliceRows(int64_t s, AttentionArgs* args) {
   args->lse = Slice(args->lse, batch, first, count);
 }
 
-// The tensors of keys and values.
-std::vector<ConstTensorView*> KeyTensors(AttentionArgs* args) {
+// A tensor of keys and values, and where its pages begin that have pointers.
+struct KeyTensor {
+  ConstTensorView* view;
+  void* const* pages;
+};
+std::vector<KeyTensor> KeyTensors(AttentionArgs* args) {
   KvScales& scales = args->kv_scales;
-  return {&args->key,          &args->value,        &scales.key_scale,
-          &scales.key_minimum, &scales.value_scale, &scales.value_minimum};
+  const Pages& pages = args->pages;
+  return {{&args->key, pages.key_pages},
+          {&args->value, pages.value_pages},
+          {&scales.key_scale, pages.key_scale_pages},
+          {&scales.key_minimum, pages.key_minimum_pages},
+          {&scales.value_scale, pages.value_scale_pages},
+          {&scales.value_minimum, pages.value_minimum_pages}};
 }
 
 }  // namespace
@@ -121,12 +135,12 @@ void ForEachSequence(const AttentionParams& params, const AttentionArgs& args,
     }
     std::vector<std::vector<char>> memory;
     memory.reserve(KeyTensors(&one).size());
-    for (ConstTensorView* view : KeyTensors(&one)) {
+    for (const auto& [view, pages] : KeyTensors(&one)) {
       const int32_t* cu = ragged.cu_seqlens_k;
-      if (args.pages.page_table != nullptr) {
+      if (args.pages.any()) {
         memory.emplace_back();
-        *view =
-            Gather(*view, args.pages, s, ragged.seqlens_k[s], &memory.back());
+        *view = Gather(*view, args.pages, pages, s, ragged.seqlens_k[s],
+                       &memory.back());
       } else if (cu != nullptr) {
         *view = Slice(*view, 0, cu[s], cu[s + 1] - cu[s]);
       } else {

@@ -54,7 +54,9 @@ TEST_F(CCache, AppendArgsArriveInTheFieldsOfTheirNames) {
         &from.value_minimum}) {
     *tensor = draw();
   }
-  const heed_pages pages = {sizeof(pages), numbers, 3, 4, 5};
+  heed_pages pages = {};
+  pages.struct_size = sizeof(pages);
+  pages.table_stride = 5;
   const heed_rope rope = {sizeof(rope), 6, 7, memory, memory + 1, 1, 0};
   from.num_sequences = 9;
   from.past_lengths = numbers;
@@ -115,7 +117,11 @@ TEST_F(CCache, AppendsToPagesWithRope) {
 
   std::vector<float> pool(3 * kPageSize * kDim, -7.0f);
   const int32_t table[3] = {99, 2, 0}, past[1] = {6};
-  const heed_pages pages = {sizeof(pages), table, 1, 3, 3};
+  heed_pages pages = {};
+  pages.struct_size = sizeof(pages);
+  pages.page_table = table;
+  pages.num_sequences = 1;
+  pages.pages_per_sequence = pages.table_stride = 3;
   heed_append_args args = {};
   args.struct_size = sizeof(args);
   args.key = key;
@@ -135,10 +141,23 @@ TEST_F(CCache, AppendsToPagesWithRope) {
     }
   }
   const int32_t outside[3] = {99, 3, 0};
-  const heed_pages wrong = {sizeof(wrong), outside, 1, 3, 3};
-  args.pages = &wrong;
+  pages.page_table = outside;
   EXPECT_EQ(HEED_INVALID_ARGUMENT, heed_append_kv(&args, nullptr, &status));
   EXPECT_STREQ("page_table", status.argument) << Text();
+  EXPECT_EQ(1, status.index);
+  // The same with pointers to pages.
+  const std::vector<float> want = pool;
+  std::fill(pool.begin(), pool.end(), -7.0f);
+  void* pointers[3] = {nullptr, pool.data() + 2 * kPageSize * kDim,
+                       pool.data()};
+  pages.page_table = nullptr;
+  pages.key_pages = pointers;
+  args.key_cache = heed_bshd(nullptr, HEED_F32, 1, kPageSize, 1, kDim);
+  ASSERT_EQ(HEED_OK, heed_append_kv(&args, nullptr, &status)) << Text();
+  EXPECT_EQ(want, pool);
+  pointers[1] = nullptr;
+  EXPECT_EQ(HEED_INVALID_ARGUMENT, heed_append_kv(&args, nullptr, &status));
+  EXPECT_STREQ("key_pages", status.argument) << Text();
   EXPECT_EQ(1, status.index);
 }
 

@@ -62,7 +62,7 @@ TEST(CConvert, Params) {
 }
 
 TEST(CConvert, ShapeThereAndBack) {
-  for (int set = 0; set < 3; ++set) {
+  for (int set = 0; set < 4; ++set) {
     Distinct draw;
     heed_attention_shape from = {};
     from.struct_size = sizeof(from);
@@ -78,6 +78,7 @@ TEST(CConvert, ShapeThereAndBack) {
     from.key_rotated = set == 0;
     from.value_rotated = set == 1;
     from.scores = set == 2;
+    from.shared_prefixes = set == 3;
     AttentionShape to;
     ASSERT_TRUE(Convert(&from, &to).ok());
     EXPECT_EQ(DType::kBF16, to.query_dtype);
@@ -95,6 +96,7 @@ TEST(CConvert, ShapeThereAndBack) {
     EXPECT_EQ(set == 0, to.key_rotated);
     EXPECT_EQ(set == 1, to.value_rotated);
     EXPECT_EQ(set == 2, to.scores);
+    EXPECT_EQ(set == 3, to.shared_prefixes);
     heed_attention_shape back = internal::ConvertBack(to);
     back.struct_size = sizeof(back);
     EXPECT_EQ(0, std::memcmp(&from, &back, sizeof(from)));
@@ -205,11 +207,19 @@ TEST(CConvert, Args) {
                                  draw.Tensor(),
                                  1,
                                  0};
-  const heed_ragged ragged = {sizeof(ragged),          draw.Number(),
-                              draw.Pointer<int32_t>(), draw.Pointer<int32_t>(),
-                              draw.Pointer<int32_t>(), draw.Pointer<int64_t>()};
-  const heed_pages pages = {sizeof(pages), draw.Pointer<int32_t>(),
-                            draw.Number(), draw.Number(), draw.Number()};
+  const heed_ragged ragged = {sizeof(ragged),
+                              draw.Number(),
+                              draw.Pointer<int32_t>(),
+                              draw.Pointer<int32_t>(),
+                              draw.Pointer<int32_t>(),
+                              draw.Pointer<int64_t>(),
+                              draw.Pointer<heed_shared_prefix>(),
+                              draw.Number()};
+  const heed_pages pages = {
+      sizeof(pages),         draw.Pointer<int32_t>(), draw.Number(),
+      draw.Number(),         draw.Number(),           draw.Pointer<void*>(),
+      draw.Pointer<void*>(), draw.Pointer<void*>(),   draw.Pointer<void*>(),
+      draw.Pointer<void*>(), draw.Pointer<void*>()};
   heed_score_inputs scores = {};
   scores.struct_size = sizeof(scores);
   scores.bias = draw.Tensor();
@@ -242,10 +252,19 @@ TEST(CConvert, Args) {
   EXPECT_EQ(ragged.seqlens_k, to.ragged.seqlens_k);
   EXPECT_EQ(ragged.cu_seqlens_k, to.ragged.cu_seqlens_k);
   EXPECT_EQ(ragged.causal_offset, to.ragged.causal_offset);
+  EXPECT_EQ(static_cast<const void*>(ragged.shared_prefixes),
+            to.ragged.shared_prefixes);
+  EXPECT_EQ(ragged.num_shared_prefixes, to.ragged.num_shared_prefixes);
   EXPECT_EQ(pages.page_table, to.pages.page_table);
   EXPECT_EQ(pages.num_sequences, to.pages.num_sequences);
   EXPECT_EQ(pages.pages_per_sequence, to.pages.pages_per_sequence);
   EXPECT_EQ(pages.table_stride, to.pages.table_stride);
+  EXPECT_EQ(pages.key_pages, to.pages.key_pages);
+  EXPECT_EQ(pages.value_pages, to.pages.value_pages);
+  EXPECT_EQ(pages.key_scale_pages, to.pages.key_scale_pages);
+  EXPECT_EQ(pages.value_scale_pages, to.pages.value_scale_pages);
+  EXPECT_EQ(pages.key_minimum_pages, to.pages.key_minimum_pages);
+  EXPECT_EQ(pages.value_minimum_pages, to.pages.value_minimum_pages);
   ExpectSame(scores.bias, to.scores.bias);
   EXPECT_EQ(nullptr, to.scores.hook);
 }

@@ -27,7 +27,7 @@ while IFS='|' read -r want what script; do
   fi
 done <<'END'
 passes|a function more|s/\nHEED_API int32_t heed_version(void);/&\nHEED_API int32_t heed_more(void);/
-passes|a field at the end|s/\n  int64_t table_stride;/&\n  int64_t more;/
+passes|a field at the end|s/\n  void\* const\* value_minimum_pages;/&\n  int64_t more;/
 passes|a reserved field in use|s/\n  int32_t causal;\n  int32_t reserved;/\n  int32_t causal;\n  int32_t more;/
 fails|a function less|s/\nHEED_API int32_t heed_version(void);//
 fails|another parameter|s/heed_version(void)/heed_version(int64_t x)/

@@ -124,17 +124,29 @@ static void groups(void) {
   FIELD(heed_kv_scales, value_minimum, 272);
   FIELD(heed_kv_scales, key_rotated, 360);
   FIELD(heed_kv_scales, value_rotated, 364);
-  SIZE(heed_ragged, 48);
+  SIZE(heed_shared_prefix, 12);
+  FIELD(heed_shared_prefix, first_sequence, 0);
+  FIELD(heed_shared_prefix, num_sequences, 4);
+  FIELD(heed_shared_prefix, num_keys, 8);
+  SIZE(heed_ragged, 64);
   FIELD(heed_ragged, num_sequences, 8);
   FIELD(heed_ragged, cu_seqlens_q, 16);
   FIELD(heed_ragged, seqlens_k, 24);
   FIELD(heed_ragged, cu_seqlens_k, 32);
   FIELD(heed_ragged, causal_offset, 40);
-  SIZE(heed_pages, 40);
+  FIELD(heed_ragged, shared_prefixes, 48);
+  FIELD(heed_ragged, num_shared_prefixes, 56);
+  SIZE(heed_pages, 88);
   FIELD(heed_pages, page_table, 8);
   FIELD(heed_pages, num_sequences, 16);
   FIELD(heed_pages, pages_per_sequence, 24);
   FIELD(heed_pages, table_stride, 32);
+  FIELD(heed_pages, key_pages, 40);
+  FIELD(heed_pages, value_pages, 48);
+  FIELD(heed_pages, key_scale_pages, 56);
+  FIELD(heed_pages, value_scale_pages, 64);
+  FIELD(heed_pages, key_minimum_pages, 72);
+  FIELD(heed_pages, value_minimum_pages, 80);
 }
 
 static void scores(void) {
@@ -190,6 +202,7 @@ static void plans(void) {
   FIELD(heed_attention_shape, key_rotated, 88);
   FIELD(heed_attention_shape, value_rotated, 92);
   FIELD(heed_attention_shape, scores, 96);
+  FIELD(heed_attention_shape, shared_prefixes, 100);
   SIZE(heed_plan_options, 40);
   FIELD(heed_plan_options, target, 8);
   FIELD(heed_plan_options, unit, 16);

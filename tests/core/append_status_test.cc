@@ -4,6 +4,7 @@
 // What AppendKv refuses, in which words, and that nothing is written then.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>
@@ -88,11 +89,11 @@ TEST(AppendKvStatus, IndexArrays) {
             "invalid argument: cu_seqlens[2]: must end with the new rows' "
             "seqlen (got 4, needs 5)");
   EXPECT_EQ(Says([](Call& c) { c.table[1] = 5; }),
-            "invalid argument: page_table[1]: names a page that does not exist "
-            "(got 5, at most 4)");
+            "invalid argument: page_table[1]: has a page that the pool does "
+            "not (got 5, at most 4)");
   EXPECT_EQ(Says([](Call& c) { c.table[5] = -1; }),
-            "invalid argument: page_table[5]: names a page that does not exist "
-            "(got -1, at most 4)");
+            "invalid argument: page_table[5]: has a page that the pool does "
+            "not (got -1, at most 4)");
   EXPECT_EQ(Says([](Call& c) {
               c.past[1] = 8;
               c.table[5] = 1;
@@ -100,13 +101,13 @@ TEST(AppendKvStatus, IndexArrays) {
             "invalid argument: page_table[5]: has two new rows in one place "
             "(got 1)");
   EXPECT_EQ(Says([](Call& c) { c.args.pages.num_sequences = 3; }),
-            "invalid argument: page_table: has another number of sequences "
+            "invalid argument: page_table: must have a row for each sequence "
             "(got 3, needs 2)");
   EXPECT_EQ(Says([](Call& c) { c.args.pages.table_stride = -3; }),
-            "invalid argument: table_stride: is negative or leaves the address "
-            "space (got -3)");
+            "invalid argument: table_stride: must not be negative (got -3)");
   EXPECT_EQ(Says([](Call& c) { c.args.pages.pages_per_sequence = -1; }),
-            "invalid argument: pages_per_sequence: is negative (got -1)");
+            "invalid argument: pages_per_sequence: must not be negative (got "
+            "-1)");
   EXPECT_EQ(Says([](Call& c) { c.args.rope.num_positions = 10; }),
             "invalid argument: past_lengths[1]: leads beyond the tables' "
             "positions (got 9, at most 8)");
@@ -118,7 +119,132 @@ TEST(AppendKvStatus, IndexArrays) {
             "positions (got 16, at most 15)");
 }
 
-// Places that meet only in a later window of the marks.
+// The same call with pointers to the pages.
+struct Pointed : Call {
+  std::vector<void*> keys, values;
+
+  Pointed() {
+    for (const int32_t page : table) {
+      const bool there = page < 5;
+      keys.push_back(there ? key_cache.At(page, 0, 0) : nullptr);
+      values.push_back(there ? value_cache.At(page, 0, 0) : nullptr);
+    }
+    args.pages.page_table = nullptr;
+    args.pages.key_pages = keys.data();
+    args.pages.value_pages = values.data();
+    for (TensorView* view : {&args.key_cache, &args.value_cache}) {
+      view->data = nullptr;
+      view->extent[0] = 1;
+    }
+  }
+};
+
+std::string PointedSays(const std::function<void(Pointed&)>& spoil) {
+  Pointed call;
+  spoil(call);
+  const Status status = AppendKv(call.args);
+  EXPECT_FALSE(status.ok());
+  EXPECT_TRUE(Untouched(call.key_cache));
+  EXPECT_TRUE(Untouched(call.value_cache));
+  return ToString(status);
+}
+
+TEST(AppendKvStatus, PagePointers) {
+  Pointed call;
+  const Status status = AppendKv(call.args);
+  EXPECT_TRUE(status.ok()) << ToString(status);
+  EXPECT_EQ(PointedSays([](Pointed& c) { c.keys[5] = nullptr; }),
+            "invalid argument: key_pages[5]: is null");
+  EXPECT_EQ(PointedSays([](Pointed& c) {
+              c.values[1] = static_cast<char*>(c.values[1]) + 1;
+            }),
+            "invalid argument: value_pages[1]: is not aligned to its element");
+  EXPECT_EQ(PointedSays([](Pointed& c) {
+              c.keys[0] = reinterpret_cast<void*>(UINTPTR_MAX - 63);
+            }),
+            "invalid argument: key_pages[0]: leaves the address space");
+  // Sequence 0 has new rows 2 to 4 and sequence 1 rows 9 and 10.
+  EXPECT_EQ(PointedSays([](Pointed& c) {
+              c.past[1] = 8;
+              c.keys[5] = c.keys[1];
+            }),
+            "invalid argument: key_pages[5]: has two new rows in one place");
+  EXPECT_EQ(PointedSays([](Pointed& c) {
+              c.values[5] = static_cast<float*>(c.values[1]) - 2 * 6;
+            }),
+            "invalid argument: value_pages[5]: has two new rows in one place");
+  EXPECT_EQ(PointedSays([](Pointed& c) {
+              c.values[5] = static_cast<float*>(c.keys[5]) + 3;
+            }),
+            "invalid argument: value_pages[5]: overlaps key_pages");
+  EXPECT_EQ(PointedSays([](Pointed& c) { c.keys[0] = c.key.view.data; }),
+            "invalid argument: key_pages[0]: overlaps key");
+  EXPECT_EQ(PointedSays([](Pointed& c) { c.keys[1] = c.cos.data(); }),
+            "invalid argument: key_pages[1]: overlaps cos");
+  EXPECT_EQ(PointedSays([](Pointed& c) {
+              static void* array[64];
+              std::copy(c.values.begin(), c.values.end(), array);
+              array[5] = array;
+              c.args.pages.value_pages = array;
+            }),
+            "invalid argument: value_pages[5]: overlaps value_pages");
+  EXPECT_EQ(PointedSays([](Pointed& c) { c.args.key_cache.extent[0] = 5; }),
+            "invalid argument: value_cache[0]: has another shape than "
+            "key_cache (got 1, needs 5)");
+  EXPECT_EQ(PointedSays([](Pointed& c) {
+              c.args.key_cache.extent[0] = c.args.value_cache.extent[0] = 5;
+            }),
+            "invalid argument: key_cache[0]: must be 1, as pages have pointers "
+            "(got 5, needs 1)");
+  EXPECT_EQ(PointedSays([](Pointed& c) {
+              c.args.key_cache.data = c.key_cache.view.data;
+            }),
+            "invalid argument: key_cache: must have no data, as its pages have "
+            "pointers");
+  EXPECT_EQ(
+      PointedSays([](Pointed& c) { c.args.pages.page_table = c.table.data(); }),
+      "invalid argument: key_pages: can not be given with page_table");
+}
+
+// One page for all sequences, each with a row of its own; and more new rows
+// than are compared at a time.
+TEST(AppendKvStatus, ManyRowsByPointers) {
+  constexpr int64_t kRows = 5000;
+  std::vector<float> cache(kRows), rows(kRows, 1.0f);
+  std::vector<int32_t> past;
+  std::vector<void*> shared, single;
+  for (int32_t i = 0; i < kRows; ++i) {
+    past.push_back(i);
+    shared.push_back(cache.data());
+    single.push_back(cache.data() + kRows - 1 - i);
+  }
+  AppendArgs args;
+  args.num_sequences = kRows;
+  args.past_lengths = past.data();
+  args.key = Bshd<const float>(rows.data(), kRows, 1, 1, 1);
+  args.key_cache = Bshd<float>(nullptr, 1, kRows, 1, 1);
+  args.pages.num_sequences = kRows;
+  args.pages.pages_per_sequence = args.pages.table_stride = 1;
+  args.pages.key_pages = shared.data();
+  Status status = AppendKv(args);
+  EXPECT_TRUE(status.ok()) << ToString(status);
+  EXPECT_EQ(cache, rows);
+  past[4321] = 17;
+  EXPECT_EQ(ToString(AppendKv(args)),
+            "invalid argument: key_pages[4321]: has two new rows in one place");
+  // Pages of one row each.
+  std::fill(cache.begin(), cache.end(), 0.0f);
+  std::fill(past.begin(), past.end(), 0);
+  args.key_cache = Bshd<float>(nullptr, 1, 1, 1, 1);
+  args.pages.key_pages = single.data();
+  status = AppendKv(args);
+  EXPECT_TRUE(status.ok()) << ToString(status);
+  EXPECT_EQ(cache, rows);
+  single[4990] = single[3];
+  EXPECT_EQ(ToString(AppendKv(args)),
+            "invalid argument: key_pages[4990]: has two new rows in one place");
+}
+
 // Without heads a pool has no memory, and may say any extent.
 TEST(AppendKvStatus, PagesWithoutBound) {
   Call call;
@@ -132,6 +258,7 @@ TEST(AppendKvStatus, PagesWithoutBound) {
             "4611686018427387904)");
 }
 
+// Places that meet only in a later window of the marks.
 TEST(AppendKvStatus, PlacesFarApart) {
   constexpr int64_t kPages = 200000;
   std::vector<int8_t> pool(kPages);

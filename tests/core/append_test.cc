@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "heed/heed.h"
@@ -30,15 +31,22 @@ bool Quantised(DType dtype) {
          dtype == DType::kF8E5M2 || dtype == DType::kU4;
 }
 
+enum class Kind { kContiguous, kPool, kPointers };
+constexpr Kind kKinds[] = {Kind::kContiguous, Kind::kPool, Kind::kPointers};
+
 // Keys and values in a cache of one type, contiguous or in pages.
 struct Cache {
   DType dtype;
+  Kind kind;
   bool paged;
   eval::Tensor rows[2], scale[2], minimum[2];
+  // Of the six in the order of Pages; an entry that is not needed is 1.
+  std::vector<void*> pointers[6];
   // Each sequence's pages; 99 is never read.
   std::vector<int32_t> table = {5, 0, 3, 99, 1, 6, 4, 99};
 
-  Cache(DType type, bool in_pages) : dtype(type), paged(in_pages) {
+  Cache(DType type, Kind where)
+      : dtype(type), kind(where), paged(where != Kind::kContiguous) {
     const int64_t batch = paged ? kPages : kSequences;
     const int64_t seqlen = paged ? kPageSize : kCapacity;
     const auto layout = eval::Layout::kPadded;
@@ -52,6 +60,17 @@ struct Cache {
         minimum[i] = eval::MakeTensor(batch, seqlen, kHeads, groups, layout);
       }
     }
+    if (kind != Kind::kPointers) return;
+    for (size_t i = 0; i < 6; ++i) {
+      const TensorView view = TensorOf(i).view;
+      for (const int32_t page : table) {
+        pointers[i].push_back(page == 99 ? reinterpret_cast<void*>(uintptr_t{1})
+                                         : internal::BytesAt(view, page, 0, 0));
+      }
+    }
+  }
+  const eval::Tensor& TensorOf(size_t i) const {
+    return (i < 2 ? rows : i < 4 ? scale : minimum)[i % 2];
   }
   AppendArgs Args() const {
     AppendArgs args;
@@ -63,7 +82,25 @@ struct Cache {
     args.value_minimum = minimum[1].view;
     args.num_sequences = kSequences;
     if (paged) args.pages = {table.data(), kSequences, kPagesEach, 4};
+    if (kind == Kind::kPointers) UsePointers(&args);
     return args;
+  }
+  void UsePointers(AppendArgs* args) const {
+    args->pages.page_table = nullptr;
+    const std::pair<TensorView*, void* const**> all[] = {
+        {&args->key_cache, &args->pages.key_pages},
+        {&args->value_cache, &args->pages.value_pages},
+        {&args->key_scale, &args->pages.key_scale_pages},
+        {&args->value_scale, &args->pages.value_scale_pages},
+        {&args->key_minimum, &args->pages.key_minimum_pages},
+        {&args->value_minimum, &args->pages.value_minimum_pages}};
+    for (size_t i = 0; i < 6; ++i) {
+      const auto [view, array] = all[i];
+      if (view->absent()) continue;
+      view->data = nullptr;
+      view->extent[0] = 1;
+      *array = pointers[i].data();
+    }
   }
   // The view of one sequence's position.
   TensorView At(TensorView view, int64_t s, int64_t position) const {
@@ -125,7 +162,7 @@ std::string BytesOfRow(const TensorView& view, int64_t h) {
 // one, and no other place was written.
 void ExpectRight(const Given& given, const Cache& cache,
                  const AppendArgs& args) {
-  const Cache fresh(cache.dtype, cache.paged);
+  const Cache fresh(cache.dtype, cache.kind);
   for (int64_t s = 0; s < kSequences; ++s) {
     for (int64_t p = 0; p < kCapacity; ++p) {
       const int64_t first = given.cu[static_cast<size_t>(s)];
@@ -175,9 +212,9 @@ TEST(AppendKv, IsRopeThenQuantize) {
   for (const DType from : {DType::kF32, DType::kBF16, DType::kF16}) {
     const Given given(from);
     for (const DType dtype : kTypes) {
-      for (const bool paged : {false, true}) {
+      for (const Kind kind : kKinds) {
         for (const int workers : {1, 3}) {
-          const Cache cache(dtype, paged);
+          const Cache cache(dtype, kind);
           AppendArgs args = given.Args(cache);
           args.key_rotated = Quantised(dtype);
           const Status status = AppendKv(args, ThreadExecutor(workers));
@@ -192,9 +229,9 @@ TEST(AppendKv, IsRopeThenQuantize) {
 // Token by token and batch by batch is the same as at once.
 TEST(AppendKv, TokenByToken) {
   for (const DType dtype : kTypes) {
-    for (const bool paged : {false, true}) {
+    for (const Kind kind : kKinds) {
       Given given(DType::kF32);
-      const Cache cache(dtype, paged);
+      const Cache cache(dtype, kind);
       AppendArgs args = given.Args(cache);
       args.key_rotated = Quantised(dtype);
       for (int32_t i = 0; i < 7; ++i) {
@@ -231,7 +268,8 @@ TEST(AppendKv, TokenByToken) {
 // Dense batches, one half alone, positions of the caller's.
 TEST(AppendKv, DenseKeysAlone) {
   const Given given(DType::kF32);
-  const Cache cache(DType::kF16, true), packed(DType::kF16, true);
+  const Cache cache(DType::kF16, Kind::kPool);
+  const Cache packed(DType::kF16, Kind::kPool);
   AppendArgs args = given.Args(packed);
   args.key_rotated = false;
   args.value = ConstTensorView();
@@ -259,7 +297,7 @@ TEST(AppendKv, DenseKeysAlone) {
 // Keys beside values in one pool, and an fp8 scale of the whole tensor.
 TEST(AppendKv, OnePoolAndGivenScales) {
   const Given given(DType::kF32);
-  const Cache cache(DType::kF8E4M3, true);
+  const Cache cache(DType::kF8E4M3, Kind::kPool);
   std::vector<f8_e4m3> pool(
       static_cast<size_t>(kPages * kPageSize * kHeads * 2 * kDim));
   AppendArgs args = given.Args(cache);
@@ -280,6 +318,46 @@ TEST(AppendKv, OnePoolAndGivenScales) {
       ASSERT_EQ(oracle::ElementAt(args.key_cache, page, 3, 2, c),
                 oracle::ElementAt(cache.rows[0].view, page, 3, 2, c));
       ASSERT_EQ(oracle::ElementAt(args.value_cache, page, 3, 2, c),
+                oracle::ElementAt(cache.rows[1].view, page, 3, 2, c));
+    }
+  }
+}
+
+// Keys beside values in blocks, one scale for all pages.
+TEST(AppendKv, BlocksAndGivenScales) {
+  const Given given(DType::kF32);
+  const Cache cache(DType::kF8E4M3, Kind::kPool);
+  AppendArgs args = given.Args(cache);
+  float scale = 0.02f;
+  args.given_scales = true;
+  args.key_scale = Strided(&scale, kPages, kPageSize, kHeads, 1, 0, 0, 0);
+  args.value_scale = args.key_scale;
+  ASSERT_TRUE(AppendKv(args).ok());
+  const int64_t row = kHeads * 2 * kDim;
+  std::vector<f8_e4m3> blocks(static_cast<size_t>(kPages * kPageSize * row));
+  std::vector<void*> keys, values;
+  for (const int32_t page : cache.table) {
+    f8_e4m3* const block = blocks.data() + page % kPages * kPageSize * row;
+    keys.push_back(page == 99 ? nullptr : block);
+    values.push_back(page == 99 ? nullptr : block + kDim);
+  }
+  args.pages.page_table = nullptr;
+  args.pages.key_pages = keys.data();
+  args.pages.value_pages = values.data();
+  args.key_scale.extent[0] = args.value_scale.extent[0] = 1;
+  args.key_cache =
+      Strided<f8_e4m3>(nullptr, 1, kPageSize, kHeads, kDim, 0, row, 2 * kDim);
+  args.value_cache = args.key_cache;
+  const Status status = AppendKv(args);
+  ASSERT_TRUE(status.ok()) << ToString(status);
+  for (const int32_t page : {5, 1}) {
+    TensorView key = args.key_cache, value = args.value_cache;
+    key.data = blocks.data() + page * kPageSize * row;
+    value.data = blocks.data() + page * kPageSize * row + kDim;
+    for (int64_t c = 0; c < kDim; ++c) {
+      ASSERT_EQ(oracle::ElementAt(key, 0, 3, 2, c),
+                oracle::ElementAt(cache.rows[0].view, page, 3, 2, c));
+      ASSERT_EQ(oracle::ElementAt(value, 0, 3, 2, c),
                 oracle::ElementAt(cache.rows[1].view, page, 3, 2, c));
     }
   }

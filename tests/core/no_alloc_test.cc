@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -102,6 +103,28 @@ TEST_P(NoAlloc, RaggedCallsInPages) {
   PlanOptions options;
   options.target = GetParam().c_str();
   const AttentionArgs args = ragged.Args();
+  Plan plan;
+  ASSERT_TRUE(MakePlan(ragged.params(), ShapeOf(args), options, &plan).ok());
+  const WorkspaceBuffer workspace(WorkspaceBytes(plan, 3));
+  BackwardExecutor executor(3);
+  const Counted counted;
+  const bool ran = heed::Run(plan, args, workspace.get(), executor).ok();
+  EXPECT_EQ(counted.count(), 0);
+  EXPECT_TRUE(ran);
+}
+
+TEST_P(NoAlloc, SharedPrefixes) {
+  RaggedLayout layout;
+  layout.page_size = 16;
+  RaggedCase ragged("h2_kv1_d8_q1_k1_causal", {{1, 9000}, {2, 8200}}, layout);
+  std::copy_n(ragged.page_table.begin(), 512,
+              ragged.page_table.begin() + ragged.table_stride);
+  const SharedPrefix prefix = {0, 2, 8192};
+  AttentionArgs args = ragged.Args();
+  args.ragged.shared_prefixes = &prefix;
+  args.ragged.num_shared_prefixes = 1;
+  PlanOptions options;
+  options.target = GetParam().c_str();
   Plan plan;
   ASSERT_TRUE(MakePlan(ragged.params(), ShapeOf(args), options, &plan).ok());
   const WorkspaceBuffer workspace(WorkspaceBytes(plan, 3));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "heed/heed.h"
+#include "lib/oracle/oracle.h"
 #include "tests/support/compare.h"
 #include "tests/support/guard.h"
 #include "tests/support/quick.h"
@@ -39,9 +40,12 @@ TEST_P(PagedTest, EveryPageSizeAndPool) {
         RaggedLayout layout = InPagesOf(page_size);
         layout.keys = keys;
         layout.interleaved = interleaved;
-        const RaggedCase paged("h4_kv2_d16_q1_k1_causal", kMixed, layout);
-        paged.Check(GetParam(), 1);
-        if (page_size == 16) paged.Check(GetParam(), 3);
+        for (const bool pointers : {false, true}) {
+          layout.pointers = pointers;
+          const RaggedCase paged("h4_kv2_d16_q1_k1_causal", kMixed, layout);
+          paged.Check(GetParam(), 1);
+          if (page_size == 16) paged.Check(GetParam(), 3);
+        }
       }
     }
   }
@@ -64,9 +68,12 @@ TEST_P(PagedTest, EveryType) {
     for (const int64_t page_size : {1, 16, 64}) {
       RaggedLayout layout = InPagesOf(page_size);
       layout.keys = page_size == 16 ? eval::Layout::kBhsd : eval::Layout::kBshd;
-      const RaggedCase paged(std::string("h4_kv2_d32_q1_k1_causal_") + types,
-                             kMixed, layout);
-      paged.Check(GetParam(), 2);
+      for (const bool pointers : {false, true}) {
+        layout.pointers = pointers;
+        const RaggedCase paged(std::string("h4_kv2_d32_q1_k1_causal_") + types,
+                               kMixed, layout);
+        paged.Check(GetParam(), 2);
+      }
     }
   }
 }
@@ -85,7 +92,9 @@ TEST_P(PagedTest, SpansOverWorkers) {
   for (const int64_t page_size : {1, 16, 5000}) {
     for (const char* problem :
          {"h2_kv1_d2_q1_k1_causal", "h1_d4_q1_k1_causal_wl5000_sink9"}) {
-      const RaggedCase paged(problem, lengths, InPagesOf(page_size));
+      RaggedLayout layout = InPagesOf(page_size);
+      layout.pointers = page_size == 16;
+      const RaggedCase paged(problem, lengths, layout);
       for (const int workers : {1, 3, 8}) {
         paged.Check(GetParam(), workers, true);
         paged.Check(GetParam(), workers, false);
@@ -134,6 +143,37 @@ TEST_P(PagedTest, PagesMayBeShared) {
   }
   EXPECT_TRUE(SameBits(paged.out, want_out));
   EXPECT_TRUE(SameBits(paged.lse, want_lse));
+}
+
+// A scale of each head, the same in every page, beside pages that have
+// pointers.
+TEST_P(PagedTest, OneScaleForAllPages) {
+  const std::vector<SequenceLengths> lengths = {{1, 20}, {3, 33}};
+  RaggedLayout layout = InPagesOf(16);
+  const RaggedCase pool("h4_kv2_d32_q1_k1_causal_kvi8", lengths, layout);
+  layout.pointers = true;
+  const RaggedCase pages("h4_kv2_d32_q1_k1_causal_kvi8", lengths, layout);
+  const float scales[] = {0.01f, 0.03f};
+  AttentionArgs want = pool.Args();
+  want.kv_scales.key_scale =
+      Strided(scales, want.key.batch(), 16, 2, 1, 0, 0, 1);
+  want.kv_scales.value_scale = want.kv_scales.key_scale;
+  AttentionArgs args = pages.Args();
+  args.kv_scales.key_scale = Strided(scales, 1, 16, 2, 1, 0, 0, 1);
+  args.kv_scales.value_scale = args.kv_scales.key_scale;
+  args.pages.key_scale_pages = args.pages.value_scale_pages = nullptr;
+  RunConfig config;
+  config.target = GetParam();
+  ASSERT_TRUE(RunOn(config, pool.params(), want).ok());
+  ASSERT_TRUE(RunOn(config, pages.params(), args).ok());
+  EXPECT_TRUE(SameBits(pages.out, pool.out));
+  // And the page that defines the bits says so too.
+  if (!HasSameBits(GetParam())) return;
+  const eval::Tensor bits = pages.MakeOut();
+  args.out = bits.view;
+  args.lse = TensorView();
+  oracle::AttentionBits(pages.params(), args);
+  EXPECT_TRUE(SameBits(pages.out, bits));
 }
 
 // A prompt in one ragged paged call, and its last rows one token at a time in

@@ -30,12 +30,13 @@ struct Spoiled {
 
 class RaggedStatusTest : public ::testing::Test {
  protected:
-  enum Place { kPadded, kPackedKeys, kPaged };
+  enum Place { kPadded, kPackedKeys, kPaged, kPointers };
 
   static RaggedLayout LayoutOf(Place place) {
     RaggedLayout layout;
     layout.packed_keys = place == kPackedKeys;
-    layout.page_size = place == kPaged ? 4 : 0;
+    layout.page_size = place == kPaged || place == kPointers ? 4 : 0;
+    layout.pointers = place == kPointers;
     return layout;
   }
 
@@ -83,7 +84,7 @@ class RaggedStatusTest : public ::testing::Test {
 };
 
 TEST_F(RaggedStatusTest, SoundOnesAreAccepted) {
-  for (const Place place : {kPadded, kPackedKeys, kPaged}) {
+  for (const Place place : {kPadded, kPackedKeys, kPaged, kPointers}) {
     const RaggedCase ragged(kProblem, kLengths, LayoutOf(place));
     const Status status = Attention(ragged.params(), ragged.Args());
     EXPECT_TRUE(status.ok()) << ToString(status);
@@ -116,7 +117,7 @@ TEST_F(RaggedStatusTest, SumsOfKeys) {
 }
 
 TEST_F(RaggedStatusTest, Lengths) {
-  for (const Place place : {kPadded, kPaged}) {
+  for (const Place place : {kPadded, kPaged, kPointers}) {
     const auto set = [](size_t at, int32_t value) {
       return [=](Spoiled s) { s.ragged.seqlens_k[at] = value; };
     };
@@ -201,6 +202,82 @@ TEST_F(RaggedStatusTest, GroupsThatDoNotFit) {
       kPaged,
       [](Spoiled s) { s.args.key.extent[1] = s.args.value.extent[1] = 0; },
       "key", 1);
+}
+
+TEST_F(RaggedStatusTest, PagePointers) {
+  // Entry `page` of sequence 1, which has 5 pages and a row of 8 entries.
+  const auto set = [](size_t array, size_t page, auto at) {
+    return [=](Spoiled s) {
+      void*& entry = s.ragged.pointers[array][8 + page];
+      entry = at(entry);
+    };
+  };
+  const auto null = [](void*) -> void* { return nullptr; };
+  const auto odd = [](void* at) -> void* { return static_cast<char*>(at) + 2; };
+  const auto last = [](void*) {
+    return reinterpret_cast<void*>(UINTPTR_MAX - 15);
+  };
+  ExpectInvalid(kPointers, set(0, 0, null), "key_pages", 8);
+  ExpectInvalid(kPointers, set(0, 4, odd), "key_pages", 12);
+  ExpectInvalid(kPointers, set(1, 4, null), "value_pages", 12);
+  ExpectInvalid(kPointers, set(1, 2, last), "value_pages", 10);
+  // Pages that are written, by their first byte and by their last.
+  for (const bool lse : {false, true}) {
+    const auto over = [lse](size_t array, int64_t bytes) {
+      return [=](Spoiled s) {
+        const TensorView& to = lse ? s.args.lse : s.args.out;
+        s.ragged.pointers[array][11] = static_cast<char*>(to.data) + bytes;
+      };
+    };
+    ExpectInvalid(kPointers, over(0, 0), "key_pages", 11);
+    ExpectInvalid(kPointers, over(1, 0), "value_pages", 11);
+    ExpectInvalid(kPointers, over(0, -4 * 4 * 8 * 2 + 4), "key_pages", 11);
+  }
+  // An entry behind the last key is nobody's.
+  RaggedCase pages(kProblem, kLengths, LayoutOf(kPointers));
+  pages.pointers[0][8 + 5] = nullptr;
+  EXPECT_TRUE(Attention(pages.params(), pages.Args()).ok());
+}
+
+TEST_F(RaggedStatusTest, PagePointersAndTheirTensors) {
+  static const int32_t table[64] = {};
+  ExpectInvalid(
+      kPointers, [](Spoiled s) { s.args.pages.page_table = table; },
+      "key_pages");
+  ExpectInvalid(
+      kPointers, [](Spoiled s) { s.args.pages.key_pages = nullptr; }, "key");
+  ExpectInvalid(
+      kPointers, [](Spoiled s) { s.args.pages.value_pages = nullptr; },
+      "value");
+  ExpectInvalid(
+      kPointers, [](Spoiled s) { s.args.key.data = s.args.query.data; }, "key");
+  ExpectInvalid(
+      kPointers, [](Spoiled s) { s.args.key.extent[0] = 2; }, "key", 0);
+  ExpectInvalid(
+      kPointers, [](Spoiled s) { s.args.value.extent[1] = 5; }, "value", 1);
+  ExpectInvalid(
+      kPointers,
+      [](Spoiled s) { s.args.pages.key_scale_pages = s.args.pages.key_pages; },
+      "key_scale_pages");
+  static void* const none[64] = {};
+  ExpectInvalid(
+      kPaged, [](Spoiled s) { s.args.pages.key_scale_pages = none; },
+      "key_scale_pages");
+  ExpectInvalid(
+      kPadded, [](Spoiled s) { s.args.pages.value_minimum_pages = none; },
+      "value_minimum_pages");
+  ExpectInvalid(
+      kPointers, [](Spoiled s) { s.args.pages.num_sequences = 3; },
+      "key_pages");
+  ExpectRefused(
+      kPointers, [](Spoiled s) { s.args.pages.table_stride = INT64_MAX; },
+      StatusCode::kOverflow, "table_stride");
+  ExpectRefused(
+      kPointers, [](Spoiled s) { s.args.pages.pages_per_sequence = INT64_MAX; },
+      StatusCode::kOverflow, "table_stride");
+  ExpectInvalid(
+      kPointers, [](Spoiled s) { s.args.ragged.seqlens_k = nullptr; },
+      "seqlens_k");
 }
 
 TEST_F(RaggedStatusTest, TensorsOfOtherBatches) {
@@ -310,6 +387,10 @@ TEST_F(RaggedStatusTest, OutputsOverArrays) {
   args.pages.page_table = over(c.out.view, c.page_table);
   EXPECT_EQ(says(c, args), "invalid argument: out: overlaps page_table");
   args.pages.page_table = c.page_table.data();
+  const RaggedCase p(kProblem, kLengths, LayoutOf(kPointers));
+  AttentionArgs pointed = p.Args();
+  pointed.pages.key_pages = over(p.out.view, p.pointers[0]);
+  EXPECT_EQ(says(p, pointed), "invalid argument: out: overlaps key_pages");
 
   Plan plan;
   ASSERT_TRUE(MakePlan(c.params(), ShapeOf(args), {}, &plan).ok());

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <string>
 
@@ -166,6 +167,29 @@ TEST_F(RunStatus, KeyIntervals) {
   refuse(leave, [](KeyIntervals& v) { v.intervals = nullptr; });
   refuse(leave, [](KeyIntervals& v) { v.num_intervals = -1; });
   refuse(leave, [](KeyIntervals& v) { ++v.num_intervals; });
+}
+
+// Tasks read the lists while others write.
+TEST_F(RunStatus, KeyIntervalsInOutputs) {
+  eval::Random random(1);
+  const IntervalLists lists = FullLists(tensors_.problem.shape, 2, 2, random);
+  for (const bool offsets : {true, false}) {
+    AttentionArgs args = tensors_.Args();
+    args.key_intervals = lists.View();
+    if (offsets) {
+      std::copy(lists.offsets.begin(), lists.offsets.end(),
+                static_cast<int64_t*>(args.out.data));
+      args.key_intervals.offsets = static_cast<int64_t*>(args.out.data);
+    } else {
+      std::copy(lists.intervals.begin(), lists.intervals.end(),
+                static_cast<KeyInterval*>(args.out.data));
+      args.key_intervals.intervals = static_cast<KeyInterval*>(args.out.data);
+    }
+    EXPECT_EQ(
+        ToString(heed::Run(plan_, args, workspace_->get(), SerialExecutor())),
+        std::string("invalid argument: out: overlaps key_intervals.") +
+            (offsets ? "offsets" : "intervals"));
+  }
 }
 
 // The one-shot call plans too: what MakePlan refuses, it refuses.

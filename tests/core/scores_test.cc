@@ -219,6 +219,94 @@ TEST_P(Scores, Together) {
   }
 }
 
+// A bias of 16 bits is added as the float that it is: the bits of f32 biases
+// that are such numbers, and of the definition.
+TEST_P(Scores, BiasOf16Bits) {
+  if (!HasSameBits(GetParam())) return;
+  for (const int use : {int{kBias}, kBias | kMask, kBias | kRelative | kSink}) {
+    for (unsigned seed = 0; seed < 16 && !HasFatalFailure(); ++seed) {
+      Case c(kSizes[seed % 4], use, seed, false);
+      c.params = ParamsOf(seed / 4);
+      RunConfig config;
+      config.target = GetParam();
+      if (seed % 3 == 0) config.decode_rows = 0;
+      const std::string what =
+          "use " + std::to_string(use) + " seed " + std::to_string(seed);
+      std::vector<bf16> brain;
+      std::vector<f16> half;
+      for (const float x : c.bias) {
+        brain.push_back(ToBF16(x));
+        half.push_back(ToF16(x));
+      }
+      const Sizes& n = c.n;
+      for (const bool is_half : {false, true}) {
+        c.args.scores.bias =
+            is_half ? Bhsd<const f16>(half.data(), n.b, n.h, n.q, n.k)
+                    : Bhsd<const bf16>(brain.data(), n.b, n.h, n.q, n.k);
+        c.ExpectBits(config, what + (is_half ? " f16" : " bf16"));
+        const std::vector<float> out = c.out;
+        for (size_t i = 0; i < c.bias.size(); ++i) {
+          c.bias[i] = is_half ? ToFloat(half[i]) : ToFloat(brain[i]);
+        }
+        c.args.scores.bias =
+            Bhsd<const float>(c.bias.data(), n.b, n.h, n.q, n.k);
+        ASSERT_TRUE(RunOn(config, c.params, c.args).ok());
+        Case::ExpectSame(out, c.out, what + " as f32");
+      }
+    }
+  }
+}
+
+// One number for all keys, for all rows, for everything: the bits of tensors
+// where it is written out.
+TEST_P(Scores, RepeatedAlongKeys) {
+  if (!HasSameBits(GetParam())) return;
+  for (const int use : {int{kBias}, int{kMask}, kBias | kMask,
+                        kBias | kMask | kRelative, kMask | kAlibi}) {
+    for (unsigned seed = 0; seed < 12 && !HasFatalFailure(); ++seed) {
+      Case c(kSizes[seed % 4], use, seed, false);
+      c.params = ParamsOf(seed / 4);
+      RunConfig config;
+      config.target = GetParam();
+      if (seed % 3 == 0) config.decode_rows = 0;
+      const std::string what =
+          "use " + std::to_string(use) + " seed " + std::to_string(seed);
+      const Sizes& n = c.n;
+      const auto repeat = [&](ConstTensorView* view) {
+        if (view->absent()) return;
+        view->stride[3] = 0;
+        if (seed % 2 == 1) view->stride[0] = view->stride[2] = 0;
+      };
+      repeat(&c.args.scores.bias);
+      repeat(&c.args.scores.mask);
+      c.ExpectBits(config, what);
+      const std::vector<float> out = c.out, lse = c.lse;
+      // Written out.
+      std::vector<float> bias;
+      std::vector<uint8_t> mask;
+      for (int64_t i = 0; i < n.b * n.h * n.q * n.k; ++i) {
+        const int64_t q = i / n.k % n.q, h = i / n.k / n.q % n.h;
+        const int64_t b = i / n.k / n.q / n.h;
+        if (use & kBias) bias.push_back(*RowAt(c.args.scores.bias, b, q, h));
+        if (use & kMask) {
+          mask.push_back(*reinterpret_cast<const uint8_t*>(
+              internal::BytesAt(c.args.scores.mask, b, q, h)));
+        }
+      }
+      if (use & kBias) {
+        c.args.scores.bias = Bhsd<const float>(bias.data(), n.b, n.h, n.q, n.k);
+      }
+      if (use & kMask) {
+        c.args.scores.mask = Bhsd(reinterpret_cast<const bool*>(mask.data()),
+                                  n.b, n.h, n.q, n.k);
+      }
+      ASSERT_TRUE(RunOn(config, c.params, c.args).ok());
+      Case::ExpectSame(out, c.out, what + " out, written out");
+      Case::ExpectSame(lse, c.lse, what + " lse, written out");
+    }
+  }
+}
+
 // Spans merge, and units that rows by data reach are not left out.
 TEST_P(Scores, Spans) {
   if (!HasSameBits(GetParam())) return;

@@ -5,6 +5,7 @@
 // that plans are shared freely.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <thread>
@@ -67,6 +68,42 @@ TEST_P(WorkspaceTest, DecodeRowsLeaveItBelowAMebibyte) {
                   static_cast<size_t>(workers) * kMiB)
             << dims << ", decode rows " << decode_rows << ", workers "
             << workers;
+      }
+    }
+  }
+}
+
+// Rows of states between tiles included.
+TEST_P(WorkspaceTest, SharedPrefixesLeaveItBelowAMebibyte) {
+  for (const char* dims : {"d1", "d128", "d576_dv512", "d1024"}) {
+    for (const char* types : {"", "_bf16", "_kvu4", "_bf16_kvi8_rot"}) {
+      io::Problem problem =
+          ProblemOf("h64_kv1_" + std::string(dims) + "_q1_k100000" + types);
+      if (problem.shape.head_dim % 32 != 0 &&
+          problem.shape.key_dtype == DType::kU4) {
+        continue;
+      }
+      problem.shape.num_sequences = 100;
+      problem.shape.shared_prefixes = true;
+      for (const int decode_rows : {-1, 64}) {
+        PlanOptions options;
+        options.target = GetParam().c_str();
+        options.decode_rows = decode_rows;
+        Plan plan;
+        const Status status =
+            MakePlan(problem.params, problem.shape, options, &plan);
+        ASSERT_TRUE(status.ok()) << ToString(status);
+        AttentionShape apart = problem.shape;
+        apart.shared_prefixes = false;
+        Plan without;
+        ASSERT_TRUE(MakePlan(problem.params, apart, options, &without).ok());
+        for (const int workers : {1, 2, 16}) {
+          EXPECT_LE(WorkspaceBytes(plan, workers),
+                    std::max(static_cast<size_t>(workers) * kMiB + 128 * 100,
+                             WorkspaceBytes(without, workers)))
+              << dims << types << ", decode rows " << decode_rows
+              << ", workers " << workers;
+        }
       }
     }
   }

@@ -76,7 +76,7 @@ std::vector<double> LostInRotation(const std::vector<float>& row) {
 // Absolute, in a score: large products may cancel. So much is in an lse, and
 // relatively in a weight.
 double LostInScores(const FuzzCase& c, const FuzzTensors& tensors) {
-  const std::vector<float> key = NumbersOf(oracle::KeyOf(tensors.args));
+  const std::vector<float> key = NumbersOf(oracle::KeyOf(tensors.pooled));
   const double element = LostInElements(tensors.key_scale, tensors.key_minimum);
   const double dim = static_cast<double>(c.dim);
   const double chain = 4 + std::sqrt(dim);
@@ -150,7 +150,7 @@ DoubleBound BoundOf(const FuzzCase& c, const FuzzTensors& tensors,
                     const Truth& truth) {
   const double scores = LostInScores(c, tensors) + LostInAddends(c, tensors);
   const double keys = LostInKeys(c);
-  const double value = Largest(NumbersOf(oracle::ValueOf(tensors.args)));
+  const double value = Largest(NumbersOf(oracle::ValueOf(tensors.pooled)));
   double out = truth.out_bound() + keys * std::max(1.0, Largest(truth.out())) +
                2 * scores * value +
                LostInElements(tensors.value_scale, tensors.value_minimum);
@@ -167,7 +167,7 @@ DoubleBound UnitBoundOf(const FuzzCase& c, const FuzzTensors& tensors,
                         const Truth& truth) {
   const double scores = LostInScores(c, tensors);
   const double keys = LostInKeys(c);
-  const double value = Largest(NumbersOf(oracle::ValueOf(tensors.args)));
+  const double value = Largest(NumbersOf(oracle::ValueOf(tensors.pooled)));
   return {(0x1.08p-7 + 2 * scores) * value +
               keys * std::max(1.0, Largest(truth.out())),
           0x1.08p-8 + scores + keys * std::max(1.0, Largest(truth.lse()))};

@@ -175,7 +175,31 @@ void DrawRagged(Random& random, FuzzCase* c) {
     c->packed_keys = 1;
   } else {
     c->page_size = OneOf(random, {1, 1, 2, 7, 16, 16, 64, 100});
+    if (OneIn(random, 3)) c->pointers = Within(random, 1, 2);
   }
+}
+
+// Few rows over a span and more, of which the sequences share as much or
+// nearly.
+void DrawShared(Random& random, FuzzCase* c) {
+  if (c->page_size != 0 && c->sequences > 1 && OneIn(random, 2)) {
+    c->sharers = Within(random, 1, c->sequences);
+    c->prefix = 1 + random.Below(std::max<int64_t>(c->keys, 1));
+  }
+  if (!OneIn(random, 30)) return;
+  c->batch = 1;
+  c->list_rows = 0;
+  c->sequences = Within(random, 2, 6);
+  c->rows = c->sequences * Within(random, 1, 2) + random.Below(3);
+  c->sharers = Within(random, 2, c->sequences);
+  c->dim = Within(random, 1, 4);
+  c->dim_v = Within(random, 0, 4);
+  c->page_size = OneOf(random, {1, 16, 64, 100});
+  const int64_t spans = OneOf(random, {1, 1, 1, 2});
+  c->prefix = spans * 4096 + OneOf(random, {0, 0, -1, 5});
+  c->keys = c->prefix + 100 + Skewed(random, 5000);
+  if (OneIn(random, 2)) c->left = -1;
+  if (OneIn(random, 2)) c->placed = 0;
 }
 
 void DrawScores(Random& random, FuzzCase* c) {
@@ -186,7 +210,7 @@ void DrawScores(Random& random, FuzzCase* c) {
   c->hides = OneOf(random, {0, 1, 3, 10, 30});
   for (Placement* p : {&c->bias, &c->mask, &c->score}) {
     DrawPlace(random, p);
-    if (OneIn(random, 3)) p->repeat = random.Below(8);
+    if (OneIn(random, 3)) p->repeat = random.Below(16);
   }
   if (OneIn(random, 2)) c->bias.dtype = random.Below(3);
 }
@@ -242,8 +266,8 @@ void DrawParts(Random& random, FuzzCase* c) {
 constexpr void (*kFeatures[])(Random&, FuzzCase*) = {
     DrawExtents,   DrawLongKeys, DrawWideHeads, DrawCausal,    DrawWindow,
     DrawScale,     DrawTypes,    DrawPlacement, DrawQuantised, DrawNumbers,
-    DrawIntervals, DrawRagged,   DrawScores,    DrawPlan,      DrawNumerics,
-    DrawRun,       DrawParts,
+    DrawIntervals, DrawRagged,   DrawShared,    DrawScores,    DrawPlan,
+    DrawNumerics,  DrawRun,      DrawParts,
 };
 
 }  // namespace

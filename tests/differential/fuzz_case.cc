@@ -83,6 +83,11 @@ void MakeConsistent(FuzzCase* c) {
                        &c->value_minimum, &c->mask, &c->score}) {
     p->dtype = 0;
   }
+  for (Placement* p :
+       {&c->query, &c->key, &c->value, &c->key_scale, &c->key_minimum,
+        &c->value_scale, &c->value_minimum, &c->score}) {
+    p->repeat &= 7;
+  }
   c->query.dtype %= 3;
   c->out.dtype %= 3;
   c->bias.dtype %= 3;
@@ -100,6 +105,13 @@ void MakeConsistent(FuzzCase* c) {
   if (c->sequences == 0 || c->batch > 1 || c->page_size > c->keys ||
       c->page_size < 0) {
     c->page_size = 0;
+  }
+  if (c->page_size == 0) c->pointers = c->prefix = 0;
+  c->sharers = std::clamp<int64_t>(c->sharers, 0, c->sequences);
+  if (c->sharers == 0) c->prefix = 0;
+  if (c->prefix <= 0) c->prefix = c->sharers = 0;
+  if (c->page_size != 0) {
+    c->prefix = std::min(c->prefix, c->keys / c->page_size * c->page_size);
   }
   if (c->sequences == 0 || c->page_size != 0) c->packed_keys = 0;
   // One batch of keys for several sequences.
@@ -144,6 +156,7 @@ AttentionShape ShapeOf(const FuzzCase& c) {
   shape.key_rotated = c.key_rotated != 0;
   shape.value_rotated = c.value_rotated != 0;
   shape.scores = c.scores != 0;
+  shape.shared_prefixes = c.prefix != 0;
   return shape;
 }
 

@@ -18,13 +18,15 @@ namespace heed::test {
 
 // Where one tensor stands. The defaults are dense [batch][seqlen][heads][dim].
 struct Placement {
-  int64_t dtype = 0;   // as in DType
-  int64_t order = 0;   // which of the six orders of batch, seqlen and heads
-  int64_t pad = 0;     // unused elements behind each row, head, ...
-  int64_t repeat = 0;  // axes of stride 0, as bits: 1 batch, 2 seqlen, 4 heads
-  int64_t wild = 0;    // absurd strides along extents of 1
-  int64_t shift = 0;   // elements past the front guard page
-  int64_t back = 0;    // against the back guard page instead
+  int64_t dtype = 0;  // as in DType
+  int64_t order = 0;  // which of the six orders of batch, seqlen and heads
+  int64_t pad = 0;    // unused elements behind each row, head, ...
+  // Axes of stride 0, as bits: 1 batch, 2 seqlen, 4 heads, and, of biases and
+  // masks, 8 keys.
+  int64_t repeat = 0;
+  int64_t wild = 0;   // absurd strides along extents of 1
+  int64_t shift = 0;  // elements past the front guard page
+  int64_t back = 0;   // against the back guard page instead
 };
 
 // Which score inputs a case has.
@@ -75,6 +77,10 @@ struct FuzzCase {
   // A ragged call of so many sequences (0: none); keys in pages of so many rows
   // (0: not), or packed.
   int64_t sequences = 0, page_size = 0, packed_keys = 0;
+  // Pages have pointers: scales too (1), or are the same in every page (2).
+  int64_t pointers = 0;
+  // Keys that the first sequences share, so many of them (0: none).
+  int64_t prefix = 0, sharers = 0;
   // Score inputs, as bits of FuzzScore; where biases, masks and the others
   // stand; and one of how many entries is hidden, less 1 (biases: 0 is none).
   int64_t scores = 0, hides = 0;
@@ -144,6 +150,9 @@ void ForEachField(Case& c, Function f) {
   f("sequences", c.sequences);
   f("page_size", c.page_size);
   f("packed_keys", c.packed_keys);
+  f("pointers", c.pointers);
+  f("prefix", c.prefix);
+  f("sharers", c.sharers);
   f("scores", c.scores);
   f("hides", c.hides);
   placement("bias", c.bias);

@@ -4,6 +4,7 @@
 // A case's tensors as those of a ragged call: batches with fewer keys, or one
 // batch whose rows, and keys or pages of them, are shared out over sequences.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <vector>
 
@@ -42,6 +43,45 @@ const T* Put(const GuardedMemory& memory, const std::vector<T>& list) {
 
 }  // namespace
 
+void FuzzTensors::UsePointers(const FuzzCase& c) {
+  pooled = args;
+  if (c.pointers == 0) return;
+  const auto tensors = [](AttentionArgs& of) {
+    KvScales& scales = of.kv_scales;
+    return std::array<ConstTensorView*, 6>{&of.key,
+                                           &of.value,
+                                           &scales.key_scale,
+                                           &scales.value_scale,
+                                           &scales.key_minimum,
+                                           &scales.value_minimum};
+  };
+  Pages& pages = args.pages;
+  void* const** const arrays[] = {
+      &pages.key_pages,         &pages.value_pages,
+      &pages.key_scale_pages,   &pages.value_scale_pages,
+      &pages.key_minimum_pages, &pages.value_minimum_pages};
+  const int64_t entries = pages.num_sequences * pages.table_stride;
+  for (size_t i = 0; i < 6; ++i) {
+    ConstTensorView& view = *tensors(args)[i];
+    if (view.absent()) continue;
+    if (i < 2 || c.pointers == 1) {
+      std::vector<void*> pointers;
+      for (int64_t entry = 0; entry < entries; ++entry) {
+        const int32_t page = pages.page_table[entry];
+        const char* const at = page == 0 ? static_cast<const char*>(view.data)
+                                         : internal::BytesAt(view, page, 0, 0);
+        pointers.push_back(const_cast<char*>(at));
+      }
+      *arrays[i] = Put(pointers_[i], pointers);
+      view.data = nullptr;
+    } else {
+      tensors(pooled)[i]->stride[0] = 0;
+    }
+    view.extent[0] = 1;
+  }
+  pages.page_table = nullptr;
+}
+
 void FuzzTensors::SetRagged(const FuzzCase& c) {
   if (c.sequences == 0) return;
   eval::Random random(static_cast<uint64_t>(c.seed) + 11);
@@ -74,13 +114,25 @@ void FuzzTensors::SetRagged(const FuzzCase& c) {
     for (int64_t i = 0; i < c.sequences * pages; ++i) {
       table.push_back(static_cast<int32_t>(random.Below(pages)));
     }
+    const int64_t shared = (c.prefix + c.page_size - 1) / c.page_size;
+    for (int64_t s = 1; s < c.sharers; ++s) {
+      std::copy_n(table.begin(), shared, table.begin() + s * pages);
+    }
     args.pages = {Put(table_, table), c.sequences, pages, pages};
   }
   std::vector<int32_t> lengths;
   for (size_t s = 0; s < count; ++s) {
-    lengths.push_back(static_cast<int32_t>(random.Below(most + 1)));
+    const int64_t least =
+        static_cast<int64_t>(s) < c.sharers ? c.prefix : int64_t{0};
+    lengths.push_back(
+        static_cast<int32_t>(least + random.Below(most - least + 1)));
   }
   ragged.seqlens_k = Put(lengths_, lengths);
+  if (c.prefix == 0) return;
+  const std::vector<SharedPrefix> prefixes = {
+      {0, static_cast<int32_t>(c.sharers), static_cast<int32_t>(c.prefix)}};
+  ragged.shared_prefixes = Put(prefixes_, prefixes);
+  ragged.num_shared_prefixes = 1;
 }
 
 }  // namespace heed::test

@@ -41,8 +41,10 @@ void FuzzTensor::Place(const Placement& placement, DType dtype,
   view = TensorView();
   view.dtype = dtype;
   std::copy_n(extent, 4, view.extent);
-  view.stride[3] = size;
-  int64_t step = BytesOf(dtype, extent[3]) + placement.pad * size;
+  const bool one = (placement.repeat >> 3 & 1) != 0;
+  view.stride[3] = one ? 0 : size;
+  int64_t step =
+      (one ? size : BytesOf(dtype, extent[3])) + placement.pad * size;
   for (const int axis : kOrders[placement.order]) {
     const bool repeat = (placement.repeat >> axis & 1) != 0;
     view.stride[axis] = repeat ? 0 : step;
@@ -142,6 +144,7 @@ void FuzzTensors::Set(const FuzzCase& c) {
   SetScores(c);
   PutSpecials(c);
   PoisonUnseen(c);
+  UsePointers(c);
 }
 
 void FuzzTensors::DrawLists(const FuzzCase& c) {

@@ -58,6 +58,7 @@ class FuzzTensors {
   void Set(const FuzzCase& c);
 
   AttentionArgs args;
+  AttentionArgs pooled;  // the same with a page table in place of pointers
   FuzzTensor query, key, value, out, lse;
   FuzzTensor key_scale, key_minimum, value_scale, value_minimum;
   GuardedMemory workspace{size_t{16} << 20};
@@ -68,6 +69,7 @@ class FuzzTensors {
   void FillQuantised(const FuzzCase& c);
   // Of fuzz_ragged.cc: makes the call a ragged one.
   void SetRagged(const FuzzCase& c);
+  void UsePointers(const FuzzCase& c);
   // Of fuzz_scores.cc.
   void SetScores(const FuzzCase& c);
   void DrawLists(const FuzzCase& c);
@@ -78,8 +80,12 @@ class FuzzTensors {
   std::vector<TensorView> float_scores_;  // of those that are in use
   GuardedMemory offsets_{size_t{4} << 20};
   GuardedMemory intervals_{size_t{16} << 20};
-  GuardedMemory cu_q_{4096}, lengths_{4096}, places_{4096};
+  GuardedMemory cu_q_{4096}, lengths_{4096}, places_{4096}, prefixes_{4096};
   GuardedMemory table_{size_t{16} << 20};
+  GuardedMemory pointers_[6] = {
+      GuardedMemory(size_t{16} << 20), GuardedMemory(size_t{16} << 20),
+      GuardedMemory(size_t{16} << 20), GuardedMemory(size_t{16} << 20),
+      GuardedMemory(size_t{16} << 20), GuardedMemory(size_t{16} << 20)};
 };
 
 }  // namespace heed::test

@@ -229,7 +229,7 @@ std::string RunOn(const FuzzCase& c, const std::string& target,
   if (HasSameBits(target) && !by_unit) return CompareBits(c, *tensors, *want);
   if (FitForDouble(c)) {
     if (want->truth == nullptr) {
-      want->truth = std::make_unique<Truth>(ParamsOf(c), tensors->args);
+      want->truth = std::make_unique<Truth>(ParamsOf(c), tensors->pooled);
     }
     const Truth& truth = *want->truth;
     const std::string far =

@@ -295,6 +295,11 @@ void Case::DrawGroups() {
     ragged_->seqlens_k = Array<int32_t>();
     ragged_->cu_seqlens_k = Array<int32_t>();
     ragged_->causal_offset = Array<int64_t>();
+    if (draw_.Seldom()) {
+      ragged_->shared_prefixes =
+          reinterpret_cast<const heed_shared_prefix*>(Array<int32_t>());
+      ragged_->num_shared_prefixes = draw_.Below(20);
+    }
     args_->ragged = ragged_.Spoilt(&draw_);
   }
   if (draw_.Seldom()) {
@@ -302,6 +307,22 @@ void Case::DrawGroups() {
     pages_->num_sequences = draw_.Below(6);
     pages_->pages_per_sequence = draw_.Below(9);
     pages_->table_stride = draw_.Below(9);
+    if (draw_.Below(2)) {
+      pages_->page_table = nullptr;
+      // All null: a call that needs one is refused.
+      buffers_.emplace_back(kArrayLength, 0);
+      const auto nulls = reinterpret_cast<void* const*>(buffers_.back().data());
+      pages_->key_pages = nulls;
+      pages_->value_pages = nulls;
+      if (draw_.Below(2)) pages_->key_scale_pages = nulls;
+      if (draw_.Below(2)) pages_->value_scale_pages = nulls;
+      if (draw_.Below(2)) {
+        for (heed_tensor* tensor : {&args_->key, &args_->value}) {
+          tensor->data = nullptr;
+          tensor->extent[0] = 1;
+        }
+      }
+    }
     args_->pages = pages_.Spoilt(&draw_);
   }
 }

@@ -67,7 +67,8 @@ std::string RaggedLayout::Text() const {
           : packed_keys ? std::string("packed keys")
                         : std::string("padded keys")) +
          (keys == eval::Layout::kBhsd ? ", HND" : "") +
-         (interleaved ? ", interleaved" : "") + (offsets ? ", offsets" : "");
+         (interleaved ? ", interleaved" : "") + (pointers ? ", pointers" : "") +
+         (offsets ? ", offsets" : "");
 }
 
 RaggedCase::RaggedCase(const std::string& problem,
@@ -113,6 +114,7 @@ RaggedCase::RaggedCase(const std::string& problem,
     key_ = Place(source_.key);
     value_ = Place(source_.value);
   }
+  if (layout_.pointers) PlacePointers();
   out = MakeOut();
   lse = MakeLse();
 }
@@ -146,6 +148,22 @@ void RaggedCase::PlacePages(uint64_t seed) {
     for (int64_t p = 0; p < pages_of(lengths_[s]); ++p) {
       page_table[s * static_cast<size_t>(table_stride) +
                  static_cast<size_t>(p)] = order[next++];
+    }
+  }
+}
+
+// Entries that are not needed lead nowhere.
+void RaggedCase::PlacePointers() {
+  const eval::Tensor* const tensors[] = {&key_,         &value_,
+                                         &key_scale_,   &value_scale_,
+                                         &key_minimum_, &value_minimum_};
+  for (size_t i = 0; i < 6; ++i) {
+    const TensorView& view = tensors[i]->view;
+    pointers[i].clear();
+    if (view.absent()) continue;
+    for (const int32_t page : page_table) {
+      pointers[i].push_back(page < 0 ? reinterpret_cast<void*>(uintptr_t{1})
+                                     : internal::BytesAt(view, page, 0, 0));
     }
   }
 }
@@ -220,6 +238,23 @@ AttentionArgs RaggedCase::Args() const {
   if (layout_.page_size > 0) {
     args.pages = {page_table.data(), num_sequences(), pages_per_sequence,
                   table_stride};
+  }
+  if (layout_.pointers) {
+    KvScales& scales = args.kv_scales;
+    const std::pair<ConstTensorView*, void* const**> all[] = {
+        {&args.key, &args.pages.key_pages},
+        {&args.value, &args.pages.value_pages},
+        {&scales.key_scale, &args.pages.key_scale_pages},
+        {&scales.value_scale, &args.pages.value_scale_pages},
+        {&scales.key_minimum, &args.pages.key_minimum_pages},
+        {&scales.value_minimum, &args.pages.value_minimum_pages}};
+    args.pages.page_table = nullptr;
+    for (size_t i = 0; i < 6; ++i) {
+      if (all[i].first->absent()) continue;
+      all[i].first->data = nullptr;
+      all[i].first->extent[0] = 1;
+      *all[i].second = pointers[i].data();
+    }
   }
   return args;
 }

@@ -31,6 +31,7 @@ struct RaggedLayout {
   // Of pools and of padded keys: kBshd is NHD, kBhsd HND.
   eval::Layout keys = eval::Layout::kBshd;
   bool interleaved = false;  // keys beside values in one pool
+  bool pointers = false;     // to pages instead of a table
   bool offsets = true;       // an array of them; else the parameters' one
 
   std::string Text() const;
@@ -69,10 +70,15 @@ class RaggedCase {
   void Check(const std::string& target, int workers,
              bool barriers = true) const;
 
+  // Makes the pointers those of the page table.
+  void PlacePointers();
+
   eval::Tensor out, lse;
   // May be spoiled by a test.
   std::vector<int32_t> cu_seqlens_q, seqlens_k, cu_seqlens_k, page_table;
   std::vector<int64_t> offsets;
+  // Where pages begin: of keys, values, their scales and minima, as in Pages.
+  std::vector<void*> pointers[6];
   int64_t pages_per_sequence = 0;
   int64_t table_stride = 0;
 
