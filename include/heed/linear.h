@@ -145,9 +145,9 @@ HEED_API ScanShape ShapeOf(const ScanArgs& args);
 struct ScanOptions {
   // A name from heed/target.h, or null for the best that this CPU offers.
   const char* target = nullptr;
-  // Tokens between two updates of the state: 1, 2, 4, 8, 16 or 32, or 0 for
-  // the measured choice, which depends on the shape alone. Changes the bits,
-  // within rounding.
+  // Tokens between two updates of the state, 1 to 32, or 0 for the measured
+  // choice, which depends on the shape alone. Changes the bits, within
+  // rounding.
   int chunk = 0;
 };
 
@@ -174,7 +174,7 @@ struct ScanPlan {
 
 // Makes a plan. Errors: kInvalidArgument for negative extents, heads that do
 // not divide, head_dim below 1, a scale that is not finite, normalise with
-// beta, a chunk that is not offered; kUnsupported for dimensions above 1024 and
+// beta, a chunk outside 0 to 32; kUnsupported for dimensions above 1024 and
 // a target that is unknown or not usable here. Leaves *plan untouched on error.
 HEED_API Status MakeScanPlan(const ScanParams& params, const ScanShape& shape,
                              const ScanOptions& options, ScanPlan* plan);

@@ -12,7 +12,7 @@
 
 namespace heed::internal {
 
-// The longest chunk; all lengths are powers of two.
+// The longest chunk.
 inline constexpr int kMaxChunk = 32;
 
 // Running products of decays below this are 0: no denormal, ever.

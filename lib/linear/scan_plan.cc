@@ -18,11 +18,6 @@ namespace {
 
 using internal::KeyDim;
 
-bool Offered(int chunk) {
-  return chunk >= 1 && chunk <= internal::kMaxChunk &&
-         (chunk & (chunk - 1)) == 0;
-}
-
 int64_t ChunkBytes(const ScanPlan& plan) {
   internal::Carver carver(nullptr);
   internal::CarveChunk(carver, plan);
@@ -59,8 +54,8 @@ Status MakeScanPlan(const ScanParams& params, const ScanShape& shape,
   if (plan == nullptr) return internal::Invalid("plan", "is null");
   Status status = internal::CheckScanShape(params, shape);
   if (!status.ok()) return status;
-  if (options.chunk != 0 && !Offered(options.chunk)) {
-    return internal::Invalid("chunk", "must be 0, 1, 2, 4, 8, 16 or 32")
+  if (options.chunk < 0 || options.chunk > internal::kMaxChunk) {
+    return internal::Invalid("chunk", "must be 0 (the default) to 32")
         .WithValue(options.chunk)
         .WithBound(internal::kMaxChunk, BoundKind::kSaid);
   }
