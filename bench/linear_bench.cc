@@ -142,7 +142,6 @@ void Run(benchmark::State& state, const Primitive& primitive, const Size& size,
       problem.Flops(size.tokens == 1 ? 0 : static_cast<int>(plan.chunk));
   Measure(state, target, "", threads, flops, problem.Bytes(),
           [&] { return RunScan(plan, args, workspace, executor).ok(); });
-  state.counters["chunk"] = static_cast<double>(plan.chunk);
 }
 
 void Register(const Primitive& primitive, const Size& size,
@@ -180,7 +179,6 @@ void RegisterLinear() {
     }
   }
   for (const Primitive& primitive : kPrimitives) {
-    // 64 MiB of states.
     Register(primitive, {32, 1, 32, 128}, DefaultTarget(), 1, 0);
     if (MaxThreads() > 1) {
       Register(primitive, {1, 4096, 2, 128}, DefaultTarget(), MaxThreads(), 0);

@@ -146,8 +146,7 @@ struct ScanOptions {
   // A name from heed/target.h, or null for the best that this CPU offers.
   const char* target = nullptr;
   // Tokens between two updates of the state, 1 to 32, or 0 for the measured
-  // choice, which depends on the shape alone. Changes the bits, within
-  // rounding.
+  // choice, the same on every CPU. Changes the bits, within rounding.
   int chunk = 0;
 };
 

@@ -125,6 +125,11 @@ void AddRows(const float* a, int64_t a_step, int64_t count, const float* rows,
 
 void Apply(const ScanChunk& c, const ScanTile& t) {
   const int64_t width = t.width;
+  for (int64_t i = 0; i < c.tokens && t.from != nullptr; ++i) {
+    for (int64_t x = 0; x < width; ++x) {
+      t.value[i * width + x] = t.from[i * t.from_row + x];
+    }
+  }
   for (int64_t i = 0; i < c.tokens && c.erase != nullptr; ++i) {
     float* row = t.value + i * width;
     for (int64_t x = 0; x < width; ++x) row[x] *= c.beta[i];
@@ -132,7 +137,7 @@ void Apply(const ScanChunk& c, const ScanTile& t) {
     AddRows(c.solve + i * c.stride, 1, i, t.value, width, row);
   }
   for (int64_t r = 0; r < c.rows; ++r) {
-    float* out = t.out + r * width;
+    float* out = t.out + r * t.out_row;
     for (int64_t x = 0; x < width; ++x) out[x] = 0.0f;
     AddRows(c.read + r * c.row_floats, 1, c.head_dim, t.state, width, out);
     if (c.tokens == 0) continue;

@@ -57,12 +57,24 @@ struct ScanInputs {
   float* scratch;  // of ScanTable::scratch_floats
 };
 
+// Rows to be fetched into the second-level cache on the way.
+struct FetchRows {
+  const char* at;
+  int64_t stride, rows, bytes;  // from a row to the next; how many; of each
+};
+
 // A tile of columns: rows of `width` floats, a multiple of kRowFloats.
 struct ScanTile {
   int64_t width;
   float* state;  // [head_dim][width], before and after the chunk
   float* value;  // [tokens][width]: v; becomes what is written
-  float* out;    // [rows][width]
+  float* out;    // [rows][width], rows out_row floats apart
+  int64_t out_row;
+  // Where value is still to be copied from, rows from_row apart; null: nowhere.
+  const float* from;
+  int64_t from_row;
+  const FetchRows* fetch;
+  int64_t num_fetch;
 };
 
 struct ScanTable {

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 
 #include "lib/core/check.h"
 #include "lib/core/own_workspace.h"
@@ -29,6 +28,9 @@ struct ScanRun {
   int64_t sequences, tiles;
   int64_t splits;  // tasks of a head
 };
+
+// The most sets of rows that a tile fetches ahead.
+constexpr int64_t kMaxFetch = 16;
 
 class ScanTask {
  public:
@@ -57,7 +59,7 @@ class ScanTask {
     LoadState();
     const int64_t segment = int64_t{plan_.chunk} * plan_.segment;
     for (int64_t t = first_; t < end_; t += segment) {
-      RunSegment(t, std::min(t + segment, end_));
+      RunSegment(t, std::min(t + segment, end_), segment);
     }
     StoreState();
   }
@@ -236,7 +238,32 @@ class ScanTask {
     }
   }
 
-  void RunSegment(int64_t begin, int64_t end) {
+  // Lists the rows that a later segment, `ahead` tokens on, has in the place of
+  // a share of the tokens [t, t + n): each tile fetches one.
+  int64_t ListAhead(int64_t t, int64_t n, int64_t tile, int64_t ahead,
+                    FetchRows* fetch) const {
+    const int64_t tiles = end_tile_ - first_tile_, index = tile - first_tile_;
+    const int64_t begin = t + ahead + n * index / tiles;
+    const int64_t end = std::min(t + ahead + n * (index + 1) / tiles, end_);
+    if (begin >= end) return 0;
+    int64_t count = 0;
+    const auto add = [&](const auto& view, int64_t head) {
+      if (count == kMaxFetch) return;
+      fetch[count++] = {BytesAt(view, batch_, begin, head), view.stride[1],
+                        end - begin, view.head_dim() * SizeOf(view.dtype)};
+    };
+    const int64_t group = args_.query.absent() ? 0 : GroupOf(plan_);
+    for (int64_t g = 0; g < group; ++g) {
+      add(args_.query, QueryHead(g));
+      add(args_.out, GroupHead(g));
+    }
+    if (args_.key.absent()) return count;
+    add(args_.key, KeyHead());
+    add(args_.value, ValueHead());
+    return count;
+  }
+
+  void RunSegment(int64_t begin, int64_t end, int64_t ahead) {
     Carver carver = carver_;
     ChunkMemory chunks[kMaxSegment];
     int count = 0;
@@ -248,40 +275,73 @@ class ScanTask {
     for (int64_t tile = first_tile_; tile < end_tile_; ++tile) {
       const Columns columns = ColumnsOf(plan_, tile);
       for (int i = 0; i < count; ++i) {
-        RunTile(begin + i * plan_.chunk, chunks[i], columns);
+        const int64_t t = begin + i * plan_.chunk;
+        FetchRows fetch[kMaxFetch];
+        const int64_t rows = ListAhead(
+            t, std::min<int64_t>(plan_.chunk, end - t), tile, ahead, fetch);
+        RunTile(t, chunks[i], columns, fetch, rows);
       }
     }
   }
 
-  void RunTile(int64_t t, const ChunkMemory& m, const Columns& columns) {
+  // Values and results of f32 in whole vectors need no copies here.
+  void RunTile(int64_t t, const ChunkMemory& m, const Columns& columns,
+               const FetchRows* fetch, int64_t num_fetch) {
     const ScanChunk& c = m.chunk;
-    const ScanTile tile = {columns.width, memory_.state + columns.state,
-                           memory_.value, memory_.out};
-    for (int64_t i = 0; i < c.tokens; ++i) {
-      float* row = memory_.value + i * columns.width;
-      const char* from = BytesAt(args_.value, batch_, t + i, ValueHead()) +
-                         columns.first * SizeOf(args_.value.dtype);
-      if (args_.value.dtype == DType::kF32) {
-        std::memcpy(row, from, static_cast<size_t>(columns.count) * 4);
+    const bool whole = columns.count == columns.width;
+    const ConstTensorView& value = args_.value;
+    const TensorView& out = args_.out;
+    ScanTile tile = {};
+    tile.width = columns.width;
+    tile.state = memory_.state + columns.state;
+    tile.value = memory_.value;
+    tile.out = memory_.out;
+    tile.out_row = columns.width;
+    tile.fetch = fetch;
+    tile.num_fetch = num_fetch;
+    if (c.tokens > 0) {
+      const char* from = BytesAt(value, batch_, t, ValueHead()) +
+                         columns.first * SizeOf(value.dtype);
+      if (whole && value.dtype == DType::kF32) {
+        tile.from = reinterpret_cast<const float*>(from);
+        tile.from_row = value.stride[1] / 4;
       } else {
-        plan_.ops->widen(args_.value.dtype, from, columns.count, row);
+        WidenValues(from, c.tokens, columns);
       }
-      std::fill(row + columns.count, row + columns.width, 0.0f);
+    }
+    const bool direct = whole && out.dtype == DType::kF32 && c.group == 1 &&
+                        !plan_.params.normalise;
+    if (direct) {
+      tile.out = RowAt(out, batch_, t, GroupHead(0)) + columns.first;
+      tile.out_row = out.stride[1] / 4;
     }
     plan_.table->apply(c, tile);
+    if (!direct) StoreRows(t, m, columns);
+  }
+
+  void WidenValues(const char* from, int64_t tokens, const Columns& columns) {
+    for (int64_t i = 0; i < tokens; ++i) {
+      float* row = memory_.value + i * columns.width;
+      plan_.ops->widen(args_.value.dtype, from + i * args_.value.stride[1],
+                       columns.count, row);
+      std::fill(row + columns.count, row + columns.width, 0.0f);
+    }
+  }
+
+  void StoreRows(int64_t t, const ChunkMemory& m, const Columns& columns) {
+    const ScanChunk& c = m.chunk;
+    const TensorView& out = args_.out;
+    const bool f32 = out.dtype == DType::kF32;
     for (int64_t r = 0; r < c.rows; ++r) {
       float* row = memory_.out + r * columns.width;
-      char* to =
-          BytesAt(args_.out, batch_, t + r / c.group, GroupHead(r % c.group)) +
-          columns.first * SizeOf(args_.out.dtype);
+      char* to = BytesAt(out, batch_, t + r / c.group, GroupHead(r % c.group)) +
+                 columns.first * SizeOf(out.dtype);
       if (plan_.params.normalise) {
-        plan_.table->divide(row, m.total[r], columns.count, row);
+        float* quotients = f32 ? reinterpret_cast<float*>(to) : row;
+        plan_.table->divide(row, m.total[r], columns.count, quotients);
+        if (f32) continue;
       }
-      if (args_.out.dtype == DType::kF32) {
-        std::memcpy(to, row, static_cast<size_t>(columns.count) * 4);
-      } else {
-        plan_.ops->narrow(args_.out.dtype, row, columns.count, to);
-      }
+      plan_.ops->narrow(out.dtype, row, columns.count, to);
     }
   }
 

@@ -76,7 +76,7 @@ Status MakeScanPlan(const ScanParams& params, const ScanShape& shape,
                          1.0 / std::sqrt(static_cast<double>(shape.head_dim)));
   made.num_state_heads = std::max(shape.num_key_heads, shape.num_value_heads);
   made.num_heads = std::max(shape.num_query_heads, made.num_state_heads);
-  made.chunk = options.chunk != 0 ? options.chunk : internal::ChunkOf(shape);
+  made.chunk = options.chunk != 0 ? options.chunk : internal::kDefaultChunk;
   made.tile_width = internal::TileWidth(KeyDim(shape));
   const int64_t chunks = (shape.seqlen + made.chunk - 1) / made.chunk;
   made.segment = static_cast<int32_t>(std::clamp<int64_t>(

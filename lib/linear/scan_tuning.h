@@ -11,11 +11,13 @@
 
 namespace heed::internal {
 
-// Tokens of a chunk where the caller leaves it open. It is part of what the
-// bits depend on, so it may depend on the shape alone.
-inline int ChunkOf(const ScanShape& shape) {
-  return shape.decay_dim > 1 ? 16 : 32;
-}
+// Tokens of a chunk where the caller leaves it open. The bits depend on it, so
+// it may not depend on the CPU. Zen 4, 4096 tokens, 2 heads, one thread, ms
+// with 8 / 16 / 32: head_dim 64, a decay 2.27 / 2.06 / 2.14, the gated delta
+// rule 3.58 / 3.16 / 3.41; head_dim 128, 10.1 / 7.4 / 7.2 and 13.3 / 10.7
+// / 11.3; with AVX2 2.35 / 2.05 / 2.14, 3.87 / 3.25 / 3.68, 10.5 / 7.9 / 8.5
+// and 14.3 / 10.5 / 11.8.
+inline constexpr int kDefaultChunk = 16;
 
 // Columns of the state that stay in the first-level cache. Never changes a bit.
 inline int32_t TileWidth(int64_t head_dim) { return head_dim <= 64 ? 64 : 32; }
