@@ -179,6 +179,7 @@ void RegisterLinear() {
     }
   }
   for (const Primitive& primitive : kPrimitives) {
+    // 64 MiB of states.
     Register(primitive, {32, 1, 32, 128}, DefaultTarget(), 1, 0);
     if (MaxThreads() > 1) {
       Register(primitive, {1, 4096, 2, 128}, DefaultTarget(), MaxThreads(), 0);

@@ -44,7 +44,7 @@ HEED_API Cost LinearCost(const AttentionShape& shape,
 
 // The knob that most linear variants have, in the place of their choice.
 inline constexpr Knob kChunkKnob = {
-    "chunk", "Tokens between two updates of the state.", 32, 1, 32, true};
+    "chunk", "Tokens between two updates of the state.", 16, 1, 32, true};
 
 // What the reference below is told of a variant: derive, and hide what differs.
 struct LinearLaw {
