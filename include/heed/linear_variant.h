@@ -42,6 +42,27 @@ HEED_API Cost LinearCost(const AttentionShape& shape,
                          const AttentionParams& params, int64_t features,
                          int chunk, bool delta);
 
+// Returns the number that stands for input `index` of a variant at one place
+// where the host gives none: evenly drawn, always the same.
+HEED_API double DrawnAt(const Input& input, int index, int64_t batch,
+                        int64_t token, int64_t head, int64_t channel);
+
+// Sets *view to input `index` of the host, or to drawn numbers in its scratch.
+HEED_API Status InputOrDrawn(const VariantArgs& host, const Input* inputs,
+                             int index, ConstTensorView* view);
+
+// Returns one number of that, for references.
+inline double InputAt(const VariantArgs& host, const Input* inputs, int index,
+                      int64_t batch, int64_t token, int64_t head,
+                      int64_t channel) {
+  const int64_t c = inputs[index].per_channel ? channel : 0;
+  if (host.inputs == nullptr) {
+    return static_cast<double>(static_cast<float>(
+        DrawnAt(inputs[index], index, batch, token, head, c)));
+  }
+  return static_cast<double>(RowAt(host.inputs[index], batch, token, head)[c]);
+}
+
 // The knob that most linear variants have, in the place of their choice.
 inline constexpr Knob kChunkKnob = {
     "chunk", "Tokens between two updates of the state.", 16, 1, 32, true};
