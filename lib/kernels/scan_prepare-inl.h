@@ -78,7 +78,7 @@ struct Preparation {
   // Scratch.
   float* turned;    // [row][stride]: keys as columns
   float* products;  // [rows][stride]
-  float* fade;      // [stride], or [row]
+  float* fade;      // [stride], of scalar decays
   float* left;      // [tokens][row], with vectors only
   float* right;     // [rows][row]
 };
@@ -87,15 +87,14 @@ HWY_INLINE int64_t CarveScratch(const internal::ScanChunk& c, float* at,
                                 Preparation* p) {
   const int64_t turned = c.row_floats * c.stride;
   const int64_t rows = c.rows > c.tokens ? c.rows : c.tokens;
-  const int64_t fade = c.row_floats > c.stride ? c.row_floats : c.stride;
   if (p != nullptr) {
     p->turned = at;
     p->products = p->turned + turned;
     p->fade = p->products + rows * c.stride;
-    p->left = p->fade + fade;
+    p->left = p->fade + c.stride;
     p->right = p->left + c.tokens * c.row_floats;
   }
-  return turned + rows * c.stride + fade + (c.tokens + rows) * c.row_floats;
+  return turned + rows * c.stride + c.stride + (c.tokens + rows) * c.row_floats;
 }
 
 int64_t ScratchFloats(const internal::ScanChunk& longest) {
@@ -187,28 +186,58 @@ HWY_INLINE void PrepareScalar(const Preparation& p) {
   for (size_t m = 0; m < p.dim; ++m) c.keep[m] = start;
 }
 
-// to = from * factor * fade, and fade *= decay of token `i` before (kBefore) or
-// after that; one row.
+// One token of a column of rows: x * factor * product, the product moving on by
+// the token's decay before (kBefore) or after that.
 template <bool kBefore>
-HWY_INLINE void FadeRow(const Preparation& p, const float* from, float factor,
-                        size_t i, float* fade, float* to) {
+HWY_INLINE void FadeStep(const float* from, float factor, const float* decay,
+                         ScanVector& product, float* to) {
   const MatMulTag d;
-  const auto f = hn::Set(d, factor);
-  for (size_t m = 0; m < p.row; m += hn::Lanes(d)) {
-    const auto decay = hn::LoadU(d, p.in.decay + i * p.row + m);
-    auto product = hn::LoadU(d, fade + m);
-    if (kBefore) product = Fade(product, decay);
-    const auto x = hn::Mul(hn::LoadU(d, from + m), f);
-    hn::StoreU(hn::Mul(x, product), d, to + m);
-    if (!kBefore) product = Fade(product, decay);
-    hn::StoreU(product, d, fade + m);
-  }
+  const auto step = hn::LoadU(d, decay);
+  const auto x = hn::Mul(hn::LoadU(d, from), hn::Set(d, factor));
+  if (kBefore) product = Fade(product, step);
+  hn::StoreU(hn::Mul(x, product), d, to);
+  if (!kBefore) product = Fade(product, step);
 }
 
-HWY_INLINE void FillOnes(size_t count, float* to) {
+// Rows of tokens [first, end), faded from the first on (kBefore, each by its
+// own decay too) or up to the last: to(i) = from(i) * factor(i) * product. Four
+// vectors side by side, each a chain along the tokens. Where
+// `last` is not null it gets the products after all tokens.
+template <bool kBefore, class From, class Factor, class To>
+HWY_INLINE void FadeRows(const Preparation& p, size_t first, size_t end,
+                         const From& from, const Factor& factor, const To& to,
+                         float* last) {
   const MatMulTag d;
-  for (size_t m = 0; m < count; m += hn::Lanes(d)) {
-    hn::StoreU(hn::Set(d, 1.0f), d, to + m);
+  const size_t N = hn::Lanes(d);
+  size_t m = 0;
+  for (; m + 4 * N <= p.row; m += 4 * N) {
+    auto p0 = hn::Set(d, 1.0f);
+    auto p1 = p0, p2 = p0, p3 = p0;
+    for (size_t t = first; t < end; ++t) {
+      const size_t i = kBefore ? t : end - 1 - (t - first);
+      const float* x = from(i) + m;
+      const float* decay = p.in.decay + i * p.row + m;
+      float* y = to(i) + m;
+      const float f = factor(i);
+      FadeStep<kBefore>(x, f, decay, p0, y);
+      FadeStep<kBefore>(x + N, f, decay + N, p1, y + N);
+      FadeStep<kBefore>(x + 2 * N, f, decay + 2 * N, p2, y + 2 * N);
+      FadeStep<kBefore>(x + 3 * N, f, decay + 3 * N, p3, y + 3 * N);
+    }
+    if (last == nullptr) continue;
+    hn::StoreU(p0, d, last + m);
+    hn::StoreU(p1, d, last + m + N);
+    hn::StoreU(p2, d, last + m + 2 * N);
+    hn::StoreU(p3, d, last + m + 3 * N);
+  }
+  for (; m < p.row; m += N) {
+    auto p0 = hn::Set(d, 1.0f);
+    for (size_t t = first; t < end; ++t) {
+      const size_t i = kBefore ? t : end - 1 - (t - first);
+      FadeStep<kBefore>(from(i) + m, factor(i), p.in.decay + i * p.row + m, p0,
+                        to(i) + m);
+    }
+    if (last != nullptr) hn::StoreU(p0, d, last + m);
   }
 }
 
@@ -258,12 +287,11 @@ HWY_INLINE void PrepareLevel(const Preparation& p, size_t half) {
   const internal::ScanInputs& in = p.in;
   const internal::ScanChunk& c = p.c;
   const size_t token = static_cast<size_t>(in.key.token);
+  const auto key = [&](size_t i) HWY_ATTR { return in.key.at + i * token; };
   for (size_t mid = half; mid < p.n; mid += 2 * half) {
-    FillOnes(p.row, p.fade);
-    for (size_t j = mid; j-- > mid - half;) {
-      FadeRow<false>(p, in.key.at + j * token, 1.0f, j, p.fade,
-                     p.left + j * p.row);
-    }
+    FadeRows<false>(
+        p, mid - half, mid, key, [](size_t) HWY_ATTR { return 1.0f; },
+        [&](size_t j) HWY_ATTR { return p.left + j * p.row; }, nullptr);
   }
   // Columns of right halves are products that nobody reads.
   Turn(p.left, p.row, p.n, p.row, p.stride, p.turned);
@@ -273,11 +301,13 @@ HWY_INLINE void PrepareLevel(const Preparation& p, size_t half) {
     for (size_t mid = half; mid < p.n; mid += 2 * half) {
       const size_t end = mid + half < p.n ? mid + half : p.n;
       for (size_t g = 0; g < group; ++g) {
-        FillOnes(p.row, p.fade);
-        for (size_t i = mid; i < end; ++i) {
-          FadeRow<true>(p, row_of(i, g), factor(i), i, p.fade,
-                        p.right + (count + (i - mid) * group + g) * p.row);
-        }
+        FadeRows<true>(
+            p, mid, end, [&](size_t i) HWY_ATTR { return row_of(i, g); },
+            factor,
+            [&](size_t i) HWY_ATTR {
+              return p.right + (count + (i - mid) * group + g) * p.row;
+            },
+            nullptr);
       }
       count += (end - mid) * group;
     }
@@ -319,37 +349,32 @@ HWY_INLINE void PrepareVector(const Preparation& p) {
     Multiply(in.key.at + j * token, 0.0f, p.row, p.left + j * p.row);
   }
   for (size_t half = 1; half < p.n; half *= 2) PrepareLevel(p, half);
+  const auto key = [&](size_t i) HWY_ATTR { return in.key.at + i * token; };
   for (size_t g = 0; g < p.group; ++g) {
-    FillOnes(p.row, p.fade);
+    const auto query = [&](size_t i) HWY_ATTR {
+      return in.query.at + i * static_cast<size_t>(in.query.token) +
+             g * static_cast<size_t>(in.query.head);
+    };
+    FadeRows<true>(
+        p, 0, p.n, query, [&](size_t) HWY_ATTR { return in.scale; },
+        [&](size_t i) HWY_ATTR { return c.read + (i * p.group + g) * p.row; },
+        nullptr);
     for (size_t i = 0; i < p.n; ++i) {
-      const float* query = in.query.at +
-                           i * static_cast<size_t>(in.query.token) +
-                           g * static_cast<size_t>(in.query.head);
-      const size_t r = i * p.group + g;
-      FadeRow<true>(p, query, in.scale, i, p.fade, c.read + r * p.row);
-      c.weight[r * p.stride + i] =
-          DotScaled(p, query, in.scale, in.key.at + i * token);
+      c.weight[(i * p.group + g) * p.stride + i] =
+          DotScaled(p, query(i), in.scale, key(i));
     }
   }
-  FillOnes(p.row, p.fade);
-  for (size_t i = 0; i < p.n && c.erase != nullptr; ++i) {
-    FadeRow<true>(p, in.key.at + i * token, -c.beta[i], i, p.fade,
-                  c.erase + i * p.row);
+  if (c.erase != nullptr) {
+    FadeRows<true>(
+        p, 0, p.n, key, [&](size_t i) HWY_ATTR { return -c.beta[i]; },
+        [&](size_t i) HWY_ATTR { return c.erase + i * p.row; }, nullptr);
   }
-  FillOnes(p.row, p.fade);
-  for (size_t j = p.n; j-- > 0;) {
-    FadeRow<false>(p, in.key.at + j * token, 1.0f, j, p.fade,
-                   c.write + j * p.row);
-  }
-  // The product from the start on, as every row of `read` has it.
-  FillOnes(p.row, p.fade);
-  for (size_t i = 0; i < p.n; ++i) {
-    for (size_t m = 0; m < p.row; m += hn::Lanes(d)) {
-      const auto decay = hn::LoadU(d, in.decay + i * p.row + m);
-      hn::StoreU(Fade(hn::LoadU(d, p.fade + m), decay), d, p.fade + m);
-    }
-  }
-  for (size_t m = 0; m < p.dim; ++m) c.keep[m] = p.fade[m];
+  const auto write = [&](size_t i) HWY_ATTR { return c.write + i * p.row; };
+  const auto one = [](size_t) HWY_ATTR { return 1.0f; };
+  // Only for the products from the first token on, as rows of `read` have them:
+  // what it writes is overwritten.
+  FadeRows<true>(p, 0, p.n, key, one, write, c.keep);
+  FadeRows<false>(p, 0, p.n, key, one, write, nullptr);
 }
 
 void Prepare(const internal::ScanInputs& in, const internal::ScanChunk& c) {

@@ -260,6 +260,7 @@ class ScanTask {
     if (args_.key.absent()) return count;
     add(args_.key, KeyHead());
     add(args_.value, ValueHead());
+    if (plan_.shape.decay_dim > 1) add(args_.log_decay, head_);
     return count;
   }
 
