@@ -172,6 +172,7 @@ void RegisterLinear() {
     for (const Primitive& primitive : kPrimitives) {
       for (const int64_t dim : {64, 128}) {
         Register(primitive, {1, 4096, 2, dim}, target.name, 1, 0);
+        if (std::string(target.name) != DefaultTarget()) continue;
         for (const int chunk : {8, 16, 32}) {
           Register(primitive, {1, 4096, 2, dim}, target.name, 1, chunk);
         }
