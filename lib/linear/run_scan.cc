@@ -378,6 +378,13 @@ Status RunScan(const ScanPlan& plan, const ScanArgs& args, Workspace workspace,
   const int workers = executor.max_workers;
   status = internal::CheckScanWorkspace(plan, args, workspace, workers);
   if (!status.ok()) return status;
+  const int64_t seqlen =
+      args.key.absent() ? args.query.seqlen() : args.key.seqlen();
+  const bool columns = plan.shape.head_dim_v > 0;
+  const bool rows = !args.out.absent() && seqlen > 0 && columns;
+  const bool states = !args.final_state.absent() && columns;
+  // Nor is there memory then that would bound the number of sequences.
+  if (!rows && !states && args.final_sum.absent()) return Status();
   internal::ScanRun run = {plan, args, workspace, 0, 0, 1};
   internal::ForEachScanTensor(run.args, [](auto& view, const auto&, auto) {
     view = internal::UsedStrides(view);

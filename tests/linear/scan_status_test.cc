@@ -232,5 +232,14 @@ TEST(ScanStatus, NothingToDoIsFine) {
   }
 }
 
+// Inputs repeated by strides of 0 may be longer than any memory.
+TEST(ScanStatus, NothingToWriteTakesNoTime) {
+  const float zero[16] = {};
+  ScanArgs args;
+  const int64_t batch = int64_t{1} << 62, heads = 8;
+  args.key = args.value = Strided(zero, batch, 1, heads, 16, 0, 0, 0);
+  EXPECT_TRUE(RunScanOn({}, {}, args).ok());
+}
+
 }  // namespace
 }  // namespace heed::test
