@@ -32,7 +32,8 @@ rule() {
     lib/kernels/* | lib/arch/*) echo std system 'heed/.*' 'lib/(kernels|arch)/.*' \
       'hwy/.*' ;;
     lib/sparse/* | lib/linear/* | lib/layers/*) echo std 'heed/.*' \
-      'lib/(core|sparse|linear|layers)/.*' 'lib/kernels/([a-z]+_table|kernels|targets)\.h' ;;
+      'lib/(core|sparse|linear|layers)/.*' \
+      'lib/kernels/([a-z]+_table|kernels|targets|carver)\.h' ;;
     # The only files that include oneTBB.
     lib/threading/*) echo std 'heed/.*' 'tbb/.*' 'oneapi/tbb/.*' ;;
     # Truth shares no code with what it judges: view types only.

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Everything an engineer needs; threads by oneTBB are in heed/tbb.h, the doors
-// for variant authors in heed/variant.h and heed/ops.h.
+// for variant authors in heed/variant.h, heed/linear_variant.h and heed/ops.h.
 #ifndef HEED_HEED_H_
 #define HEED_HEED_H_
 
@@ -11,6 +11,7 @@
 #include "heed/executor.h"
 #include "heed/export.h"
 #include "heed/kv.h"
+#include "heed/linear.h"
 #include "heed/ragged.h"
 #include "heed/recognise_mask.h"
 #include "heed/rope.h"

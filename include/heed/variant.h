@@ -62,6 +62,18 @@ struct Cost {
   }
 };
 
+// What a variant needs beside query, key and value: numbers for each key token
+// and key head, as gates are, [batch, seqlen_k, num_kv_heads, 1 or head_dim] of
+// f32. A host without any leaves them out: they are then drawn, evenly between
+// two bounds, by their place alone (heed/linear_variant.h).
+struct Input {
+  const char* name;
+  const char* summary;  // one sentence
+  bool per_channel;     // head_dim numbers a token instead of one
+  double low;
+  double high;
+};
+
 // Takes note of the pairs a variant kept. Call for each (batch, query head,
 // query row) that sees anything, as often as there are intervals; rows may be
 // recorded in any order from any thread, one row from one thread. Masked keys
@@ -102,6 +114,8 @@ struct VariantArgs {
   AttentionParams params;
   AttentionArgs args;            // lse may be absent
   double knobs[kMaxKnobs] = {};  // in the order of Variant::knobs, in range
+  // In the order of Variant::inputs; null: drawn.
+  const ConstTensorView* inputs = nullptr;
   Executor executor = SerialExecutor();
   Scratch scratch;              // must be set
   SelectionRecorder selection;  // does nothing unless asked for
@@ -116,6 +130,8 @@ struct Variant {
   Semantics semantics = Semantics::kExact;
   const Knob* knobs = nullptr;
   int num_knobs = 0;
+  const Input* inputs = nullptr;
+  int num_inputs = 0;
   // The cost of a call with these extents; never touches tensors.
   Cost (*cost)(const AttentionShape& shape, const AttentionParams& params,
                const double* knobs) = nullptr;

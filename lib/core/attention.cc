@@ -5,9 +5,9 @@
 #include "heed/attention.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "lib/core/check.h"
+#include "lib/core/own_workspace.h"
 #include "lib/core/parallel.h"
 
 namespace heed {
@@ -49,20 +49,10 @@ Status Attention(const AttentionParams& params, const AttentionArgs& args,
   if (!status.ok()) return status;
   Executor used = executor;
   used.max_workers = std::max(executor.max_workers, 1);
-  Workspace workspace;
-  workspace.bytes = WorkspaceBytes(plan, used.max_workers);
-  workspace.data = std::aligned_alloc(
-      kWorkspaceAlignment, (workspace.bytes + kWorkspaceAlignment - 1) /
-                               kWorkspaceAlignment * kWorkspaceAlignment);
-  if (workspace.data == nullptr) {
-    return Status(StatusCode::kOutOfMemory, "workspace",
-                  "the system gave no memory for it")
-        .WithBound(static_cast<int64_t>(workspace.bytes), BoundKind::kNeeds)
-        .WithUnit("bytes");
-  }
-  const Status result = Run(plan, args, workspace, executor);
-  std::free(workspace.data);
-  return result;
+  return internal::WithWorkspace(WorkspaceBytes(plan, used.max_workers),
+                                 [&](Workspace workspace) {
+                                   return Run(plan, args, workspace, executor);
+                                 });
 }
 
 }  // namespace heed

@@ -5,6 +5,7 @@
 #ifndef HEED_LIB_CORE_CHECK_H_
 #define HEED_LIB_CORE_CHECK_H_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "heed/attention.h"
@@ -71,6 +72,16 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args);
 Status CheckRaggedShape(const Plan& plan, const AttentionArgs& args);
 Status CheckRagged(const Plan& plan, const AttentionArgs& args);
 
+// Running sums of lengths: from 0 to `end`, never falling.
+struct Sums {
+  const char* argument;
+  const int32_t* at;
+  int64_t end;
+  int64_t most;  // of one sequence
+  const char* beyond_most;
+};
+Status CheckSums(const Sums& sums, int64_t num_sequences);
+
 // Refuses what is written where it meets their index arrays, which tasks still
 // read. Needs arguments that those took.
 Status CheckArrayOverlaps(const AttentionArgs& args,
@@ -91,6 +102,9 @@ Status CheckScalesOf(const ScaledRows& rows, const TensorName& scale,
 // Score inputs (check_scores.cc): extents, and every number that is an index.
 // Needs tensors that were checked one by one, and sequences.
 Status CheckScores(const Plan& plan, const AttentionArgs& args);
+
+// The size and the alignment alone.
+Status CheckWorkspaceBytes(Workspace workspace, size_t need);
 
 Status CheckExecutor(const Executor& executor);
 

@@ -258,9 +258,7 @@ Status CheckArgs(const Plan& plan, const AttentionArgs& args) {
   return plan.shape.scores ? CheckScores(plan, args) : Status();
 }
 
-Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,
-                      Workspace workspace, int workers) {
-  const size_t need = WorkspaceBytes(plan, workers);
+Status CheckWorkspaceBytes(Workspace workspace, size_t need) {
   if (workspace.data == nullptr || workspace.bytes < need) {
     return Status(StatusCode::kWorkspace, "workspace", "is too small")
         .WithValue(static_cast<int64_t>(
@@ -274,12 +272,20 @@ Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,
         .WithBound(static_cast<int64_t>(kWorkspaceAlignment), BoundKind::kNeeds)
         .WithUnit("bytes");
   }
+  return Status();
+}
+
+Status CheckWorkspace(const Plan& plan, const AttentionArgs& args,
+                      Workspace workspace, int workers) {
+  const size_t need = WorkspaceBytes(plan, workers);
+  Status status = CheckWorkspaceBytes(workspace, need);
+  if (!status.ok()) return status;
   // As a row of floats: the size is a multiple of the alignment.
   const ConstTensorView memory =
       Bshd(static_cast<const float*>(workspace.data), 1, 1, 1,
            static_cast<int64_t>(need / sizeof(float)));
   const TensorName workspace_name = {"workspace", "overlaps workspace"};
-  Status status = CheckArrayOverlaps(args, memory, workspace_name);
+  status = CheckArrayOverlaps(args, memory, workspace_name);
   ForEachTensor(args, plan.shape.scores,
                 [&](const auto& view, const TensorName& name, TensorRole) {
                   if (!status.ok() || view.absent()) return;

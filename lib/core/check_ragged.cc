@@ -13,46 +13,6 @@
 namespace heed::internal {
 namespace {
 
-// Running sums of lengths: from 0 to `end`, never falling.
-struct Sums {
-  const char* argument;
-  const int32_t* at;
-  int64_t end;
-  int64_t most;  // of one sequence
-  const char* beyond_most;
-};
-
-Status CheckSums(const Sums& sums, int64_t num_sequences) {
-  if (sums.at[0] != 0) {
-    return Invalid(sums.argument, "must start at 0")
-        .WithIndex(0)
-        .WithValue(sums.at[0])
-        .WithBound(0, BoundKind::kSaid);
-  }
-  for (int64_t s = 0; s < num_sequences; ++s) {
-    if (sums.at[s + 1] < sums.at[s]) {
-      return Invalid(sums.argument, "must not fall")
-          .WithIndex(s + 1)
-          .WithValue(sums.at[s + 1])
-          .WithBound(sums.at[s], BoundKind::kAtLeast);
-    }
-    const int64_t length = int64_t{sums.at[s + 1]} - sums.at[s];
-    if (length > sums.most) {
-      return Invalid(sums.argument, sums.beyond_most)
-          .WithIndex(s + 1)
-          .WithValue(length)
-          .WithBound(sums.most);
-    }
-  }
-  if (sums.at[num_sequences] != sums.end) {
-    return Invalid(sums.argument, "must end at the seqlen of its tensor")
-        .WithIndex(num_sequences)
-        .WithValue(sums.at[num_sequences])
-        .WithBound(sums.end, BoundKind::kNeeds);
-  }
-  return Status();
-}
-
 // Lengths of sequences that have room for `room` keys.
 Status CheckLengths(const Plan& plan, const Ragged& ragged, int64_t room) {
   const char* const kName = "seqlens_k";
@@ -149,6 +109,37 @@ Status CheckRaggedFits(const Plan& plan, const AttentionArgs& args) {
 }
 
 }  // namespace
+
+Status CheckSums(const Sums& sums, int64_t num_sequences) {
+  if (sums.at[0] != 0) {
+    return Invalid(sums.argument, "must start at 0")
+        .WithIndex(0)
+        .WithValue(sums.at[0])
+        .WithBound(0, BoundKind::kSaid);
+  }
+  for (int64_t s = 0; s < num_sequences; ++s) {
+    if (sums.at[s + 1] < sums.at[s]) {
+      return Invalid(sums.argument, "must not fall")
+          .WithIndex(s + 1)
+          .WithValue(sums.at[s + 1])
+          .WithBound(sums.at[s], BoundKind::kAtLeast);
+    }
+    const int64_t length = int64_t{sums.at[s + 1]} - sums.at[s];
+    if (length > sums.most) {
+      return Invalid(sums.argument, sums.beyond_most)
+          .WithIndex(s + 1)
+          .WithValue(length)
+          .WithBound(sums.most);
+    }
+  }
+  if (sums.at[num_sequences] != sums.end) {
+    return Invalid(sums.argument, "must end at the seqlen of its tensor")
+        .WithIndex(num_sequences)
+        .WithValue(sums.at[num_sequences])
+        .WithBound(sums.end, BoundKind::kNeeds);
+  }
+  return Status();
+}
 
 Status CheckRaggedShape(const Plan& plan, const AttentionArgs& args) {
   const int64_t sequences = args.ragged.num_sequences;

@@ -6,6 +6,7 @@
 
 #include "heed/attention.h"
 #include "lib/core/check.h"
+#include "lib/core/choose_target.h"
 #include "lib/core/layout.h"
 #include "lib/core/score_rule.h"
 #include "lib/core/text.h"
@@ -18,24 +19,6 @@ namespace {
 using internal::Target;
 
 constexpr int kMaxDecodeRows = internal::kMostDecodeRows;
-
-Status ChooseTarget(const char* name, Target* target) {
-  if (name == nullptr) {
-    *target = internal::BestTarget();
-    return Status();
-  }
-  const char* message = nullptr;
-  if (!internal::FindTarget(name, target)) {
-    message = "is unknown";
-  } else if (!internal::Compiled(*target)) {
-    message = "has no kernels in this library";
-  } else if (!internal::Usable(*target)) {
-    message = internal::kNotOffered;
-  } else {
-    return Status();
-  }
-  return Status(StatusCode::kUnsupported, "target", message);
-}
 
 // The tile kernel widens keys of fewer bits once for all rows of a tile, which
 // a few rows do not repay: the decode kernel holds out to half as many rows
@@ -245,7 +228,7 @@ Status MakePlan(const AttentionParams& params, const AttentionShape& shape,
         .WithValue(static_cast<int64_t>(options.numerics));
   }
   Target target;
-  status = ChooseTarget(options.target, &target);
+  status = internal::ChooseTarget(options.target, &target);
   if (!status.ok()) return status;
 
   Plan made;

@@ -71,6 +71,8 @@ struct FmaTileEnds {
   bool load;           // start from `out` instead of 0
   const float* scale;  // times these NV vectors; null: as they are
   float* max;          // raise these NV vectors to the results; null: don't
+  // Times these, one a row, which excludes `scale`; null: as they are.
+  const float* row_scale = nullptr;
 };
 
 // out[r][v] = start, then fma(scalar(r, k), vectors[k][v], it) for k = 0, 1,
@@ -122,6 +124,17 @@ HWY_INLINE void FmaTile(D d, const Scalars& scalars, size_t depth,
     s##r##0 = hn::Mul(s##r##0, f0);                       \
     if constexpr (NV > 1) s##r##1 = hn::Mul(s##r##1, f1); \
     if constexpr (NV > 2) s##r##2 = hn::Mul(s##r##2, f2); \
+  }
+    HEED_ROWS(HEED_ROW)
+#undef HEED_ROW
+  }
+  if (ends.row_scale != nullptr) {
+#define HEED_ROW(r)                                      \
+  if constexpr (r < MR) {                                \
+    const auto f = hn::Set(d, ends.row_scale[r]);        \
+    s##r##0 = hn::Mul(s##r##0, f);                       \
+    if constexpr (NV > 1) s##r##1 = hn::Mul(s##r##1, f); \
+    if constexpr (NV > 2) s##r##2 = hn::Mul(s##r##2, f); \
   }
     HEED_ROWS(HEED_ROW)
 #undef HEED_ROW

@@ -28,8 +28,9 @@ AllKernels Fill() {
     const AttentionTable* attention =
         plain ? &kPlainTable : HighwayAttention(target);
     const OpsTable* ops = plain ? &kPlainOpsTable : HighwayOps(target);
-    if (attention == nullptr || ops == nullptr) continue;
-    all.of[i] = {*attention, *ops};
+    const ScanTable* scan = plain ? &kPlainScanTable : HighwayScan(target);
+    if (attention == nullptr || ops == nullptr || scan == nullptr) continue;
+    all.of[i] = {*attention, *ops, *scan};
     if (const AttendKernel* decode = plain ? nullptr : HighwayDecode(target)) {
       all.of[i].attention.decode = *decode;
       all.of[i].attention.decode_rows = FactsOf(target).decode_rows;

@@ -8,6 +8,7 @@
 #include "heed/export.h"
 #include "lib/kernels/kernel_table.h"
 #include "lib/kernels/ops_table.h"
+#include "lib/kernels/scan_table.h"
 #include "lib/kernels/targets.h"
 #include "lib/kernels/units.h"
 
@@ -18,6 +19,7 @@ namespace heed::internal {
 struct Kernels {
   AttentionTable attention;
   OpsTable ops;
+  ScanTable scan;
 };
 
 // The kernels of a target, or null where this library has none for it. Filled
@@ -44,10 +46,12 @@ inline constexpr int kMostDecodeRows = 64;
 const AttentionTable* HighwayAttention(Target target);
 const AttendKernel* HighwayDecode(Target target);
 const OpsTable* HighwayOps(Target target);
+const ScanTable* HighwayScan(Target target);
 // What a file of lib/arch adds; null where the compiler does not know it.
 const AttendKernel* Avx512Bf16Attend();
 extern const AttentionTable kPlainTable;
 extern const OpsTable kPlainOpsTable;
+extern const ScanTable kPlainScanTable;
 
 }  // namespace heed::internal
 

@@ -173,6 +173,27 @@ TEST_P(NoAlloc, PlanAndRun) {
   }
 }
 
+TEST_P(NoAlloc, Scans) {
+  std::vector<float> data(2 * 50 * 3 * 24, 0.1f), gates(2 * 50 * 3, -0.1f);
+  std::vector<float> out(data.size());
+  ScanArgs args;
+  args.query = args.key = args.value =
+      Bshd(static_cast<const float*>(data.data()), 2, 50, 3, 24);
+  args.out = Bshd(out.data(), 2, 50, 3, 24);
+  args.log_decay = Bshd(static_cast<const float*>(gates.data()), 2, 50, 3, 1);
+  ScanOptions options;
+  options.target = GetParam().c_str();
+  ScanPlan plan;
+  ASSERT_TRUE(MakeScanPlan({}, ShapeOf(args), options, &plan).ok());
+  const WorkspaceBuffer workspace(ScanWorkspaceBytes(plan, 3));
+  BackwardExecutor executor(3);
+  const Counted counted;
+  const bool planned = MakeScanPlan({}, ShapeOf(args), options, &plan).ok();
+  const bool ran = RunScan(plan, args, workspace.get(), executor).ok();
+  EXPECT_EQ(counted.count(), 0);
+  EXPECT_TRUE(planned && ran);
+}
+
 TEST_P(NoAlloc, KeyIntervals) {
   const io::Problem problem = ProblemOf("h2_d8_q30_k5000_causal");
   const eval::Tensors tensors = eval::MakeTensors(problem, {});

@@ -1,0 +1,191 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Scans: scan/<primitive>/d<head_dim>_h<heads>_n<tokens>/<target>/t<threads>,
+// and a single token for many sequences, scan_step/... Operations are those of
+// docs/linear.md. A result is held to the recurrence in double before it is
+// timed.
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "bench/bench.h"
+#include "heed/linear.h"
+#include "heed/target.h"
+#include "lib/oracle/recurrence.h"
+
+namespace heed::bench {
+namespace {
+
+struct Primitive {
+  const char* name;
+  int decay_dim;  // 0, 1, or -1: a vector
+  bool delta;
+};
+constexpr Primitive kPrimitives[] = {
+    {"linear", 0, false},        {"decay", 1, false},
+    {"vector_decay", -1, false}, {"delta", 0, true},
+    {"gated_delta", 1, true},    {"vector_gated_delta", -1, true},
+};
+
+struct Size {
+  int64_t batch, tokens, heads, dim;
+};
+
+// The tensors of a call: keys of unit length, gates of a model at rest.
+class Problem {
+ public:
+  Problem(const Primitive& primitive, const Size& size)
+      : primitive_(primitive),
+        size_(size),
+        gate_dim_(primitive.decay_dim < 0 ? size.dim : primitive.decay_dim) {
+    std::mt19937 random(1);
+    const auto draw = [&](int64_t dim, float low, float high) {
+      std::uniform_real_distribution<float> uniform(low, high);
+      std::vector<float> x(
+          static_cast<size_t>(size.batch * size.tokens * size.heads * dim));
+      for (float& element : x) element = uniform(random);
+      return x;
+    };
+    query_ = draw(size.dim, -1, 1);
+    key_ = draw(size.dim, -1, 1);
+    const float unit = std::sqrt(3.0f / static_cast<float>(size.dim));
+    for (float& k : key_) k *= unit;
+    value_ = draw(size.dim, -1, 1);
+    out_ = draw(size.dim, 0, 0);
+    gate_ = draw(gate_dim_, -0.2f, 0);
+    beta_ = draw(1, 0, 1);
+    state_.resize(
+        static_cast<size_t>(size.batch * size.heads * size.dim * size.dim));
+  }
+
+  ScanArgs Args() {
+    const auto view = [&](auto* data, int64_t dim) {
+      return Bshd(data, size_.batch, size_.tokens, size_.heads, dim);
+    };
+    ScanArgs args;
+    args.query = view(query_.data(), size_.dim);
+    args.key = view(key_.data(), size_.dim);
+    args.value = view(value_.data(), size_.dim);
+    args.out = view(out_.data(), size_.dim);
+    if (gate_dim_ > 0) args.log_decay = view(gate_.data(), gate_dim_);
+    if (primitive_.delta) args.beta = view(beta_.data(), 1);
+    args.initial_state = args.final_state =
+        Bshd(state_.data(), size_.batch, size_.heads, size_.dim, size_.dim);
+    return args;
+  }
+
+  // Whether out is the recurrence's. Then the state is cleared.
+  std::string Judge(const ScanPlan& plan, Workspace workspace) {
+    std::vector<double> want(out_.size());
+    oracle::RecurrenceDouble(plan.params, Args(), want.data(), nullptr,
+                             nullptr);
+    const Status status = RunScan(plan, Args(), workspace, SerialExecutor());
+    if (!status.ok()) return ToString(status);
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      const double d = static_cast<double>(out_[i]) - want[i];
+      error += d * d;
+      norm += want[i] * want[i];
+    }
+    state_.assign(state_.size(), 0.0f);
+    const bool good = std::sqrt(error) <= 1e-5 * std::sqrt(norm);
+    return good ? "" : "out is not that of the recurrence";
+  }
+
+  double Flops(int chunk) const {
+    const double d = static_cast<double>(size_.dim);
+    const double tokens =
+        static_cast<double>(size_.batch * size_.tokens * size_.heads);
+    const double pairs = 2.0 * chunk * d;
+    return tokens *
+           (primitive_.delta ? 6 * d * d + 2 * pairs : 4 * d * d + pairs);
+  }
+  double Bytes() const {
+    const double rows =
+        static_cast<double>(size_.batch * size_.tokens * size_.heads);
+    const double row = static_cast<double>(4 * size_.dim + gate_dim_ +
+                                           (primitive_.delta ? 1 : 0));
+    return 4 * rows * row + 8 * static_cast<double>(state_.size());
+  }
+
+ private:
+  const Primitive primitive_;
+  const Size size_;
+  const int64_t gate_dim_;
+  std::vector<float> query_, key_, value_, out_, gate_, beta_, state_;
+};
+
+void Run(benchmark::State& state, const Primitive& primitive, const Size& size,
+         const std::string& target, int threads, int chunk) {
+  Problem problem(primitive, size);
+  ScanOptions options;
+  options.target = target.c_str();
+  options.chunk = chunk;
+  ScanPlan plan;
+  Status status = MakeScanPlan({}, ShapeOf(problem.Args()), options, &plan);
+  if (!status.ok()) return state.SkipWithError(ToString(status).c_str());
+  const Workers workers(threads);
+  const Executor executor = workers.executor();
+  std::vector<float> memory(ScanWorkspaceBytes(plan, executor.max_workers) / 4 +
+                            16);
+  const uintptr_t at = reinterpret_cast<uintptr_t>(memory.data());
+  Workspace workspace;
+  workspace.data = reinterpret_cast<void*>((at + 63) / 64 * 64);
+  workspace.bytes = memory.size() * 4 - 64;
+  const std::string wrong = problem.Judge(plan, workspace);
+  if (!wrong.empty()) return state.SkipWithError(wrong.c_str());
+  const ScanArgs args = problem.Args();
+  // Of a step, the products with the state alone.
+  const double flops =
+      problem.Flops(size.tokens == 1 ? 0 : static_cast<int>(plan.chunk));
+  Measure(state, target, "", threads, flops, problem.Bytes(),
+          [&] { return RunScan(plan, args, workspace, executor).ok(); });
+}
+
+void Register(const Primitive& primitive, const Size& size,
+              const std::string& target, int threads, int chunk) {
+  const bool step = size.tokens == 1;
+  std::string name = std::string(step ? "scan_step/" : "scan/") +
+                     primitive.name + "/d" + std::to_string(size.dim) + "_h" +
+                     std::to_string(size.heads) +
+                     (step ? "_b" + std::to_string(size.batch)
+                           : "_n" + std::to_string(size.tokens)) +
+                     "/" + target + "/t" + std::to_string(threads);
+  if (chunk != 0) name += "/chunk" + std::to_string(chunk);
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [=](benchmark::State& state) {
+                                 Run(state, primitive, size, target, threads,
+                                     chunk);
+                               })
+      ->UseRealTime()
+      ->Unit(benchmark::kMicrosecond);
+}
+
+}  // namespace
+
+void RegisterLinear() {
+  for (int i = 0; i < NumTargets(); ++i) {
+    const TargetInfo target = GetTarget(i);
+    if (!target.usable) continue;
+    for (const Primitive& primitive : kPrimitives) {
+      for (const int64_t dim : {64, 128}) {
+        Register(primitive, {1, 4096, 2, dim}, target.name, 1, 0);
+        if (std::string(target.name) != DefaultTarget()) continue;
+        for (const int chunk : {8, 16, 32}) {
+          Register(primitive, {1, 4096, 2, dim}, target.name, 1, chunk);
+        }
+      }
+    }
+  }
+  for (const Primitive& primitive : kPrimitives) {
+    // 64 MiB of states.
+    Register(primitive, {32, 1, 32, 128}, DefaultTarget(), 1, 0);
+    if (MaxThreads() > 1) {
+      Register(primitive, {1, 4096, 2, 128}, DefaultTarget(), MaxThreads(), 0);
+    }
+  }
+}
+
+}  // namespace heed::bench

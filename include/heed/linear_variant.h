@@ -1,0 +1,177 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// For authors of linear variants: the scan of heed/linear.h under the masks and
+// shapes of a variant's call, and its reference in double. A variant adds its
+// map or its gates.
+#ifndef HEED_LINEAR_VARIANT_H_
+#define HEED_LINEAR_VARIANT_H_
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "heed/export.h"
+#include "heed/linear.h"
+#include "heed/ops.h"
+#include "heed/variant.h"
+
+namespace heed {
+
+// What a linear variant makes of a call.
+struct LinearCall {
+  ScanParams params;
+  FeatureMap map;             // absent: rows as they are
+  ConstTensorView log_decay;  // by key: [batch, seqlen_k, num_kv_heads, dim]
+  ConstTensorView beta;       // by key: [batch, seqlen_k, num_kv_heads, 1]
+  int chunk = 0;              // of ScanOptions
+};
+
+// Computes a variant's call: row i reads the state after the last key that it
+// sees, so that any causal_offset, keys before the first row, rows beyond the
+// last key and calls that are not causal have a meaning: the recurrence's.
+// Writes NaN to lse. Refuses masks that a state cannot serve: windows, softcap
+// and key intervals; and whatever RunScan refuses. Takes its workspace, and a
+// state a head where rows and keys are not aligned, from host.scratch.
+HEED_API Status AttendLinear(const VariantArgs& host, const LinearCall& call);
+
+// Returns what that costs by the formulas of docs/linear.md, with `features`
+// columns of keys; of the delta rule where `delta`.
+HEED_API Cost LinearCost(const AttentionShape& shape,
+                         const AttentionParams& params, int64_t features,
+                         int chunk, bool delta);
+
+// Returns the number that stands for input `index` of a variant at one place
+// where the host gives none: evenly drawn, always the same.
+HEED_API double DrawnAt(const Input& input, int index, int64_t batch,
+                        int64_t token, int64_t head, int64_t channel);
+
+// Sets *view to input `index` of the host, or to drawn numbers in its scratch.
+HEED_API Status InputOrDrawn(const VariantArgs& host, const Input* inputs,
+                             int index, ConstTensorView* view);
+
+// Returns one number of that, for references.
+inline double InputAt(const VariantArgs& host, const Input* inputs, int index,
+                      int64_t batch, int64_t token, int64_t head,
+                      int64_t channel) {
+  const int64_t c = inputs[index].per_channel ? channel : 0;
+  if (host.inputs == nullptr) {
+    return static_cast<double>(static_cast<float>(
+        DrawnAt(inputs[index], index, batch, token, head, c)));
+  }
+  return static_cast<double>(RowAt(host.inputs[index], batch, token, head)[c]);
+}
+
+// The knob that most linear variants have, in the place of their choice.
+inline constexpr Knob kChunkKnob = {
+    "chunk", "Tokens between two updates of the state.", 16, 1, 32, true};
+
+// What the reference below is told of a variant: derive, and hide what differs.
+struct LinearLaw {
+  int64_t features;  // of phi
+  double scale = 1;
+  bool normalise = false;
+  bool delta = false;
+
+  // One row of head_dim numbers as `features` numbers.
+  void Phi(const float* x, bool /*key*/, double* phi) const {
+    for (int64_t c = 0; c < features; ++c) phi[c] = static_cast<double>(x[c]);
+  }
+  // Of a key token, its head and a channel.
+  double LogDecay(int64_t /*batch*/, int64_t /*token*/, int64_t /*head*/,
+                  int64_t /*channel*/) const {
+    return 0;
+  }
+  double Beta(int64_t /*batch*/, int64_t /*token*/, int64_t /*head*/) const {
+    return 1;
+  }
+};
+
+// The recurrence of heed/linear.h in plain double, token by token: a variant's
+// reference. Shares nothing with the scan.
+template <class Law>
+class LinearReference {
+ public:
+  LinearReference(const VariantArgs& a, const Law& law)
+      : a_(a),
+        law_(law),
+        dim_(law.features),
+        dim_v_(a.args.value.head_dim()),
+        state_(Size(dim_ * dim_v_)),
+        sum_(Size(dim_)),
+        phi_(Size(dim_)) {}
+
+  // out[batch][seqlen_q][num_heads][head_dim_v].
+  void Compute(double* out) {
+    const AttentionArgs& t = a_.args;
+    const int64_t heads = t.query.heads(), rows = t.query.seqlen();
+    if (t.key.heads() == 0) return;
+    const int64_t group = heads / t.key.heads();
+    for (int64_t b = 0; b < t.query.batch(); ++b) {
+      for (int64_t kv = 0; kv < t.key.heads(); ++kv) {
+        state_.assign(state_.size(), 0.0);
+        sum_.assign(sum_.size(), 0.0);
+        int64_t keys = 0;  // in the state
+        for (int64_t i = 0; i < rows; ++i) {
+          const int64_t end =
+              ops::VisibleTo(a_.params, rows, t.key.seqlen(), i).end;
+          for (; keys < end; ++keys) Write(b, keys, kv);
+          for (int64_t h = kv * group; h < (kv + 1) * group; ++h) {
+            Read(RowAt(t.query, b, i, h),
+                 out + ((b * rows + i) * heads + h) * dim_v_);
+          }
+        }
+      }
+    }
+  }
+
+ private:
+  static size_t Size(int64_t n) { return static_cast<size_t>(n); }
+
+  void Write(int64_t b, int64_t j, int64_t head) {
+    law_.Phi(RowAt(a_.args.key, b, j, head), true, phi_.data());
+    const float* v = RowAt(a_.args.value, b, j, head);
+    for (int64_t m = 0; m < dim_; ++m) {
+      const double decay = std::exp(law_.LogDecay(b, j, head, m));
+      sum_[Size(m)] = decay * sum_[Size(m)] + phi_[Size(m)];
+      for (int64_t x = 0; x < dim_v_; ++x)
+        state_[Size(m * dim_v_ + x)] *= decay;
+    }
+    for (int64_t x = 0; x < dim_v_; ++x) {
+      double write = static_cast<double>(v[x]);
+      for (int64_t m = 0; law_.delta && m < dim_; ++m) {
+        write -= phi_[Size(m)] * state_[Size(m * dim_v_ + x)];
+      }
+      write *= law_.Beta(b, j, head);
+      for (int64_t m = 0; m < dim_; ++m) {
+        state_[Size(m * dim_v_ + x)] += phi_[Size(m)] * write;
+      }
+    }
+  }
+
+  void Read(const float* q, double* out) {
+    law_.Phi(q, false, phi_.data());
+    double total = 0;
+    for (int64_t x = 0; x < dim_v_; ++x) out[x] = 0;
+    for (int64_t m = 0; m < dim_; ++m) {
+      const double read = law_.scale * phi_[Size(m)];
+      total += read * sum_[Size(m)];
+      for (int64_t x = 0; x < dim_v_; ++x) {
+        out[x] += read * state_[Size(m * dim_v_ + x)];
+      }
+    }
+    for (int64_t x = 0; law_.normalise && x < dim_v_; ++x) {
+      out[x] = total == 0 ? 0.0 : out[x] / total;
+    }
+  }
+
+  const VariantArgs& a_;
+  const Law& law_;
+  const int64_t dim_, dim_v_;
+  std::vector<double> state_, sum_, phi_;
+};
+
+}  // namespace heed
+
+#endif  // HEED_LINEAR_VARIANT_H_

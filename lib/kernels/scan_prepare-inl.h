@@ -1,0 +1,417 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The matrices of a chunk. Decays are multiplied up, never subtracted as
+// logarithms: every product is at most 1, whatever the gates.
+#if defined(HEED_LIB_KERNELS_SCAN_PREPARE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEED_LIB_KERNELS_SCAN_PREPARE_INL_H_
+#undef HEED_LIB_KERNELS_SCAN_PREPARE_INL_H_
+#else
+#define HEED_LIB_KERNELS_SCAN_PREPARE_INL_H_
+#endif
+
+#include <cstddef>
+#include <cstdint>
+
+#include "hwy/highway.h"
+#include "lib/kernels/hwy_targets.h"
+#include "lib/kernels/matmul_tile-inl.h"
+#include "lib/kernels/scan_table.h"
+#include "lib/kernels/transpose-inl.h"
+
+#if HEED_COMPILE_TARGET
+HWY_BEFORE_NAMESPACE();
+namespace heed {
+namespace HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using ScanVector = hn::Vec<MatMulTag>;
+
+// A running product of decays, a step further.
+HWY_INLINE ScanVector Fade(ScanVector product, ScanVector decay) {
+  const MatMulTag d;
+  const auto p = hn::Mul(product, decay);
+  const auto gone = hn::Lt(p, hn::Set(d, internal::kSmallestProduct));
+  return hn::IfThenElse(gone, hn::Zero(d), p);
+}
+HWY_INLINE float Fade(float product, float decay) {
+  const float p = product * decay;
+  return p < internal::kSmallestProduct ? 0.0f : p;
+}
+
+// to = from * factor, `count` floats in whole vectors.
+HWY_INLINE void Multiply(const float* from, float factor, size_t count,
+                         float* to) {
+  const MatMulTag d;
+  const auto f = hn::Set(d, factor);
+  for (size_t m = 0; m < count; m += hn::Lanes(d)) {
+    hn::StoreU(hn::Mul(hn::LoadU(d, from + m), f), d, to + m);
+  }
+}
+
+// Rows of `count` floats, `token` apart, become columns: to[m][i] with rows of
+// `width` floats. Columns from `rows` on are zeros.
+HWY_INLINE void Turn(const float* from, size_t token, size_t rows, size_t count,
+                     size_t width, float* to) {
+  const SquareTag d;
+  const size_t side = hn::Lanes(d);
+  for (size_t i = 0; i < width; i += side) {
+    for (size_t m = 0; m < count; m += side) {
+      TransposeSquare(
+          d,
+          [&](size_t r) HWY_ATTR {
+            return i + r < rows ? hn::LoadU(d, from + (i + r) * token + m)
+                                : hn::Zero(d);
+          },
+          [&](auto v, size_t c)
+              HWY_ATTR { hn::StoreU(v, d, to + (m + c) * width + i); });
+    }
+  }
+}
+
+// The work of one call.
+struct Preparation {
+  const internal::ScanInputs& in;
+  const internal::ScanChunk& c;
+  size_t n, group, dim, row, stride;
+  // Scratch.
+  float* turned;    // [row][stride]: keys as columns
+  float* products;  // [rows][stride]
+  float* fade;      // [stride], of scalar decays
+  float* left;      // [tokens][row], with vectors only
+  float* right;     // [rows][row]
+};
+
+HWY_INLINE int64_t CarveScratch(const internal::ScanChunk& c, float* at,
+                                Preparation* p) {
+  const int64_t turned = c.row_floats * c.stride;
+  const int64_t rows = c.rows > c.tokens ? c.rows : c.tokens;
+  if (p != nullptr) {
+    p->turned = at;
+    p->products = p->turned + turned;
+    p->fade = p->products + rows * c.stride;
+    p->left = p->fade + c.stride;
+    p->right = p->left + c.tokens * c.row_floats;
+  }
+  return turned + rows * c.stride + c.stride + (c.tokens + rows) * c.row_floats;
+}
+
+int64_t ScratchFloats(const internal::ScanChunk& longest) {
+  return CarveScratch(longest, nullptr, nullptr);
+}
+
+// Products of `rows` rows, `from` apart, with the turned keys [0, keys of the
+// last row), kMatMulRows at a time: to[i] in rows `to_row` apart.
+HWY_INLINE void MultiplyKeys(const Preparation& p, const float* x, size_t from,
+                             size_t rows, bool triangle, float* to,
+                             size_t to_row) {
+  const size_t N = hn::Lanes(MatMulTag());
+  for (size_t i = 0; i < rows;) {
+    size_t end = i + kMatMulRows < rows ? i + kMatMulRows : rows;
+    const size_t keys = triangle ? end : p.n;
+    size_t done = 0;
+    for (size_t j = 0; j < keys; j += kMatMulVectors * N) {
+      const size_t left = (keys - j + N - 1) / N;
+      const size_t vectors = left < kMatMulVectors ? left : kMatMulVectors;
+      const MatMulTile tile = {x + i * from, from,     1,
+                               p.turned + j, p.stride, to + i * to_row + j,
+                               to_row,       p.dim,    false};
+      done = MultiplySome(tile, end - i, vectors);
+    }
+    i += done;
+  }
+}
+
+// to[j] = x[j] * factor * fade[j] for j < keep, 0 for the rest of the row.
+HWY_INLINE void FadeWeights(const Preparation& p, float factor, size_t keep,
+                            float* x) {
+  const MatMulTag d;
+  const size_t N = hn::Lanes(d);
+  for (size_t j = 0; j < p.stride; j += N) {
+    const auto f = hn::Mul(hn::Set(d, factor), hn::LoadU(d, p.fade + j));
+    const auto seen = hn::FirstN(d, keep > j ? keep - j : 0);
+    const auto y = hn::Mul(hn::LoadU(d, x + j), f);
+    hn::StoreU(hn::IfThenElseZero(seen, y), d, x + j);
+  }
+}
+
+// p.fade[j], the decays of tokens (j, i - 1], becomes that of tokens (j, i].
+HWY_INLINE void FadeTo(const Preparation& p, size_t i) {
+  const MatMulTag d;
+  if (p.in.decay != nullptr) {
+    const auto decay = hn::Set(d, p.in.decay[i]);
+    for (size_t j = 0; j < i; j += hn::Lanes(d)) {
+      hn::StoreU(Fade(hn::LoadU(d, p.fade + j), decay), d, p.fade + j);
+    }
+  }
+  p.fade[i] = 1.0f;
+}
+
+// A decay that is one number, or none.
+HWY_INLINE void PrepareScalar(const Preparation& p) {
+  const internal::ScanInputs& in = p.in;
+  const internal::ScanChunk& c = p.c;
+  Turn(in.key.at, static_cast<size_t>(in.key.token), p.n, p.row, p.stride,
+       p.turned);
+  for (size_t g = 0; g < p.group; ++g) {
+    MultiplyKeys(p, in.query.at + g * static_cast<size_t>(in.query.head),
+                 static_cast<size_t>(in.query.token), p.n, true,
+                 c.weight + g * p.stride, p.group * p.stride);
+  }
+  if (c.erase != nullptr) {
+    MultiplyKeys(p, in.key.at, static_cast<size_t>(in.key.token), p.n, true,
+                 c.solve, p.stride);
+  }
+  float start = 1.0f;  // the decays of tokens [0, i]
+  for (size_t i = 0; i < p.n; ++i) {
+    FadeTo(p, i);
+    if (in.decay != nullptr) start = Fade(start, in.decay[i]);
+    for (size_t g = 0; g < p.group; ++g) {
+      const size_t r = i * p.group + g;
+      Multiply(in.query.at + i * static_cast<size_t>(in.query.token) +
+                   g * static_cast<size_t>(in.query.head),
+               in.scale * start, p.row, c.read + r * p.row);
+      FadeWeights(p, in.scale, i + 1, c.weight + r * p.stride);
+    }
+    if (c.erase == nullptr) continue;
+    Multiply(in.key.at + i * static_cast<size_t>(in.key.token),
+             -c.beta[i] * start, p.row, c.erase + i * p.row);
+    FadeWeights(p, -c.beta[i], i, c.solve + i * p.stride);
+  }
+  for (size_t j = 0; j < p.n; ++j) {
+    Multiply(in.key.at + j * static_cast<size_t>(in.key.token), p.fade[j],
+             p.row, c.write + j * p.row);
+  }
+  for (size_t m = 0; m < p.dim; ++m) c.keep[m] = start;
+}
+
+// One token of a column of rows: x * factor * product, the product moving on by
+// the token's decay before (kBefore) or after that.
+template <bool kBefore>
+HWY_INLINE void FadeStep(const float* from, float factor, const float* decay,
+                         ScanVector& product, float* to) {
+  const MatMulTag d;
+  const auto step = hn::LoadU(d, decay);
+  const auto x = hn::Mul(hn::LoadU(d, from), hn::Set(d, factor));
+  if (kBefore) product = Fade(product, step);
+  hn::StoreU(hn::Mul(x, product), d, to);
+  if (!kBefore) product = Fade(product, step);
+}
+
+// Rows of tokens [first, end), faded from the first on (kBefore, each by its
+// own decay too) or up to the last: to(i) = from(i) * factor(i) * product. Four
+// vectors side by side, each a chain along the tokens. Where
+// `last` is not null it gets the products after all tokens.
+template <bool kBefore, class From, class Factor, class To>
+HWY_INLINE void FadeRows(const Preparation& p, size_t first, size_t end,
+                         const From& from, const Factor& factor, const To& to,
+                         float* last) {
+  const MatMulTag d;
+  const size_t N = hn::Lanes(d);
+  size_t m = 0;
+  for (; m + 4 * N <= p.row; m += 4 * N) {
+    auto p0 = hn::Set(d, 1.0f);
+    auto p1 = p0, p2 = p0, p3 = p0;
+    for (size_t t = first; t < end; ++t) {
+      const size_t i = kBefore ? t : end - 1 - (t - first);
+      const float* x = from(i) + m;
+      const float* decay = p.in.decay + i * p.row + m;
+      float* y = to(i) + m;
+      const float f = factor(i);
+      FadeStep<kBefore>(x, f, decay, p0, y);
+      FadeStep<kBefore>(x + N, f, decay + N, p1, y + N);
+      FadeStep<kBefore>(x + 2 * N, f, decay + 2 * N, p2, y + 2 * N);
+      FadeStep<kBefore>(x + 3 * N, f, decay + 3 * N, p3, y + 3 * N);
+    }
+    if (last == nullptr) continue;
+    hn::StoreU(p0, d, last + m);
+    hn::StoreU(p1, d, last + m + N);
+    hn::StoreU(p2, d, last + m + 2 * N);
+    hn::StoreU(p3, d, last + m + 3 * N);
+  }
+  for (; m < p.row; m += N) {
+    auto p0 = hn::Set(d, 1.0f);
+    for (size_t t = first; t < end; ++t) {
+      const size_t i = kBefore ? t : end - 1 - (t - first);
+      FadeStep<kBefore>(from(i) + m, factor(i), p.in.decay + i * p.row + m, p0,
+                        to(i) + m);
+    }
+    if (last != nullptr) hn::StoreU(p0, d, last + m);
+  }
+}
+
+// Sixteen chains, element i in chain i modulo 16, of x * factor with y.
+HWY_INLINE float DotScaled(const Preparation& p, const float* x, float factor,
+                           const float* y) {
+  const MatMulTag d;
+  const size_t N = hn::Lanes(d);
+  const auto f = hn::Set(d, factor);
+  HWY_ALIGN float sum[16] = {};
+  for (size_t j = 0; j < 16; j += N) {
+    auto s = hn::Zero(d);
+    for (size_t m = j; m < p.row; m += 16) {
+      // Padding is not part of the sum, whatever it holds.
+      const auto in = hn::FirstN(d, p.dim > m ? p.dim - m : 0);
+      const auto a = hn::IfThenElseZero(in, hn::LoadU(d, x + m));
+      const auto b = hn::IfThenElseZero(in, hn::LoadU(d, y + m));
+      s = hn::MulAdd(hn::Mul(a, f), b, s);
+    }
+    hn::StoreU(s, d, sum + j);
+  }
+  for (size_t half = 8; half > 0; half /= 2) {
+    for (size_t j = 0; j < half; ++j) sum[j] += sum[j + half];
+  }
+  return sum[0];
+}
+
+// Copies products of the tokens in the right halves of blocks of 2 * half with
+// those in the left halves to where they belong: rows of `group` a token.
+HWY_INLINE void Scatter(const Preparation& p, size_t half, size_t group,
+                        float* to) {
+  size_t from = 0;
+  for (size_t i = 0; i < p.n; ++i) {
+    if ((i / half) % 2 == 0) continue;
+    const size_t mid = i / half * half;
+    for (size_t g = 0; g < group; ++g, ++from) {
+      const float* x = p.products + from * p.stride;
+      float* y = to + (i * group + g) * p.stride;
+      for (size_t j = mid - half; j < mid; ++j) y[j] = x[j];
+    }
+  }
+}
+
+// One level of halves: rows of the right halves, faded from their middle on,
+// times keys of the left halves, faded up to it.
+HWY_INLINE void PrepareLevel(const Preparation& p, size_t half) {
+  const internal::ScanInputs& in = p.in;
+  const internal::ScanChunk& c = p.c;
+  const size_t token = static_cast<size_t>(in.key.token);
+  const auto key = [&](size_t i) HWY_ATTR { return in.key.at + i * token; };
+  for (size_t mid = half; mid < p.n; mid += 2 * half) {
+    FadeRows<false>(
+        p, mid - half, mid, key, [](size_t) HWY_ATTR { return 1.0f; },
+        [&](size_t j) HWY_ATTR { return p.left + j * p.row; }, nullptr);
+  }
+  // Columns of right halves are products that nobody reads.
+  Turn(p.left, p.row, p.n, p.row, p.stride, p.turned);
+  const auto rows = [&](size_t group, const auto& row_of, const auto& factor,
+                        float* to) HWY_ATTR {
+    size_t count = 0;
+    for (size_t mid = half; mid < p.n; mid += 2 * half) {
+      const size_t end = mid + half < p.n ? mid + half : p.n;
+      for (size_t g = 0; g < group; ++g) {
+        FadeRows<true>(
+            p, mid, end, [&](size_t i) HWY_ATTR { return row_of(i, g); },
+            factor,
+            [&](size_t i) HWY_ATTR {
+              return p.right + (count + (i - mid) * group + g) * p.row;
+            },
+            nullptr);
+      }
+      count += (end - mid) * group;
+    }
+    MultiplyKeys(p, p.right, p.row, count, false, p.products, p.stride);
+    Scatter(p, half, group, to);
+  };
+  rows(
+      p.group,
+      [&](size_t i, size_t g) HWY_ATTR {
+        return in.query.at + i * static_cast<size_t>(in.query.token) +
+               g * static_cast<size_t>(in.query.head);
+      },
+      [&](size_t) HWY_ATTR { return in.scale; }, c.weight);
+  if (c.erase == nullptr) return;
+  rows(
+      1, [&](size_t i, size_t) HWY_ATTR { return in.key.at + i * token; },
+      [&](size_t i) HWY_ATTR { return -c.beta[i]; }, c.solve);
+}
+
+// A decay a channel: pairs of tokens meet at the middle of the smallest aligned
+// block that has both (recursive halving), so that each product of decays runs
+// away from it, and all are at most 1.
+HWY_INLINE void PrepareVector(const Preparation& p) {
+  const internal::ScanInputs& in = p.in;
+  const internal::ScanChunk& c = p.c;
+  const size_t token = static_cast<size_t>(in.key.token);
+  const MatMulTag d;
+  for (size_t i = 0; i < p.n; ++i) {
+    const size_t solve = c.erase == nullptr ? 0 : p.stride;
+    for (size_t j = 0; j < p.stride; j += hn::Lanes(d)) {
+      for (size_t g = 0; g < p.group; ++g) {
+        hn::StoreU(hn::Zero(d), d, c.weight + (i * p.group + g) * p.stride + j);
+      }
+      if (solve != 0) hn::StoreU(hn::Zero(d), d, c.solve + i * p.stride + j);
+    }
+  }
+  // Left halves leave these as they are where they have no partner.
+  for (size_t j = 0; j < p.n; ++j) {
+    Multiply(in.key.at + j * token, 0.0f, p.row, p.left + j * p.row);
+  }
+  for (size_t half = 1; half < p.n; half *= 2) PrepareLevel(p, half);
+  const auto key = [&](size_t i) HWY_ATTR { return in.key.at + i * token; };
+  for (size_t g = 0; g < p.group; ++g) {
+    const auto query = [&](size_t i) HWY_ATTR {
+      return in.query.at + i * static_cast<size_t>(in.query.token) +
+             g * static_cast<size_t>(in.query.head);
+    };
+    FadeRows<true>(
+        p, 0, p.n, query, [&](size_t) HWY_ATTR { return in.scale; },
+        [&](size_t i) HWY_ATTR { return c.read + (i * p.group + g) * p.row; },
+        nullptr);
+    for (size_t i = 0; i < p.n; ++i) {
+      c.weight[(i * p.group + g) * p.stride + i] =
+          DotScaled(p, query(i), in.scale, key(i));
+    }
+  }
+  if (c.erase != nullptr) {
+    FadeRows<true>(
+        p, 0, p.n, key, [&](size_t i) HWY_ATTR { return -c.beta[i]; },
+        [&](size_t i) HWY_ATTR { return c.erase + i * p.row; }, nullptr);
+  }
+  const auto write = [&](size_t i) HWY_ATTR { return c.write + i * p.row; };
+  const auto one = [](size_t) HWY_ATTR { return 1.0f; };
+  // Only for the products from the first token on, as rows of `read` have them:
+  // what it writes is overwritten.
+  FadeRows<true>(p, 0, p.n, key, one, write, c.keep);
+  FadeRows<false>(p, 0, p.n, key, one, write, nullptr);
+}
+
+void Prepare(const internal::ScanInputs& in, const internal::ScanChunk& c) {
+  Preparation p = {in,
+                   c,
+                   static_cast<size_t>(c.tokens),
+                   static_cast<size_t>(c.group),
+                   static_cast<size_t>(c.head_dim),
+                   static_cast<size_t>(c.row_floats),
+                   static_cast<size_t>(c.stride),
+                   nullptr,
+                   nullptr,
+                   nullptr,
+                   nullptr,
+                   nullptr};
+  if (c.tokens == 0) {  // queries alone
+    const size_t rows = static_cast<size_t>(c.rows);
+    for (size_t r = 0; r < rows; ++r) {
+      Multiply(in.query.at + r / p.group * static_cast<size_t>(in.query.token) +
+                   r % p.group * static_cast<size_t>(in.query.head),
+               in.scale, p.row, c.read + r * p.row);
+    }
+    return;
+  }
+  CarveScratch(c, in.scratch, &p);
+  if (in.vector_decay) {
+    PrepareVector(p);
+  } else {
+    PrepareScalar(p);
+  }
+}
+
+}  // namespace
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace heed
+HWY_AFTER_NAMESPACE();
+#endif  // HEED_COMPILE_TARGET
+
+#endif  // HEED_LIB_KERNELS_SCAN_PREPARE_INL_H_

@@ -1,0 +1,246 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The page that defines the output bits of the scan of heed/linear.h in f32.
+// Every kernel with FMA, on every CPU, equals it (NaNs as NaNs, and zeros
+// whatever their sign). Inputs of 16 bits are widened, which is exact; an
+// output of 16 bits is the f32 one, rounded.
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "lib/oracle/recurrence.h"
+#include "lib/oracle/scan_view.h"
+
+namespace heed::oracle {
+namespace {
+
+// exp: x = n log 2 + r, 2^n times a polynomial in r; 0 below the smallest
+// normal number.
+float Exp(float x) {
+  if (x != x) return x;
+  if (x < -87.3365479f) return 0.0f;
+  const float n = std::nearbyint(x * 0x1.715476p+0f);
+  float r = std::fma(-n, 0x1.62e4p-1f, x);
+  r = std::fma(-n, 0x1.7f7d1cp-20f, r);
+  float p = 0.0f;
+  for (const float c : {0x1.6a2434p-10f, 0x1.1239e2p-7f, 0x1.5558f2p-5f,
+                        0x1.555492p-3f, 0x1.fffffcp-2f, 1.0f, 1.0f}) {
+    p = std::fma(p, r, c);
+  }
+  return std::ldexp(p, static_cast<int>(n));
+}
+
+// A running product of decays: no denormal, ever.
+float Fade(float product, float a) {
+  const float p = product * a;
+  return p < 0x1p-100f ? 0.0f : p;
+}
+
+// Sixteen sums of products, element i in sum i modulo 16, added as a tree.
+float Dot(const float* a, const float* b, int64_t n) {
+  float sum[16] = {};
+  for (int64_t i = 0; i < n; ++i) {
+    sum[i % 16] = std::fma(a[i], b == nullptr ? 1.0f : b[i], sum[i % 16]);
+  }
+  for (int half = 8; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) sum[i] += sum[i + half];
+  }
+  return sum[0];
+}
+
+class Matrix {
+ public:
+  Matrix(int64_t rows, int64_t cols)
+      : cols_(static_cast<size_t>(cols)),
+        at_(static_cast<size_t>(rows) * cols_, 0.0f) {}
+  float* operator[](int64_t i) { return &at_[static_cast<size_t>(i) * cols_]; }
+
+ private:
+  size_t cols_;
+  std::vector<float> at_;
+};
+
+// One chunk of n tokens from token t0 on.
+class Chunk {
+ public:
+  Chunk(const ScanView& of, int64_t t0, int64_t n)
+      : n_(n),
+        dim_(of.dim()),
+        decay_(n, dim_),
+        key_(n, dim_),
+        vector_(!of.args.log_decay.absent() &&
+                of.args.log_decay.head_dim() > 1) {
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t m = 0; m < dim_; ++m) {
+        decay_[i][m] = of.args.log_decay.absent()
+                           ? 1.0f
+                           : Exp(static_cast<float>(of.LogDecay(t0 + i, m)));
+        key_[i][m] = static_cast<float>(of.Key(t0 + i, m));
+      }
+    }
+  }
+
+  // The decays of tokens (j, i], i >= j, multiplied from the left, from the
+  // right; 1 for none.
+  float Forward(int64_t j, int64_t i, int64_t m) {
+    float p = 1.0f;
+    for (int64_t t = j + 1; t <= i; ++t) p = Fade(p, decay_[t][m]);
+    return p;
+  }
+  float Backward(int64_t j, int64_t i, int64_t m) {
+    float p = 1.0f;
+    for (int64_t t = i; t > j; --t) p = Fade(p, decay_[t][m]);
+    return p;
+  }
+
+  // Row x times `factor` against the state before the chunk.
+  std::vector<float> AgainstState(const float* x, float factor, int64_t i) {
+    std::vector<float> row(static_cast<size_t>(dim_));
+    for (int64_t m = 0; m < dim_; ++m) {
+      const float p = Forward(-1, i, m);
+      row[static_cast<size_t>(m)] =
+          vector_ ? x[m] * factor * p : x[m] * (factor * p);
+    }
+    return row;
+  }
+
+  // Row x of token i times `factor` against the key of token j <= i.
+  float AgainstKey(const float* x, float factor, int64_t i, int64_t j) {
+    float sum = 0.0f;
+    if (!vector_) {
+      for (int64_t m = 0; m < dim_; ++m) {
+        sum = std::fma(x[m], key_[j][m], sum);
+      }
+      return sum * (factor * Forward(j, i, 0));
+    }
+    if (i == j) {
+      std::vector<float> scaled(x, x + dim_);
+      for (float& c : scaled) c *= factor;
+      return Dot(scaled.data(), key_[j], dim_);
+    }
+    // The first token of the right half of the smallest aligned block of 2, 4,
+    // 8, ... tokens that has both: products meet there.
+    int64_t half = 1;
+    while (i / (2 * half) != j / (2 * half)) half *= 2;
+    const int64_t mid = i / half * half;
+    for (int64_t m = 0; m < dim_; ++m) {
+      const float right = x[m] * factor * Forward(mid - 1, i, m);
+      sum = std::fma(right, key_[j][m] * Backward(j, mid - 1, m), sum);
+    }
+    return sum;
+  }
+
+  // What the key of token j adds to the state after the chunk.
+  float Write(int64_t j, int64_t m) {
+    return key_[j][m] *
+           (vector_ ? Backward(j, n_ - 1, m) : Forward(j, n_ - 1, m));
+  }
+  float Keep(int64_t m) { return Forward(-1, n_ - 1, m); }
+  const float* Key(int64_t i) { return key_[i]; }
+
+ private:
+  const int64_t n_, dim_;
+  Matrix decay_, key_;
+  const bool vector_;
+};
+
+void RunChunk(const ScanView& of, int64_t t0, int64_t n, Matrix& state,
+              std::vector<float>& z) {
+  const int64_t dim = of.dim(), dim_v = of.dim_v();
+  const float scale = static_cast<float>(of.Scale());
+  Chunk chunk(of, t0, n);
+  Matrix u(n, dim_v);
+  for (int64_t i = 0; i < n; ++i) {
+    const float beta = static_cast<float>(of.Beta(t0 + i));
+    for (int64_t x = 0; x < dim_v; ++x) {
+      u[i][x] = static_cast<float>(of.Value(t0 + i, x));
+      if (of.Erases()) u[i][x] *= beta;
+    }
+    if (!of.Erases()) continue;
+    const std::vector<float> erase = chunk.AgainstState(chunk.Key(i), -beta, i);
+    std::vector<float> solve;
+    for (int64_t j = 0; j < i; ++j) {
+      solve.push_back(chunk.AgainstKey(chunk.Key(i), -beta, i, j));
+    }
+    for (int64_t x = 0; x < dim_v; ++x) {
+      float& sum = u[i][x];
+      for (int64_t m = 0; m < dim; ++m) {
+        sum = std::fma(erase[static_cast<size_t>(m)], state[m][x], sum);
+      }
+      for (int64_t j = 0; j < i; ++j) {
+        sum = std::fma(solve[static_cast<size_t>(j)], u[j][x], sum);
+      }
+    }
+  }
+  for (int64_t h = 0; h < of.out_heads() && !of.args.query.absent(); ++h) {
+    if (!of.Reads(h)) continue;
+    for (int64_t i = 0; i < n; ++i) {
+      std::vector<float> q;
+      for (int64_t m = 0; m < dim; ++m) {
+        q.push_back(static_cast<float>(of.Query(t0 + i, h, m)));
+      }
+      const std::vector<float> read = chunk.AgainstState(q.data(), scale, i);
+      std::vector<float> weight;
+      for (int64_t j = 0; j <= i; ++j) {
+        weight.push_back(chunk.AgainstKey(q.data(), scale, i, j));
+      }
+      const float total =
+          Dot(read.data(), z.data(), dim) + Dot(weight.data(), nullptr, i + 1);
+      for (int64_t x = 0; x < dim_v; ++x) {
+        float sum = 0.0f;
+        for (int64_t m = 0; m < dim; ++m) {
+          sum = std::fma(read[static_cast<size_t>(m)], state[m][x], sum);
+        }
+        for (int64_t j = 0; j <= i; ++j) {
+          sum = std::fma(weight[static_cast<size_t>(j)], u[j][x], sum);
+        }
+        if (of.params.normalise) sum = total == 0.0f ? 0.0f : sum / total;
+        StoreElement(of.args.out, of.batch(), of.first() + t0 + i, h, x, sum);
+      }
+    }
+  }
+  for (int64_t m = 0; m < dim; ++m) {
+    z[static_cast<size_t>(m)] *= chunk.Keep(m);
+    for (int64_t x = 0; x < dim_v; ++x) state[m][x] *= chunk.Keep(m);
+    for (int64_t j = 0; j < n; ++j) {
+      const float write = chunk.Write(j, m);
+      z[static_cast<size_t>(m)] += write;
+      for (int64_t x = 0; x < dim_v; ++x) {
+        state[m][x] = std::fma(write, u[j][x], state[m][x]);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void ScanBits(const ScanParams& params, const ScanArgs& args, int64_t chunk) {
+  ForEachScan(params, args, [&](const ScanView& of) {
+    const int64_t dim = of.dim(), dim_v = of.dim_v();
+    Matrix state(dim, dim_v);
+    std::vector<float> z;
+    for (int64_t m = 0; m < dim; ++m) {
+      z.push_back(static_cast<float>(of.InitialSum(m)));
+      for (int64_t x = 0; x < dim_v; ++x) {
+        state[m][x] = static_cast<float>(of.InitialState(m, x));
+      }
+    }
+    for (int64_t t = 0; t < of.tokens(); t += chunk) {
+      RunChunk(of, t, std::min(chunk, of.tokens() - t), state, z);
+    }
+    for (int64_t m = 0; m < dim; ++m) {
+      if (!args.final_sum.absent()) {
+        StoreElement(args.final_sum, of.sequence, 0, of.head, m,
+                     z[static_cast<size_t>(m)]);
+      }
+      for (int64_t x = 0; x < dim_v && !args.final_state.absent(); ++x) {
+        const bool turned = params.state_transposed;
+        StoreElement(args.final_state, of.sequence, of.head, turned ? x : m,
+                     turned ? m : x, state[m][x]);
+      }
+    }
+  });
+}
+
+}  // namespace heed::oracle
