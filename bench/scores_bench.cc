@@ -89,7 +89,8 @@ bool IsRight(const AttentionArgs& args) {
   return true;
 }
 
-void Scored(benchmark::State& state, const Input& input, int64_t dim) {
+void Scored(benchmark::State& state, const Input& input, int64_t dim,
+            const PlanOptions& options) {
   const auto make = [&] {
     return eval::MakeTensor(1, kRows, 1, dim, eval::Layout::kBshd);
   };
@@ -109,8 +110,8 @@ void Scored(benchmark::State& state, const Input& input, int64_t dim) {
   scored.out = out.view;
   AttentionParams params;
   params.causal = input.causal_base;
-  const Call first(params, plain, ShapeOf(plain), SerialExecutor());
-  const Call second({}, scored, ShapeOf(scored), SerialExecutor());
+  const Call first(params, plain, ShapeOf(plain), SerialExecutor(), options);
+  const Call second({}, scored, ShapeOf(scored), SerialExecutor(), options);
   if (!first.Run() || !second.Run() || !IsRight(scored)) {
     return state.SkipWithError("the result is wrong");
   }
@@ -128,13 +129,23 @@ void RegisterScores() {
         Input{"mask_triangle", true}, Input{"alibi", false},
         Input{"documents", false}}) {
     for (const int64_t dim : {64, 128}) {
-      benchmark::RegisterBenchmark(
-          (std::string("scores/") + input.name + "/d" + std::to_string(dim) +
-           "/" + DefaultTarget() + "/t1")
-              .c_str(),
-          [input, dim](benchmark::State& state) { Scored(state, input, dim); })
-          ->UseManualTime()
-          ->Unit(benchmark::kMicrosecond);
+      for (int i = 0; i < NumTargets(); ++i) {
+        const TargetInfo target = GetTarget(i);
+        if (!target.usable || !target.same_bits || target.vector_bytes == 4) {
+          continue;
+        }
+        PlanOptions options;
+        options.target = target.name;
+        benchmark::RegisterBenchmark(
+            (std::string("scores/") + input.name + "/d" + std::to_string(dim) +
+             "/" + target.name + "/t1")
+                .c_str(),
+            [input, dim, options](benchmark::State& state) {
+              Scored(state, input, dim, options);
+            })
+            ->UseManualTime()
+            ->Unit(benchmark::kMicrosecond);
+      }
     }
   }
 }

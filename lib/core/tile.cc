@@ -15,9 +15,8 @@ namespace heed::internal {
 namespace {
 
 // The limits of the single row at position i of the sequence.
-GroupLimits LimitsOfRow(const AttentionRun& run, const Sequence& sequence,
-                        int64_t i) {
-  const RowLimits limits = LimitsOf(run, sequence, i);
+GroupLimits LimitsOfRow(LimitsOfRows* rows, int64_t i) {
+  const RowLimits limits = rows->At(i);
   GroupLimits one;
   one.min_sink = one.max_sink = static_cast<int32_t>(limits.sink_end);
   // Then [0, sink_end) is more than the row sees: ScoreRows::first.
@@ -32,28 +31,6 @@ GroupLimits LimitsOfRow(const AttentionRun& run, const Sequence& sequence,
   }
   return one;
 }
-
-// The rows of an item in order, without a division each.
-class RowCursor {
- public:
-  explicit RowCursor(const WorkItem& item)
-      : position_(item.PositionOf(0)),
-        head_(item.HeadOf(0)),
-        first_head_(item.head),
-        end_head_(item.head + item.group_size) {}
-
-  int64_t position() const { return position_; }
-  int64_t head() const { return head_; }
-  void Next() {
-    if (++head_ < end_head_) return;
-    head_ = first_head_;
-    ++position_;
-  }
-
- private:
-  int64_t position_, head_;
-  int64_t first_head_, end_head_;
-};
 
 // Sets row[i] to where row i of the item stands in `view`.
 template <typename View, typename Pointer>
@@ -71,8 +48,8 @@ void SetRows(const View& view, const WorkItem& item, Pointer* row) {
 // Sets what each row and each lane group may see.
 void SetLimits(const AttentionRun& run, TileWork* work) {
   QueryTile& q = work->tile;
-  GroupLimits one =
-      LimitsOfRow(run, work->item.sequence, work->item.PositionOf(0));
+  LimitsOfRows limits(run, work->item.sequence);
+  GroupLimits one = LimitsOfRow(&limits, work->item.PositionOf(0));
   if (SameForAllRows(run)) {
     std::fill_n(q.begin, q.padded_rows, one.min_begin);
     std::fill_n(q.end, q.padded_rows, one.min_end);
@@ -96,7 +73,7 @@ void SetLimits(const AttentionRun& run, TileWork* work) {
       }
       if (cursor.position() != at) {
         at = cursor.position();
-        one = LimitsOfRow(run, work->item.sequence, at);
+        one = LimitsOfRow(&limits, at);
         group.Widen(one);
       } else if (row == rows.row) {
         group.Widen(one);
@@ -107,6 +84,32 @@ void SetLimits(const AttentionRun& run, TileWork* work) {
     }
     work->all.Widen(group);
   }
+}
+
+// The vectors of rows that begin with a document, and those after one that
+// holds rows of two.
+uint64_t CutsOf(const AttentionRun& run, const WorkItem& item) {
+  const ConstTensorView& documents = run.args.scores.query_documents;
+  if (!run.plan.shape.scores || documents.absent()) return 0;
+  const Sequence& sequence = item.sequence;
+  const auto document_at = [&](int64_t position) {
+    return NumberAt(documents, sequence.query_batch,
+                    sequence.first_query + position);
+  };
+  const int64_t lanes = item.kernel->lanes();
+  uint64_t cuts = 0;
+  int64_t position = item.PositionOf(0);
+  int32_t document = document_at(position);
+  // The first row of the next position.
+  int64_t row = item.group_size - item.first_row % item.group_size;
+  for (; row < item.num_rows; row += item.group_size) {
+    const int32_t next = document_at(++position);
+    if (next == document) continue;
+    document = next;
+    cuts |= uint64_t{1} << row / lanes;
+    if (row % lanes != 0) cuts |= uint64_t{2} << row / lanes;
+  }
+  return cuts;
 }
 
 }  // namespace
@@ -137,6 +140,7 @@ bool OpenTile(const AttentionRun& run, const SequenceWork& sequence,
   TileShape shape = TileShapeOf(plan, item.num_rows);
   shape.uneven_keys = sequence.uneven_keys;
   shape.head_dim_v = static_cast<int>(columns.count);
+  shape.cuts = CutsOf(run, item);
   Carver carver(base);
   work->memory = CarveTile(carver, *item.kernel, shape, plan.shape.seqlen_k);
   QueryTile& q = work->tile;

@@ -42,6 +42,28 @@ struct TileWork {
   ScoreRows scores;  // where the call has score inputs
 };
 
+// The rows of an item in order, without a division each.
+class RowCursor {
+ public:
+  explicit RowCursor(const WorkItem& item)
+      : position_(item.PositionOf(0)),
+        head_(item.HeadOf(0)),
+        first_head_(item.head),
+        end_head_(item.head + item.group_size) {}
+
+  int64_t position() const { return position_; }
+  int64_t head() const { return head_; }
+  void Next() {
+    if (++head_ < end_head_) return;
+    head_ = first_head_;
+    ++position_;
+  }
+
+ private:
+  int64_t position_, head_;
+  int64_t first_head_, end_head_;
+};
+
 // Lays `base` out for a tile of a sequence's work and sets the limits, and so
 // what is worth doing. Returns false for a tile without rows, with nothing else
 // done. The second is for a tile with some columns of the values only.

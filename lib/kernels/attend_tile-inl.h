@@ -122,25 +122,45 @@ inline int GroupVectors(const internal::TileShape& shape) {
                                     : kMaxVectors;
 }
 
-// Rows become whole vectors, and vectors become full groups; what is left over
-// is evened out, as two groups of 2 vectors run faster than one of 3 and one of
-// 1 (which has too few accumulators to hide the latency of an FMA).
+// Vectors from `vector` to the next cut, of `vectors` in all.
+inline int VectorsToCut(uint64_t cuts, int vector, int vectors) {
+  int next = vector + 1;
+  while (next < vectors && (cuts >> next & 1) == 0) ++next;
+  return next - vector;
+}
+
+// Lane groups that vectors become.
+inline int CountGroups(uint64_t cuts, int vectors, int most) {
+  int groups = 0;
+  for (int v = 0; v < vectors;) {
+    const int run = VectorsToCut(cuts, v, vectors);
+    groups += (run + most - 1) / most;
+    v += run;
+  }
+  return groups;
+}
+
+// Rows become whole vectors, and vectors become full groups, anew after each
+// cut; what is left over is evened out, as two groups of 2 vectors run faster
+// than one of 3 and one of 1 (which has too few accumulators to hide the
+// latency of an FMA).
 inline void Open(const internal::TileShape& shape, void* memory,
                  internal::QueryTile* tile) {
   const int lanes = static_cast<int>(PadRows(1));
   tile->shape = shape;
   tile->padded_rows = static_cast<int>(PadRows(shape.rows));
   tile->num_groups = 0;
-  int row = 0;
-  int vectors = tile->padded_rows / lanes;
+  const int vectors = tile->padded_rows / lanes;
   int most = GroupVectors(shape);
   while (vectors > most * internal::kMaxLaneGroups) ++most;
-  while (vectors > 0) {
-    int take = vectors < most ? vectors : most;
-    if (vectors == kMaxVectors + 1 && most == kMaxVectors) take = 2;
-    tile->groups[tile->num_groups++] = {row, take * lanes};
-    row += take * lanes;
-    vectors -= take;
+  uint64_t cuts = shape.cuts;
+  if (CountGroups(cuts, vectors, most) > internal::kMaxLaneGroups) cuts = 0;
+  for (int v = 0; v < vectors;) {
+    const int left = VectorsToCut(cuts, v, vectors);
+    int take = left < most ? left : most;
+    if (left == kMaxVectors + 1 && most == kMaxVectors) take = 2;
+    tile->groups[tile->num_groups++] = {v * lanes, take * lanes};
+    v += take;
   }
   CarveTile(shape, memory, tile);
 }
