@@ -38,6 +38,9 @@ inline constexpr size_t kMostLanes = 64;
 inline constexpr size_t kMostLanes = HWY_MAX_BYTES / sizeof(float);
 #endif
 
+// Floats of the widest lane group.
+inline constexpr size_t kMaxGroupRows = kMaxVectors * kMostLanes;
+
 // The parts of a state: acc by lane group, in each [head_dim_v][lanes], then m
 // (integers in log2 units) and l by padded row.
 struct State {
@@ -184,7 +187,7 @@ HWY_INLINE void ForEachGroup(const internal::QueryTile& tile,
 
 // Columns [c, dim) of the rows of one vector, as far as whole squares of `d`
 // go: packed[column * lanes + i] is of row i. Returns the first that is left.
-template <class D, class T>
+template <bool kScales, class D, class T>
 HWY_INLINE size_t PackSquares(D d, const T* const* query, size_t c, size_t dim,
                               float scale, size_t lanes,
                               float* HWY_RESTRICT packed) {
@@ -197,7 +200,8 @@ HWY_INLINE size_t PackSquares(D d, const T* const* query, size_t c, size_t dim,
         return LoadWiden(d, query[r + i] + c);
       };
       const auto store = [&](const hn::Vec<D>& v, size_t i) {
-        hn::StoreU(hn::Mul(v, s), d, packed + (c + i) * lanes + r);
+        hn::StoreU(kScales ? hn::Mul(v, s) : v, d,
+                   packed + (c + i) * lanes + r);
       };
       TransposeSquare(d, load, store);
     }
@@ -206,17 +210,20 @@ HWY_INLINE size_t PackSquares(D d, const T* const* query, size_t c, size_t dim,
 }
 
 // The rows of one vector.
-template <class T>
+template <class T, bool kScales = true>
 HWY_NOINLINE void PackRows(const void* const* rows, size_t dim, float scale,
                            size_t lanes, float* HWY_RESTRICT packed) {
   const size_t N = hn::Lanes(hn::ScalableTag<float>());
   const T* from[kMostLanes];
   for (size_t i = 0; i < N; ++i) from[i] = static_cast<const T*>(rows[i]);
-  size_t c = PackSquares(SquareTag(), from, 0, dim, scale, lanes, packed);
-  c = PackSquares(SmallSquareTag(), from, c, dim, scale, lanes, packed);
+  size_t c =
+      PackSquares<kScales>(SquareTag(), from, 0, dim, scale, lanes, packed);
+  c = PackSquares<kScales>(SmallSquareTag(), from, c, dim, scale, lanes,
+                           packed);
   for (; c < dim; ++c) {
     for (size_t i = 0; i < N; ++i) {
-      packed[c * lanes + i] = internal::scalar::Widen(from[i][c]) * scale;
+      const float x = internal::scalar::Widen(from[i][c]);
+      packed[c * lanes + i] = kScales ? x * scale : x;
     }
   }
 }

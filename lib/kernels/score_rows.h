@@ -56,10 +56,6 @@ struct ScoreRows {
 void AddendsOf(const ScoreRows& rows, int row, const int32_t* position,
                int count, float* addend);
 
-// How many of these keys a row's mask leaves.
-enum class Seen : uint8_t { kNone, kSome, kAll };
-Seen SeenOf(const ScoreRow& row, const int32_t* position, int count);
-
 }  // namespace heed::internal
 
 #endif  // HEED_LIB_KERNELS_SCORE_ROWS_H_
