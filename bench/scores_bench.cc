@@ -31,12 +31,17 @@ class Inputs {
  public:
   explicit Inputs(const std::string& name) {
     eval::Random random(3);
-    if (name == "bias") {
+    if (name == "bias" || name == "bias_f16") {
       for (int64_t i = 0; i < kRows * kRows; ++i) {
         bias_.push_back(static_cast<float>(random.Below(2000)) / 1000 - 1);
+        if (name == "bias_f16") bias_f16_.push_back(ToF16(bias_.back()));
       }
       scores.bias =
-          Bshd(const_cast<const float*>(bias_.data()), 1, kRows, 1, kRows);
+          name == "bias"
+              ? ConstTensorView(Bshd(const_cast<const float*>(bias_.data()), 1,
+                                     kRows, 1, kRows))
+              : Bshd(const_cast<const f16*>(bias_f16_.data()), 1, kRows, 1,
+                     kRows);
     } else if (name == "mask_true" || name == "mask_triangle") {
       const bool triangle = name == "mask_triangle";
       for (int64_t i = 0; i < kRows; ++i) {
@@ -64,6 +69,7 @@ class Inputs {
  private:
   const float slope_ = 0.01f;
   std::vector<float> bias_;
+  std::vector<f16> bias_f16_;
   std::vector<uint8_t> mask_;
   std::vector<int32_t> documents_;
 };
@@ -168,9 +174,9 @@ void Register(const Input& input, int64_t dim) {
 
 void RegisterScores() {
   for (const Input& input :
-       {Input{"bias", false}, Input{"mask_true", false},
-        Input{"mask_triangle", true}, Input{"alibi", false},
-        Input{"documents", false}}) {
+       {Input{"bias", false}, Input{"bias_f16", false},
+        Input{"mask_true", false}, Input{"mask_triangle", true},
+        Input{"alibi", false}, Input{"documents", false}}) {
     for (const int64_t dim : {64, 128}) Register(input, dim);
   }
 }

@@ -68,8 +68,7 @@ ScoreRows RowsOf(const AttentionRun& run, const Sequence& sequence,
   rows.bias_type = scores.bias.dtype;
   rows.adds = bias || mask || others;
   rows.only_mask = mask && !bias && !others;
-  rows.only_bias_f32 =
-      bias && !mask && !others && scores.bias.dtype == DType::kF32;
+  rows.only_bias = bias && !mask && !others;
   if (!scores.alibi_slopes.absent()) {
     rows.alibi_slope = memory.alibi_slope;
     rows.position = memory.position;

@@ -152,6 +152,18 @@ HWY_NOINLINE bool LayOutMask(GroupStep* s) {
   return true;
 }
 
+// Rows of one vector to lanes: `keys` elements each, to rows of `lanes` floats.
+HWY_INLINE void TurnAddends(DType type, const void* const* rows, size_t keys,
+                            size_t lanes, float* to) {
+  if (type == DType::kBF16) {
+    PackRows<bf16, /*kScales=*/false>(rows, keys, 1.0f, lanes, to);
+  } else if (type == DType::kF16) {
+    PackRows<f16, /*kScales=*/false>(rows, keys, 1.0f, lanes, to);
+  } else {
+    PackRows<float, /*kScales=*/false>(rows, keys, 1.0f, lanes, to);
+  }
+}
+
 // Lays out what is added to the step's scores, and narrows the step to the keys
 // that some row sees. Returns whether there are any.
 template <int NV>
@@ -164,14 +176,17 @@ HWY_NOINLINE bool LayOutAddends(GroupStep* s) {
   float* const addend = s->tile->addend;
   const size_t keys = s->last - s->first;
   const int32_t* position = s->block->position + s->first;
-  const bool stored = scores.only_bias_f32 && Neighbours(position, keys);
+  // A bias alone is turned from where it lies.
+  const bool stored = scores.only_bias && Neighbours(position, keys);
+  const size_t before = static_cast<size_t>(position[0]) *
+                        static_cast<size_t>(SizeOf(scores.bias_type));
   for (size_t v = 0; v < NV; ++v) {
     const void* from[kMostLanes];
     for (size_t i = 0; i < N; ++i) {
       const size_t row = s->row + v * N + i;
       FetchRow(scores, row, position, keys);
       if (stored) {
-        from[i] = static_cast<const float*>(scores.row[row].bias) + position[0];
+        from[i] = static_cast<const char*>(scores.row[row].bias) + before;
         continue;
       }
       float* to = s->tile->addend_row + i * kBlockKeys;
@@ -179,8 +194,8 @@ HWY_NOINLINE bool LayOutAddends(GroupStep* s) {
                           static_cast<int>(keys), to);
       from[i] = to;
     }
-    PackRows<float, /*kScales=*/false>(from, keys, 1.0f, NV * N,
-                                       addend + s->first * NV * N + v * N);
+    TurnAddends(stored ? scores.bias_type : DType::kF32, from, keys, NV * N,
+                addend + s->first * NV * N + v * N);
   }
   s->addend = addend;
   while (s->first < s->last && NoLaneSees<NV>(*s, s->first)) ++s->first;

@@ -33,9 +33,9 @@ struct ScoreRows {
   // Whether AddendsOf gives anything but zeros: it need not be called where
   // not.
   bool adds = false;
-  // Then: whether it is a mask alone, or floats as they are stored, alone.
+  // Then: whether it is a mask alone, or a bias alone.
   bool only_mask = false;
-  bool only_bias_f32 = false;
+  bool only_bias = false;
 
   // Lanes of rows, 64-byte aligned; null where nothing is given.
   const float* alibi_slope = nullptr;
