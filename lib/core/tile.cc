@@ -96,6 +96,7 @@ uint64_t CutsOf(const AttentionRun& run, const WorkItem& item) {
     return NumberAt(documents, sequence.query_batch,
                     sequence.first_query + position);
   };
+  constexpr int64_t kMostCuts = 64;  // tiles of tables with vectors have fewer
   const int64_t lanes = item.kernel->lanes();
   uint64_t cuts = 0;
   int64_t position = item.PositionOf(0);
@@ -106,8 +107,10 @@ uint64_t CutsOf(const AttentionRun& run, const WorkItem& item) {
     const int32_t next = document_at(++position);
     if (next == document) continue;
     document = next;
-    cuts |= uint64_t{1} << row / lanes;
-    if (row % lanes != 0) cuts |= uint64_t{2} << row / lanes;
+    const int64_t vector = row / lanes;
+    if (vector > kMostCuts - 2) break;
+    cuts |= uint64_t{1} << vector;
+    if (row % lanes != 0) cuts |= uint64_t{2} << vector;
   }
   return cuts;
 }
