@@ -16,6 +16,7 @@
 #include <cstring>
 
 #include "hwy/highway.h"
+#include "lib/kernels/attend_pack-inl.h"
 #include "lib/kernels/attend_tile-inl.h"
 #include "lib/kernels/group_step-inl.h"
 #include "lib/kernels/hwy_math-inl.h"

@@ -135,7 +135,8 @@ HWY_NOINLINE bool ModifyAndHide(const GroupStep& s, float* HWY_RESTRICT max) {
       row_position = hn::Load(d, s.tile->scores->position + row);
     }
     const int32_t* HWY_RESTRICT position = s.block->position;
-    const float* HWY_RESTRICT addends = s.addend + v * N;
+    const float* HWY_RESTRICT addends = nullptr;
+    if constexpr (kAddends) addends = s.addend + v * N;
     float* HWY_RESTRICT scores = s.tile->score + v * N;
     auto most = hn::Load(d, max + v * N);
     for (size_t key = s.first; key < s.last; ++key) {
