@@ -179,9 +179,9 @@ HWY_NOINLINE bool ModifyScores(const GroupStep& s, float* HWY_RESTRICT max) {
   const bool addends = s.addend != nullptr;
   const bool slopes = scores != nullptr && scores->alibi_slope != nullptr;
   bool all_seen;
-#define HEED_MODIFY(addends, slopes)                                  \
-  s.full ? ModifyAndHide<NV, kScales, addends, slopes, false>(s, max) \
-         : ModifyAndHide<NV, kScales, addends, slopes, true>(s, max)
+#define HEED_MODIFY(addends, slopes)                                   \
+  (s.full ? ModifyAndHide<NV, kScales, addends, slopes, false>(s, max) \
+          : ModifyAndHide<NV, kScales, addends, slopes, true>(s, max))
   if (addends) {
     all_seen = slopes ? HEED_MODIFY(true, true) : HEED_MODIFY(true, false);
   } else {
