@@ -24,9 +24,10 @@ struct FreeMemory {
 class Call {
  public:
   Call(const AttentionParams& params, const AttentionArgs& args,
-       const AttentionShape& shape, const Executor& executor)
+       const AttentionShape& shape, const Executor& executor,
+       const PlanOptions& options = {})
       : args_(args), executor_(executor) {
-    ok_ = MakePlan(params, shape, PlanOptions(), &plan_).ok();
+    ok_ = MakePlan(params, shape, options, &plan_).ok();
     if (!ok_) return;
     workspace_.bytes = WorkspaceBytes(plan_, executor.max_workers);
     memory_.reset(std::aligned_alloc(

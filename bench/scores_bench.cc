@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Score inputs against a call without, for each pair that rows see:
-// scores/<input>/d<head_dim>/<target>/t1. Both sides run in turns; the label
-// says how the best of them compare.
+// scores/<input>/d<head_dim>/<target or unit>/t1, f32 on a target and bf16 on a
+// unit. Both sides run in turns; the label says how the best of them compare.
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -31,12 +31,17 @@ class Inputs {
  public:
   explicit Inputs(const std::string& name) {
     eval::Random random(3);
-    if (name == "bias") {
+    if (name == "bias" || name == "bias_f16") {
       for (int64_t i = 0; i < kRows * kRows; ++i) {
         bias_.push_back(static_cast<float>(random.Below(2000)) / 1000 - 1);
+        if (name == "bias_f16") bias_f16_.push_back(ToF16(bias_.back()));
       }
       scores.bias =
-          Bshd(const_cast<const float*>(bias_.data()), 1, kRows, 1, kRows);
+          name == "bias"
+              ? ConstTensorView(Bshd(const_cast<const float*>(bias_.data()), 1,
+                                     kRows, 1, kRows))
+              : Bshd(const_cast<const f16*>(bias_f16_.data()), 1, kRows, 1,
+                     kRows);
     } else if (name == "mask_true" || name == "mask_triangle") {
       const bool triangle = name == "mask_triangle";
       for (int64_t i = 0; i < kRows; ++i) {
@@ -64,12 +69,15 @@ class Inputs {
  private:
   const float slope_ = 0.01f;
   std::vector<float> bias_;
+  std::vector<f16> bias_f16_;
   std::vector<uint8_t> mask_;
   std::vector<int32_t> documents_;
 };
 
-// The bits of a few rows are those of the page that defines them.
-bool IsRight(const AttentionArgs& args) {
+// The bits of a few rows are those of the page that defines them; those of a
+// unit are near (docs/numerics.md, kFast: the largest value is 4 here, and an
+// output of bf16 is rounded).
+bool IsRight(const AttentionArgs& args, bool unit) {
   for (const int64_t row : {int64_t{0}, int64_t{1000}, kRows - 1}) {
     AttentionArgs one = args;
     AttentionParams params;
@@ -83,15 +91,23 @@ bool IsRight(const AttentionArgs& args) {
         eval::MakeTensor(1, 1, 1, args.out.head_dim(), eval::Layout::kBshd);
     one.out = want.view;
     oracle::AttentionBits(params, one);
-    const eval::Tensor got = {nullptr, TokensOf(args.out, row, 1)};
-    if (got.Dense() != want.Dense()) return false;
+    const std::vector<float> is =
+        eval::Tensor{nullptr, TokensOf(args.out, row, 1)}.Dense();
+    const std::vector<float> was = want.Dense();
+    for (size_t c = 0; c < was.size(); ++c) {
+      const float bound = unit ? 4 * 0x1.08p-7f + 0x1p-8f * was[c] : 0.0f;
+      if (!(std::fabs(is[c] - was[c]) <= std::fabs(bound))) return false;
+    }
   }
   return true;
 }
 
-void Scored(benchmark::State& state, const Input& input, int64_t dim) {
+void Scored(benchmark::State& state, const Input& input, int64_t dim,
+            const PlanOptions& options) {
+  const bool unit = options.unit != nullptr;
   const auto make = [&] {
-    return eval::MakeTensor(1, kRows, 1, dim, eval::Layout::kBshd);
+    return eval::MakeTensor(1, kRows, 1, dim, eval::Layout::kBshd, 0,
+                            unit ? DType::kBF16 : DType::kF32);
   };
   const eval::Tensor query = make(), key = make(), value = make();
   const eval::Tensor out = make(), plain_out = make();
@@ -109,9 +125,9 @@ void Scored(benchmark::State& state, const Input& input, int64_t dim) {
   scored.out = out.view;
   AttentionParams params;
   params.causal = input.causal_base;
-  const Call first(params, plain, ShapeOf(plain), SerialExecutor());
-  const Call second({}, scored, ShapeOf(scored), SerialExecutor());
-  if (!first.Run() || !second.Run() || !IsRight(scored)) {
+  const Call first(params, plain, ShapeOf(plain), SerialExecutor(), options);
+  const Call second({}, scored, ShapeOf(scored), SerialExecutor(), options);
+  if (!first.Run() || !second.Run() || !IsRight(scored, unit)) {
     return state.SkipWithError("the result is wrong");
   }
   Compare(
@@ -120,22 +136,48 @@ void Scored(benchmark::State& state, const Input& input, int64_t dim) {
       inputs.share);
 }
 
+void Register(const Input& input, int64_t dim, const char* name,
+              const PlanOptions& options) {
+  benchmark::RegisterBenchmark((std::string("scores/") + input.name + "/d" +
+                                std::to_string(dim) + "/" + name + "/t1")
+                                   .c_str(),
+                               [input, dim, options](benchmark::State& state) {
+                                 Scored(state, input, dim, options);
+                               })
+      ->UseManualTime()
+      ->Unit(benchmark::kMicrosecond);
+}
+
+// On every target, and on every unit.
+void Register(const Input& input, int64_t dim) {
+  PlanOptions options;
+  for (int i = 0; i < NumTargets(); ++i) {
+    const TargetInfo target = GetTarget(i);
+    if (!target.usable || !target.same_bits || target.vector_bytes == 4) {
+      continue;
+    }
+    options.target = target.name;
+    options.numerics = Numerics::kSame;
+    options.unit = nullptr;
+    Register(input, dim, target.name, options);
+    for (int u = 0; u < NumUnits(); ++u) {
+      const UnitInfo unit = GetUnit(u);
+      if (!unit.usable || std::string(unit.target) != target.name) continue;
+      options.numerics = Numerics::kFast;
+      options.unit = unit.name;
+      Register(input, dim, unit.name, options);
+    }
+  }
+}
+
 }  // namespace
 
 void RegisterScores() {
   for (const Input& input :
-       {Input{"bias", false}, Input{"mask_true", false},
-        Input{"mask_triangle", true}, Input{"alibi", false},
-        Input{"documents", false}}) {
-    for (const int64_t dim : {64, 128}) {
-      benchmark::RegisterBenchmark(
-          (std::string("scores/") + input.name + "/d" + std::to_string(dim) +
-           "/" + DefaultTarget() + "/t1")
-              .c_str(),
-          [input, dim](benchmark::State& state) { Scored(state, input, dim); })
-          ->UseManualTime()
-          ->Unit(benchmark::kMicrosecond);
-    }
+       {Input{"bias", false}, Input{"bias_f16", false},
+        Input{"mask_true", false}, Input{"mask_triangle", true},
+        Input{"alibi", false}, Input{"documents", false}}) {
+    for (const int64_t dim : {64, 128}) Register(input, dim);
   }
 }
 

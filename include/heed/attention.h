@@ -105,8 +105,8 @@ struct AttentionShape {
   // Of ragged calls the most sequences. `seqlen_q` and `seqlen_k` are then the
   // most rows and keys that a single one has; `batch` is for other calls.
   int64_t num_sequences = 0;
-  // Whether calls may come with score inputs. They need memory, and such plans
-  // take no unit: leave it false where they do not.
+  // Whether calls may come with score inputs. They need memory: leave it false
+  // where they do not.
   bool scores = false;
   // Whether calls may say which prefixes are shared (Ragged): tiles then have
   // memory for the rows of several sequences.

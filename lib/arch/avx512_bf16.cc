@@ -21,6 +21,8 @@
 #include "lib/arch/avx512_bf16_tile-inl.h"
 #include "lib/arch/avx512_bf16_values-inl.h"
 #include "lib/arch/avx512_bf16_weights-inl.h"
+#include "lib/kernels/attend_addends-inl.h"
+#include "lib/kernels/attend_scores-inl.h"
 #include "lib/kernels/attend_step-inl.h"
 #include "lib/kernels/attend_tile-inl.h"
 #include "lib/kernels/group_step-inl.h"
@@ -73,24 +75,39 @@ HWY_INLINE void AllDotScores(const GroupStep& s, float* HWY_RESTRICT max) {
 
 // ---- The step ---------------------------------------------------------------
 
+// Whether scores are multiplied by the scale when something is added to them,
+// and not as they become weights. The same for all blocks of a call, so that a
+// row's bits do not depend on what a mask leaves to the rows beside it.
+bool ScalesFirst(const internal::ScoreRows* scores) {
+  return scores != nullptr && ((scores->adds && !scores->only_mask) ||
+                               scores->alibi_slope != nullptr);
+}
+
+// With score inputs `s` is narrowed to the keys that some row sees.
 template <int NV>
-HWY_NOINLINE void StepDotGroup(const GroupStep& s, uint64_t nonfinite) {
+HWY_NOINLINE void StepDotGroup(GroupStep& s, uint64_t nonfinite) {
   constexpr size_t L = NV * kLanes;
   HWY_ALIGN float max[kMaxGroupRows];
   HWY_ALIGN float alpha[kMaxGroupRows];
   const internal::TileShape& shape = s.tile->shape;
+  const internal::ScoreRows* scores = s.tile->scores;
+  if (scores != nullptr && !LayOutAddends<NV>(&s)) return;
   const __m512 least = _mm512_castsi512_ps(
       _mm512_set1_epi32(static_cast<int32_t>(0xff800000u)));  // -inf
   for (size_t v = 0; v < NV; ++v) _mm512_store_ps(max + v * kLanes, least);
-  const bool plain = s.full && !shape.rule.softcap;
+  const bool plain = s.full && !s.modified && !shape.rule.softcap;
   float* raise = plain ? max : nullptr;
   if (shape.head_dim % 2 == 0) {
     AllDotScores<NV, false>(s, raise);
   } else {
     AllDotScores<NV, true>(s, raise);
   }
-  if (!plain) ModifyScores<NV>(s, max);
-  const float scale = ScoreScale(shape.rule);
+  float scale = ScoreScale(shape.rule);
+  if (ScalesFirst(scores)) {
+    s.scale = scale;
+    scale = 1.0f;
+  }
+  if (!plain) ModifyScores<NV, /*kScales=*/true>(s, max);
   for (size_t v = 0; v < NV; ++v) {
     float* at = max + v * kLanes;
     _mm512_store_ps(at,
@@ -132,7 +149,7 @@ void DotStep(const QueryTile& tile, const KeyBlock& block) {
   first &= ~size_t{1};
   PairValues(block.value, first, last, dim, tile.value_pair);
   // Whether some row meets a value that it does not see: with weight 0.
-  bool unseen = false;
+  bool unseen = tile.scores != nullptr && tile.scores->adds;
   for (size_t g = 0; g < groups; ++g) {
     if (block.first[g] >= block.last[g]) continue;
     unseen |= !block.full[g] || block.first[g] % 2 != 0 ||
@@ -142,7 +159,7 @@ void DotStep(const QueryTile& tile, const KeyBlock& block) {
       unseen ? NonFinitePairs(tile.value_pair, first / 2, (last + 1) / 2, dim)
              : 0;
   ForEachGroup(tile, [&](const GroupRows& group) HEED_UNIT_ATTR {
-    const GroupStep s =
+    GroupStep s =
         StepOf(tile, block, group, /*key=*/nullptr, /*value=*/nullptr);
     if (s.first >= s.last) return;
     const size_t vectors = group.lanes / kLanes;

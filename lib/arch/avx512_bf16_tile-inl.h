@@ -172,6 +172,7 @@ HWY_INLINE void Transpose16(__m512i (&x)[kLanes]) {
 void PairFinish(const internal::QueryTile& tile, void* const* out,
                 float* const* lse) {
   if (tile.shape.out != DType::kBF16) return Finish(tile, out, lse);
+  if (tile.scores != nullptr && tile.scores->sink != nullptr) AddSinks(tile);
   const hn::ScalableTag<float> d;
   const size_t dim = static_cast<size_t>(tile.shape.head_dim_v);
   const size_t rows = static_cast<size_t>(tile.shape.rows);

@@ -129,11 +129,7 @@ HWY_NOINLINE void SelectedDotValues(const GroupStep& s, size_t first,
       __mmask16 seen[2];
       for (size_t i = 0; i < 2; ++i) {
         const bool in = key + i >= s.first && key + i < s.last;
-        seen[i] = !in      ? 0
-                  : s.full ? 0xffff
-                           : VisibleLanes(d, *s.tile, s.row + v * kLanes,
-                                          s.block->position[key + i])
-                                 .raw;
+        seen[i] = in ? SeenLanes<NV>(d, s, v, key + i).raw : 0;
       }
       const __m512i weight =
           _mm512_load_si512(s.tile->weight_pair + (key / 2 * NV + v) * kLanes);

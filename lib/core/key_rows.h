@@ -76,6 +76,12 @@ class Steps {
   template <typename T, typename PageAt>
   void FillPages(int32_t begin, int32_t end, const T** at,
                  PageAt page_at) const {
+    if (page_size_ == 1) {
+      for (int32_t i = begin; i < end; ++i, ++at) {
+        *at = reinterpret_cast<const T*>(page_at(i));
+      }
+      return;
+    }
     int32_t page = begin / page_size_;
     int32_t row = begin % page_size_;
     for (int32_t left = end - begin; left > 0; ++page, row = 0) {
@@ -145,7 +151,11 @@ class RowList {
 
   // Makes the positions [begin, end) the rows from `at` on.
   void Fill(int32_t begin, int32_t end, int at) {
-    rows_.Fill(begin, end, row_ + at);
+    if (begin == fetch_begin_ && end <= fetch_end_) {
+      std::copy_n(fetch_, end - begin, row_ + at);
+    } else {
+      rows_.Fill(begin, end, row_ + at);
+    }
     if (scaled_) scale_.Fill(begin, end, scale_row_ + at);
     if (offset_) minimum_.Fill(begin, end, minimum_row_ + at);
   }
@@ -166,6 +176,8 @@ class RowList {
     const int32_t first = std::min(begin + kBlockKeys, keys_);
     const int32_t last = std::min(end + kBlockKeys, keys_);
     rows_.Fill(first, last, fetch_);
+    fetch_begin_ = first;
+    fetch_end_ = last;
     std::fill(fetch_ + (last - first), fetch_ + (end - begin),
               row_[end - begin - 1]);
   }
@@ -176,7 +188,9 @@ class RowList {
   bool scaled_, offset_;
   RowScales scales_;
   const void* row_[kBlockKeys];
-  const void* fetch_[kBlockKeys];  // in pages
+  // In pages: what to fetch, and the positions whose rows these are.
+  const void* fetch_[kBlockKeys];
+  int32_t fetch_begin_ = 0, fetch_end_ = -1;
   const float* scale_row_[kBlockKeys];
   const float* minimum_row_[kBlockKeys];
 };

@@ -91,7 +91,7 @@ void LayOutUnits(const AttentionRun& run, const Sequence& sequence,
 }
 
 int32_t UnevenKeys(const AttentionRun& run, const Sequence& sequence) {
-  if (SameForAllRows(run)) return 0;
+  if (SameWithinDocuments(run)) return 0;
   const RowLimits middle = LimitsOf(run, sequence, sequence.seqlen_q / 2);
   const int64_t keys =
       std::max<int64_t>(middle.end - middle.begin, 0) + middle.sink_end;

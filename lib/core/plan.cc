@@ -98,8 +98,6 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
       message = "serves query, key and value of bf16 only";
     } else if (rotated) {
       message = "does not serve rotated rows";
-    } else if (shape.scores) {
-      message = "does not serve score inputs";
     }
     if (message != nullptr) {
       return Status(StatusCode::kUnsupported, "unit", message);
@@ -111,10 +109,6 @@ Status ChooseUnit(const PlanOptions& options, Target target, Plan* plan) {
   if (options.numerics == Numerics::kSame || !serves || !there) return Status();
   if (rotated) {
     plan->unit_reason = "keys or values are rotated";
-    return Status();
-  }
-  if (shape.scores) {
-    plan->unit_reason = "calls may come with score inputs";
     return Status();
   }
   const internal::UnitChoice choice = internal::ChoiceOf(kUnit);

@@ -32,10 +32,38 @@ inline bool SameForAllRows(const AttentionRun& run) {
   return SameForAllRows(run.plan.params) && !LimitsByData(run);
 }
 
-// The limits of a row of a sequence. Sinks and a prefix begin with the row's
-// document: RowLimits::first.
-RowLimits LimitsOf(const AttentionRun& run, const Sequence& sequence,
-                   int64_t row);
+// Whether all rows of a document may see the same keys; without documents, all
+// rows.
+inline bool SameWithinDocuments(const AttentionRun& run) {
+  return SameForAllRows(run.plan.params) &&
+         (!run.plan.shape.scores || run.args.scores.row_lengths.absent());
+}
+
+// The limits of rows of a sequence. Sinks and a prefix begin with the row's
+// document: RowLimits::first. The keys of a document are looked up where the
+// row before was of another.
+class LimitsOfRows {
+ public:
+  LimitsOfRows(const AttentionRun& run, const Sequence& sequence)
+      : run_(run), sequence_(sequence) {}
+
+  RowLimits At(int64_t row);
+
+ private:
+  void KeepDocument(int64_t row, RowLimits* limits);
+
+  const AttentionRun& run_;
+  const Sequence& sequence_;
+  bool looked_up_ = false;
+  int32_t document_ = 0;
+  int64_t first_ = 0, end_ = 0;  // its keys
+};
+
+// The same of a single row.
+inline RowLimits LimitsOf(const AttentionRun& run, const Sequence& sequence,
+                          int64_t row) {
+  return LimitsOfRows(run, sequence).At(row);
+}
 
 }  // namespace heed::internal
 

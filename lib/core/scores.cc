@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "lib/core/row_limits.h"
+#include "lib/core/tile_rows.h"
 
 namespace heed::internal {
 namespace {
@@ -60,8 +61,9 @@ ScoreRow RowOf(const ScoreInputs& scores, const Sequence& sequence,
 }
 
 // What the call has, but for what is of single rows.
-ScoreRows RowsOf(const ScoreInputs& scores, const Sequence& sequence,
+ScoreRows RowsOf(const AttentionRun& run, const Sequence& sequence,
                  const ScoreMemory& memory) {
+  const ScoreInputs& scores = run.args.scores;
   const bool bias = !scores.bias.absent();
   const bool mask = !scores.mask.absent();
   const bool others = !scores.relative_bias.absent() ||
@@ -72,14 +74,17 @@ ScoreRows RowsOf(const ScoreInputs& scores, const Sequence& sequence,
   rows.bias_type = scores.bias.dtype;
   rows.adds = bias || mask || others;
   rows.only_mask = mask && !bias && !others && !Repeats(scores.mask);
-  rows.only_bias_f32 = bias && !mask && !others && !Repeats(scores.bias) &&
-                       scores.bias.dtype == DType::kF32;
+  rows.only_bias = bias && !mask && !others && !Repeats(scores.bias);
   if (!scores.alibi_slopes.absent()) {
     rows.alibi_slope = memory.alibi_slope;
     rows.position = memory.position;
   }
   if (!scores.sink_logits.absent()) rows.sink = memory.sink;
-  if (!scores.query_documents.absent()) rows.first = memory.first;
+  // Otherwise the rows' limits say it.
+  if (!scores.query_documents.absent() &&
+      (run.plan.params.sink_size > 0 || !scores.prefix_lengths.absent())) {
+    rows.first = memory.first;
+  }
   rows.hook = scores.hook;
   rows.hook_self = scores.hook_self;
   rows.batch = sequence.index;
@@ -97,18 +102,19 @@ void SetScores(const AttentionRun& run, TileWork* work) {
   const WorkItem& item = work->item;
   const Sequence& sequence = item.sequence;
   const ScoreMemory& memory = work->memory.scores;
-  work->scores = RowsOf(scores, sequence, memory);
+  work->scores = RowsOf(run, sequence, memory);
   if (!work->scores.adds && work->scores.alibi_slope == nullptr &&
       work->scores.sink == nullptr && work->scores.first == nullptr) {
     return;  // ranges of keys alone
   }
   work->tile.scores = &work->scores;
+  LimitsOfRows limits(run, sequence);
+  RowCursor cursor(item);
   for (int r = 0; r < work->tile.padded_rows; ++r) {
+    const Row at = {cursor.position(), cursor.head(), sequence.query_batch,
+                    sequence.first_query + cursor.position()};
     // Padding repeats the last row.
-    const int64_t real = std::min(r, item.num_rows - 1);
-    const Row at = {item.PositionOf(real), item.HeadOf(real),
-                    sequence.query_batch,
-                    sequence.first_query + item.PositionOf(real)};
+    if (r + 1 < item.num_rows) cursor.Next();
     memory.row[r] = RowOf(scores, sequence, at);
     memory.row_index[r] = static_cast<int32_t>(at.index);
     memory.row_head[r] = static_cast<int32_t>(at.head);
@@ -121,8 +127,7 @@ void SetScores(const AttentionRun& run, TileWork* work) {
       memory.sink[r] = *RowAt(scores.sink_logits, sequence.index, 0, at.head);
     }
     if (work->scores.first != nullptr) {
-      memory.first[r] =
-          static_cast<int32_t>(LimitsOf(run, sequence, at.index).first);
+      memory.first[r] = static_cast<int32_t>(limits.At(at.index).first);
     }
   }
 }

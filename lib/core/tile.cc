@@ -17,9 +17,8 @@ namespace heed::internal {
 namespace {
 
 // The limits of the single row at position i of the sequence.
-GroupLimits LimitsOfRow(const AttentionRun& run, const Sequence& sequence,
-                        int64_t i) {
-  const RowLimits limits = LimitsOf(run, sequence, i);
+GroupLimits LimitsOfRow(LimitsOfRows* rows, int64_t i) {
+  const RowLimits limits = rows->At(i);
   GroupLimits one;
   one.min_sink = one.max_sink = static_cast<int32_t>(limits.sink_end);
   // Then [0, sink_end) is more than the row sees: ScoreRows::first.
@@ -38,8 +37,8 @@ GroupLimits LimitsOfRow(const AttentionRun& run, const Sequence& sequence,
 // Sets what each row and each lane group may see.
 void SetLimits(const AttentionRun& run, TileWork* work) {
   QueryTile& q = work->tile;
-  GroupLimits one =
-      LimitsOfRow(run, work->item.sequence, work->item.PositionOf(0));
+  LimitsOfRows limits(run, work->item.sequence);
+  GroupLimits one = LimitsOfRow(&limits, work->item.PositionOf(0));
   if (SameForAllRows(run)) {
     std::fill_n(q.begin, q.padded_rows, one.min_begin);
     std::fill_n(q.end, q.padded_rows, one.min_end);
@@ -63,7 +62,7 @@ void SetLimits(const AttentionRun& run, TileWork* work) {
       }
       if (cursor.position() != at) {
         at = cursor.position();
-        one = LimitsOfRow(run, work->item.sequence, at);
+        one = LimitsOfRow(&limits, at);
         group.Widen(one);
       } else if (row == rows.row) {
         group.Widen(one);
@@ -74,6 +73,35 @@ void SetLimits(const AttentionRun& run, TileWork* work) {
     }
     work->all.Widen(group);
   }
+}
+
+// The vectors of rows that begin with a document, and those after one that
+// holds rows of two.
+uint64_t CutsOf(const AttentionRun& run, const WorkItem& item) {
+  const ConstTensorView& documents = run.args.scores.query_documents;
+  if (!run.plan.shape.scores || documents.absent()) return 0;
+  const Sequence& sequence = item.sequence;
+  const auto document_at = [&](int64_t position) {
+    return NumberAt(documents, sequence.query_batch,
+                    sequence.first_query + position);
+  };
+  constexpr int64_t kMostCuts = 64;  // tiles of tables with vectors have fewer
+  const int64_t lanes = item.kernel->lanes();
+  uint64_t cuts = 0;
+  int64_t position = item.PositionOf(0);
+  int32_t document = document_at(position);
+  // The first row of the next position.
+  int64_t row = item.group_size - item.first_row % item.group_size;
+  for (; row < item.num_rows; row += item.group_size) {
+    const int32_t next = document_at(++position);
+    if (next == document) continue;
+    document = next;
+    const int64_t vector = row / lanes;
+    if (vector > kMostCuts - 2) break;
+    cuts |= uint64_t{1} << vector;
+    if (row % lanes != 0) cuts |= uint64_t{2} << vector;
+  }
+  return cuts;
 }
 
 }  // namespace
@@ -109,6 +137,7 @@ bool OpenTile(const AttentionRun& run, const SequenceWork& sequence,
   TileShape shape = TileShapeOf(plan, item.num_rows);
   shape.uneven_keys = sequence.uneven_keys;
   shape.head_dim_v = static_cast<int>(columns.count);
+  shape.cuts = CutsOf(run, item);
   Carver carver(base);
   work->memory = CarveTile(carver, *item.kernel, shape, plan.shape.seqlen_k);
   QueryTile& q = work->tile;

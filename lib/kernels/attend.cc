@@ -14,6 +14,7 @@
 // After foreach_target.h.
 #include "hwy/highway.h"
 #include "lib/kernels/attend_finish-inl.h"
+#include "lib/kernels/attend_pack-inl.h"
 #include "lib/kernels/attend_step-inl.h"
 #include "lib/kernels/attend_tile-inl.h"
 #include "lib/kernels/coefficients.h"

@@ -31,7 +31,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 using internal::kBlockKeys;
 using internal::QueryTile;
 using internal::ScoreRows;
-using internal::Seen;
 
 // Lanes that may see the key at `position`. `row` is the vector's first row.
 template <class D, class M = hn::Mask<D>>
@@ -59,76 +58,6 @@ HWY_INLINE M SeenLanes(D d, const GroupStep& s, size_t v, size_t key) {
   if (s.addend == nullptr) return visible;
   const auto addend = hn::Load(d, s.addend + (key * NV + v) * N);
   return hn::AndNot(hn::Eq(addend, MinusInfinity(d)), visible);
-}
-
-// Whether no lane sees the key, by what is added to its scores.
-template <int NV>
-HWY_INLINE bool NoLaneSees(const GroupStep& s, size_t key) {
-  const hn::ScalableTag<float> d;
-  const size_t N = hn::Lanes(d);
-  for (size_t v = 0; v < NV; ++v) {
-    const auto addend = hn::Load(d, s.addend + (key * NV + v) * N);
-    if (!hn::AllTrue(d, hn::Eq(addend, MinusInfinity(d)))) return false;
-  }
-  return true;
-}
-
-// What a mask that stands alone leaves of the step for all rows of the group.
-template <int NV>
-HWY_INLINE Seen SeenByGroup(const GroupStep& s) {
-  const size_t rows = NV * hn::Lanes(hn::ScalableTag<float>());
-  const int count = static_cast<int>(s.last - s.first);
-  const int32_t* position = s.block->position + s.first;
-  Seen all = Seen::kSome;
-  for (size_t r = 0; r < rows; ++r) {
-    const Seen seen =
-        internal::SeenOf(s.tile->scores->row[s.row + r], position, count);
-    if (r == 0) all = seen;
-    if (seen != all || seen == Seen::kSome) return Seen::kSome;
-  }
-  return all;
-}
-
-// Lays out what is added to the step's scores, and narrows the step to the keys
-// that some row sees. Returns whether there are any.
-template <int NV>
-HWY_NOINLINE bool LayOutAddends(GroupStep* s) {
-  const size_t N = hn::Lanes(hn::ScalableTag<float>());
-  const ScoreRows& scores = *s->tile->scores;
-  s->modified = scores.adds || scores.alibi_slope != nullptr;
-  if (!scores.adds) return true;
-  if (scores.only_mask) {
-    const Seen seen = SeenByGroup<NV>(*s);
-    if (seen == Seen::kNone) return false;
-    s->modified = seen == Seen::kSome || scores.alibi_slope != nullptr;
-    if (seen == Seen::kAll) return true;
-  }
-  float* const addend = s->tile->addend;
-  const size_t keys = s->last - s->first;
-  const int32_t* position = s->block->position + s->first;
-  const bool stored =
-      scores.only_bias_f32 &&
-      static_cast<size_t>(position[keys - 1] - position[0]) == keys - 1;
-  for (size_t v = 0; v < NV; ++v) {
-    const void* from[kMostLanes];
-    for (size_t i = 0; i < N; ++i) {
-      const size_t row = s->row + v * N + i;
-      if (stored) {
-        from[i] = static_cast<const float*>(scores.row[row].bias) + position[0];
-        continue;
-      }
-      float* to = s->tile->addend_row + i * kBlockKeys;
-      internal::AddendsOf(scores, static_cast<int>(row), position,
-                          static_cast<int>(keys), to);
-      from[i] = to;
-    }
-    PackRows<float>(from, keys, 1.0f, NV * N,
-                    addend + s->first * NV * N + v * N);
-  }
-  s->addend = addend;
-  while (s->first < s->last && NoLaneSees<NV>(*s, s->first)) ++s->first;
-  while (s->first < s->last && NoLaneSees<NV>(*s, s->last - 1)) --s->last;
-  return s->first < s->last;
 }
 
 // Hands scores to the hook in natural units; a pair that is -inf afterwards is
@@ -173,65 +102,100 @@ HWY_NOINLINE void HookScores(const GroupStep& s, float* HWY_RESTRICT max) {
   }
 }
 
-// Softcap, score inputs and masks on stored scores, then their maximum. Only
-// for blocks where something is to do: elsewhere the micro-kernel takes the
-// maximum. Returns whether score inputs hide nothing.
+// Softcap on stored scores: a loop of its own, as beside tanh the rest is
+// little.
 template <int NV>
-HWY_NOINLINE bool ModifyScores(const GroupStep& s, float* HWY_RESTRICT max) {
+HWY_NOINLINE void CapScores(const GroupStep& s) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
   const internal::ScoreRule& rule = s.tile->shape.rule;
-  const ScoreRows* scores = s.modified ? s.tile->scores : nullptr;
-  const bool alibi = scores != nullptr && scores->alibi_slope != nullptr;
+  float* HWY_RESTRICT score = s.tile->score;
+  for (size_t i = s.first * NV * N; i < s.last * NV * N; i += N) {
+    const auto x = hn::Mul(hn::Load(d, score + i), hn::Set(d, rule.in_scale));
+    hn::Store(hn::Mul(Tanh(d, x), hn::Set(d, rule.out_scale)), d, score + i);
+  }
+}
+
+// What there is to do, known when compiled: every loop is short then.
+template <int NV, bool kScales, bool kAddends, bool kSlopes, bool kCut>
+HWY_NOINLINE bool ModifyAndHide(const GroupStep& s, float* HWY_RESTRICT max) {
+  const hn::ScalableTag<float> d;
+  const hn::Rebind<int32_t, decltype(d)> di;
+  const size_t N = hn::Lanes(d);
   const auto log2e = hn::Set(d, internal::kLog2E);
   const auto masked = MinusInfinity(d);
-  auto any_hidden = hn::Zero(d);
+  const auto zero = hn::Zero(d);
+  auto any_hidden = hn::Ne(zero, zero);
   // Rows outside, so that what is of rows stays in registers.
   for (size_t v = 0; v < NV; ++v) {
     const size_t row = s.row + v * N;
+    auto slope = zero, row_position = zero;
+    if constexpr (kSlopes) {
+      slope = hn::Load(d, s.tile->scores->alibi_slope + row);
+      row_position = hn::Load(d, s.tile->scores->position + row);
+    }
+    const int32_t* HWY_RESTRICT position = s.block->position;
+    const float* HWY_RESTRICT addends = nullptr;
+    if constexpr (kAddends) addends = s.addend + v * N;
+    float* HWY_RESTRICT scores = s.tile->score + v * N;
     auto most = hn::Load(d, max + v * N);
     for (size_t key = s.first; key < s.last; ++key) {
-      float* HWY_RESTRICT score = s.tile->score + (key * NV + v) * N;
-      auto x = hn::Load(d, score);
-      if (rule.softcap) {
-        x = hn::Mul(Tanh(d, hn::Mul(x, hn::Set(d, rule.in_scale))),
-                    hn::Set(d, rule.out_scale));
-      }
-      auto addend = hn::Zero(d);
-      if (s.addend != nullptr) {
-        addend = hn::Load(d, s.addend + (key * NV + v) * N);
-      }
+      auto x = hn::Load(d, scores + key * NV * N);
+      auto addend = zero;
+      if constexpr (kAddends) addend = hn::Load(d, addends + key * NV * N);
       const auto hidden = hn::Eq(addend, masked);
-      if (alibi) {
-        const auto position =
-            hn::Set(d, static_cast<float>(s.block->position[key]));
-        const auto distance =
-            hn::Abs(hn::Sub(hn::Load(d, scores->position + row), position));
-        addend = hn::NegMulAdd(hn::Load(d, scores->alibi_slope + row), distance,
-                               addend);
+      if constexpr (kSlopes) {
+        const auto at = hn::ConvertTo(d, hn::Set(di, position[key]));
+        const auto distance = hn::Abs(hn::Sub(row_position, at));
+        addend = hn::NegMulAdd(slope, distance, addend);
       }
-      if (scores != nullptr) x = hn::MulAdd(addend, log2e, x);
-      if (s.addend != nullptr) {
+      if constexpr (kAddends || kSlopes) {
+        if constexpr (kScales) x = hn::Mul(x, hn::Set(d, s.scale));
+        x = hn::MulAdd(addend, log2e, x);
+      }
+      if constexpr (kAddends) {
         x = hn::IfThenElse(hidden, masked, x);
-        any_hidden = hn::Or(any_hidden, hn::IfThenElseZero(hidden, masked));
+        any_hidden = hn::Or(any_hidden, hidden);
       }
-      if (!s.full) {
-        x = hn::IfThenElse(
-            VisibleLanes(d, *s.tile, row, s.block->position[key]), x, masked);
+      if constexpr (kCut) {
+        x = hn::IfThenElse(VisibleLanes(d, *s.tile, row, position[key]), x,
+                           masked);
       }
-      hn::Store(x, d, score);
+      hn::Store(x, d, scores + key * NV * N);
       most = hn::Max(most, x);
     }
     hn::Store(most, d, max + v * N);
   }
-  if (scores != nullptr && scores->hook != nullptr) {
-    for (size_t v = 0; v < NV; ++v) {
-      hn::Store(hn::Set(d, internal::kEmptyMax), d, max + v * N);
-    }
-    HookScores<NV>(s, max);
-    return false;
+  return !kAddends || hn::AllFalse(d, any_hidden);
+}
+
+// Softcap, score inputs and masks on stored scores, then their maximum. Only
+// for blocks where something is to do: elsewhere the micro-kernel takes the
+// maximum. Returns whether score inputs hide nothing. kScales: s.scale counts.
+template <int NV, bool kScales>
+HWY_NOINLINE bool ModifyScores(const GroupStep& s, float* HWY_RESTRICT max) {
+  if (s.tile->shape.rule.softcap) CapScores<NV>(s);
+  const ScoreRows* scores = s.modified ? s.tile->scores : nullptr;
+  const bool addends = s.addend != nullptr;
+  const bool slopes = scores != nullptr && scores->alibi_slope != nullptr;
+  bool all_seen;
+#define HEED_MODIFY(addends, slopes)                                   \
+  (s.full ? ModifyAndHide<NV, kScales, addends, slopes, false>(s, max) \
+          : ModifyAndHide<NV, kScales, addends, slopes, true>(s, max))
+  if (addends) {
+    all_seen = slopes ? HEED_MODIFY(true, true) : HEED_MODIFY(true, false);
+  } else {
+    all_seen = slopes ? HEED_MODIFY(false, true) : HEED_MODIFY(false, false);
   }
-  return hn::AllTrue(d, hn::Eq(any_hidden, hn::Zero(d)));
+#undef HEED_MODIFY
+  if (scores == nullptr || scores->hook == nullptr) return all_seen;
+  const hn::ScalableTag<float> d;
+  const size_t N = hn::Lanes(d);
+  for (size_t v = 0; v < NV; ++v) {
+    hn::Store(hn::Set(d, internal::kEmptyMax), d, max + v * N);
+  }
+  HookScores<NV>(s, max);
+  return false;
 }
 
 }  // namespace

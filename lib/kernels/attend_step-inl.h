@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "lib/kernels/attend_addends-inl.h"
 #include "lib/kernels/attend_scores-inl.h"
 #include "lib/kernels/attend_tile-inl.h"
 #include "lib/kernels/group_step-inl.h"
@@ -31,9 +32,6 @@ using internal::kBlockKeys;
 using internal::kEmptyMax;
 using internal::KeyBlock;
 using internal::QueryTile;
-
-// Floats of the widest lane group.
-inline constexpr size_t kMaxGroupRows = kMaxVectors * kMostLanes;
 
 // Whether any of the values at the block's keys [first, last) is not finite.
 HWY_INLINE bool HasNonFinite(const GroupStep& s) {
@@ -210,7 +208,7 @@ HWY_NOINLINE void StepGroup(GroupStep& s) {
     AllScores<NV, true>(s, max);
   } else {
     AllScores<NV, false>(s, max);
-    all_seen = ModifyScores<NV>(s, max) && s.full;
+    all_seen = ModifyScores<NV, /*kScales=*/false>(s, max) && s.full;
   }
   const bool moved = MoveMaximum<NV>(s, max, alpha);
   Weights<NV>(s, s.state.m + s.row, s.state.l + s.row);

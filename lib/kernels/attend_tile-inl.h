@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// What happens to a query tile before and after its steps: split into lane
-// groups, pack, clear, merge. What ends it is in attend_finish-inl.h.
+// What happens to a query tile around its steps: split into lane groups, clear,
+// merge, save. What begins it is in attend_pack-inl.h, what ends it in
+// attend_finish-inl.h.
 #if defined(HEED_LIB_KERNELS_ATTEND_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEED_LIB_KERNELS_ATTEND_TILE_INL_H_
 #undef HEED_LIB_KERNELS_ATTEND_TILE_INL_H_
@@ -15,14 +16,10 @@
 
 #include "hwy/highway.h"
 #include "lib/kernels/carver.h"
-#include "lib/kernels/convert-inl.h"
-#include "lib/kernels/hadamard-inl.h"
 #include "lib/kernels/hwy_math-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
 #include "lib/kernels/micro_kernel-inl.h"
-#include "lib/kernels/scalar_convert.h"
-#include "lib/kernels/transpose-inl.h"
 
 #if HEED_COMPILE_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -37,6 +34,9 @@ inline constexpr size_t kMostLanes = 64;
 #else
 inline constexpr size_t kMostLanes = HWY_MAX_BYTES / sizeof(float);
 #endif
+
+// Floats of the widest lane group.
+inline constexpr size_t kMaxGroupRows = kMaxVectors * kMostLanes;
 
 // The parts of a state: acc by lane group, in each [head_dim_v][lanes], then m
 // (integers in log2 units) and l by padded row.
@@ -122,25 +122,45 @@ inline int GroupVectors(const internal::TileShape& shape) {
                                     : kMaxVectors;
 }
 
-// Rows become whole vectors, and vectors become full groups; what is left over
-// is evened out, as two groups of 2 vectors run faster than one of 3 and one of
-// 1 (which has too few accumulators to hide the latency of an FMA).
+// Vectors from `vector` to the next cut, of `vectors` in all.
+inline int VectorsToCut(uint64_t cuts, int vector, int vectors) {
+  int next = vector + 1;
+  while (next < vectors && (cuts >> next & 1) == 0) ++next;
+  return next - vector;
+}
+
+// Lane groups that vectors become.
+inline int CountGroups(uint64_t cuts, int vectors, int most) {
+  int groups = 0;
+  for (int v = 0; v < vectors;) {
+    const int run = VectorsToCut(cuts, v, vectors);
+    groups += (run + most - 1) / most;
+    v += run;
+  }
+  return groups;
+}
+
+// Rows become whole vectors, and vectors become full groups, anew after each
+// cut; what is left over is evened out, as two groups of 2 vectors run faster
+// than one of 3 and one of 1 (which has too few accumulators to hide the
+// latency of an FMA).
 inline void Open(const internal::TileShape& shape, void* memory,
                  internal::QueryTile* tile) {
   const int lanes = static_cast<int>(PadRows(1));
   tile->shape = shape;
   tile->padded_rows = static_cast<int>(PadRows(shape.rows));
   tile->num_groups = 0;
-  int row = 0;
-  int vectors = tile->padded_rows / lanes;
+  const int vectors = tile->padded_rows / lanes;
   int most = GroupVectors(shape);
   while (vectors > most * internal::kMaxLaneGroups) ++most;
-  while (vectors > 0) {
-    int take = vectors < most ? vectors : most;
-    if (vectors == kMaxVectors + 1 && most == kMaxVectors) take = 2;
-    tile->groups[tile->num_groups++] = {row, take * lanes};
-    row += take * lanes;
-    vectors -= take;
+  uint64_t cuts = shape.cuts;
+  if (CountGroups(cuts, vectors, most) > internal::kMaxLaneGroups) cuts = 0;
+  for (int v = 0; v < vectors;) {
+    const int left = VectorsToCut(cuts, v, vectors);
+    int take = left < most ? left : most;
+    if (left == kMaxVectors + 1 && most == kMaxVectors) take = 2;
+    tile->groups[tile->num_groups++] = {v * lanes, take * lanes};
+    v += take;
   }
   CarveTile(shape, memory, tile);
 }
@@ -160,87 +180,6 @@ HWY_INLINE void ForEachGroup(const internal::QueryTile& tile,
                     static_cast<size_t>(tile.groups[g].row),
                     static_cast<size_t>(tile.groups[g].rows)});
   }
-}
-
-// Columns [c, dim) of the rows of one vector, as far as whole squares of `d`
-// go: packed[column * lanes + i] is of row i. Returns the first that is left.
-template <class D, class T>
-HWY_INLINE size_t PackSquares(D d, const T* const* query, size_t c, size_t dim,
-                              float scale, size_t lanes,
-                              float* HWY_RESTRICT packed) {
-  const size_t side = hn::Lanes(d);
-  const size_t rows = hn::Lanes(hn::ScalableTag<float>());
-  const auto s = hn::Set(d, scale);
-  for (; c + side <= dim; c += side) {
-    for (size_t r = 0; r < rows; r += side) {
-      const auto load = [&](size_t i) {
-        return LoadWiden(d, query[r + i] + c);
-      };
-      const auto store = [&](const hn::Vec<D>& v, size_t i) {
-        hn::StoreU(hn::Mul(v, s), d, packed + (c + i) * lanes + r);
-      };
-      TransposeSquare(d, load, store);
-    }
-  }
-  return c;
-}
-
-// The rows of one vector.
-template <class T>
-HWY_NOINLINE void PackRows(const void* const* rows, size_t dim, float scale,
-                           size_t lanes, float* HWY_RESTRICT packed) {
-  const size_t N = hn::Lanes(hn::ScalableTag<float>());
-  const T* from[kMostLanes];
-  for (size_t i = 0; i < N; ++i) from[i] = static_cast<const T*>(rows[i]);
-  size_t c = PackSquares(SquareTag(), from, 0, dim, scale, lanes, packed);
-  c = PackSquares(SmallSquareTag(), from, c, dim, scale, lanes, packed);
-  for (; c < dim; ++c) {
-    for (size_t i = 0; i < N; ++i) {
-      packed[c * lanes + i] = internal::scalar::Widen(from[i][c]) * scale;
-    }
-  }
-}
-
-// Makes rows[0 .. count - 1] rotated floats in tile.row_f32.
-inline void RotateRows(const internal::QueryTile& tile, size_t count,
-                       const void** rows) {
-  const size_t dim = static_cast<size_t>(tile.shape.head_dim);
-  for (size_t i = 0; i < count; ++i) {
-    float* wide = tile.row_f32 + i * dim;
-    WidenRow(tile.shape.query, rows[i], dim, wide);
-    RotateRow(wide, dim);
-    rows[i] = wide;
-  }
-}
-
-inline void Pack(const internal::QueryTile& tile, const void* const* query) {
-  const size_t N = hn::Lanes(hn::ScalableTag<float>());
-  const size_t dim = static_cast<size_t>(tile.shape.head_dim);
-  const size_t num_rows = static_cast<size_t>(tile.shape.rows);
-  const float scale = tile.shape.rule.query_scale;
-  const DType type = tile.shape.rotate_query ? DType::kF32 : tile.shape.query;
-  ForEachGroup(tile, [&](const GroupRows& group) {
-    for (size_t i = 0; i < group.lanes; i += N) {
-      const size_t row = group.row + i, lanes = group.lanes;
-      const size_t count = HWY_MIN(num_rows - row, N);
-      const void* rows[kMostLanes];
-      for (size_t r = 0; r < count; ++r) rows[r] = query[row + r];
-      if (tile.shape.rotate_query) RotateRows(tile, count, rows);
-      // Padding repeats the last row.
-      for (size_t r = count; r < N; ++r) rows[r] = rows[count - 1];
-      float* packed = tile.query + group.row * dim + i;
-      switch (type) {
-        case DType::kBF16:
-          PackRows<bf16>(rows, dim, scale, lanes, packed);
-          break;
-        case DType::kF16:
-          PackRows<f16>(rows, dim, scale, lanes, packed);
-          break;
-        default:
-          PackRows<float>(rows, dim, scale, lanes, packed);
-      }
-    }
-  });
 }
 
 // A state starts with maxima that are no integers, which none is later, and

@@ -46,6 +46,9 @@ struct GroupStep {
   // anything is done to them.
   const float* addend = nullptr;
   bool modified = false;
+  // Of kernels that leave queries as they are: times this, before anything is
+  // added.
+  float scale = 1.0f;
 };
 
 // The keys of a block that any lane group sees; first beyond last where none.

@@ -47,6 +47,9 @@ struct TileShape {
   // Roughly the keys that a row sees, where rows see different ones; else 0.
   // Only for how to split rows into lane groups, so no bytes depend on it.
   int uneven_keys = 0;
+  // Bit v: keys change with vector v of the rows, so that a lane group should
+  // start there. No bytes depend on it either.
+  uint64_t cuts = 0;
   DType query = DType::kF32;
   DType key = DType::kF32;
   DType value = DType::kF32;

@@ -114,21 +114,4 @@ void AddendsOf(const ScoreRows& rows, int index, const int32_t* position,
   if (row.tree != nullptr) HideByTree(row, position, count, addend);
 }
 
-Seen SeenOf(const ScoreRow& row, const int32_t* position, int count) {
-  int seen = 0;
-  if (Neighbours(position, count)) {
-    const uint8_t* mask = row.mask + position[0];
-    // In bytes, of which a vector has the most.
-    static_assert(kBlockKeys <= UINT8_MAX);
-    uint8_t bytes = 0;
-    for (int i = 0; i < count; ++i) {
-      bytes = static_cast<uint8_t>(bytes + (mask[i] != 0));
-    }
-    seen = bytes;
-  } else {
-    for (int i = 0; i < count; ++i) seen += row.mask[position[i]] != 0;
-  }
-  return seen == 0 ? Seen::kNone : seen == count ? Seen::kAll : Seen::kSome;
-}
-
 }  // namespace heed::internal

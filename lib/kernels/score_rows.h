@@ -35,9 +35,9 @@ struct ScoreRows {
   // Whether AddendsOf gives anything but zeros: it need not be called where
   // not.
   bool adds = false;
-  // Then: whether it is a mask alone, or floats as they are stored, alone.
+  // Then: whether it is a mask alone, or a bias alone.
   bool only_mask = false;
-  bool only_bias_f32 = false;
+  bool only_bias = false;
 
   // Lanes of rows, 64-byte aligned; null where nothing is given.
   const float* alibi_slope = nullptr;
@@ -57,10 +57,6 @@ struct ScoreRows {
 // hidden.
 void AddendsOf(const ScoreRows& rows, int row, const int32_t* position,
                int count, float* addend);
-
-// How many of these keys a row's mask leaves.
-enum class Seen : uint8_t { kNone, kSome, kAll };
-Seen SeenOf(const ScoreRow& row, const int32_t* position, int count);
 
 }  // namespace heed::internal
 

@@ -254,6 +254,67 @@ TEST_P(ScoreRules, ZeroStridesRepeat) {
   }
 }
 
+// A bias of 16 bits gives the bits of its numbers as floats, alone and beside a
+// mask.
+TEST_P(ScoreRules, BiasesOf16BitsAreWidened) {
+  const int64_t count = kBatch * kHeads * rows_ * keys_;
+  const std::vector<float> numbers = Floats(count, 2.0f);
+  std::vector<bf16> narrow;
+  std::vector<f16> half;
+  std::vector<float> from_narrow, from_half;
+  for (int64_t i = 0; i < count; ++i) {
+    const float x = i % 11 == 0   ? -INFINITY
+                    : i % 13 == 0 ? 0x1p-20f  // subnormal in f16
+                                  : numbers[static_cast<size_t>(i)];
+    narrow.push_back(ToBF16(x));
+    half.push_back(ToF16(x));
+    from_narrow.push_back(ToFloat(narrow.back()));
+    from_half.push_back(ToFloat(half.back()));
+  }
+  const auto view = [&](const auto& numbers) {
+    return Bhsd(numbers.data(), kBatch, kHeads, rows_, keys_);
+  };
+  for (const bool masked : {false, true}) {
+    ScoreInputs in;
+    if (masked) {
+      in.mask = MaskOf(
+          [](int64_t, int64_t i, int64_t j) { return (i + j) % 5 != 0; });
+    }
+    ScoreInputs wide = in;
+    in.bias = view(narrow);
+    wide.bias = view(from_narrow);
+    ExpectSame(Run(in), Run(wide));
+    in.bias = view(half);
+    wide.bias = view(from_half);
+    ExpectSame(Run(in), Run(wide));
+  }
+}
+
+// Wherever documents begin among the lanes, in order or not.
+TEST_P(ScoreRules, DocumentsOfAnyLengthAreMasks) {
+  SetExtents(150, 150);
+  for (const int64_t length : {1, 7, 8, 16, 24, 33, 64, 100}) {
+    for (const bool in_order : {true, false}) {
+      std::vector<int32_t> of_rows, of_keys;
+      for (int64_t b = 0; b < kBatch; ++b) {
+        for (int64_t i = 0; i < 150; ++i) {
+          of_keys.push_back(static_cast<int32_t>((i + 5 * b) / length));
+          of_rows.push_back(in_order ? of_keys.back()
+                                     : static_cast<int32_t>(Below(8)));
+        }
+      }
+      ScoreInputs in, mask;
+      in.query_documents = Bshd(of_rows.data(), kBatch, 150, 1, 1);
+      in.key_documents = Bshd(of_keys.data(), kBatch, 150, 1, 1);
+      mask.mask = MaskOf([&](int64_t b, int64_t i, int64_t j) {
+        return of_rows[static_cast<size_t>(b * 150 + i)] ==
+               of_keys[static_cast<size_t>(b * 150 + j)];
+      });
+      WithMasks([&] { ExpectSame(Run(in), Run(mask)); });
+    }
+  }
+}
+
 // A row that sees no key sees its sink alone.
 TEST_P(ScoreRules, SinksAlone) {
   for (const float sink : {0.5f, -3.0f, NAN, INFINITY, -INFINITY}) {

@@ -165,7 +165,7 @@ DoubleBound BoundOf(const FuzzCase& c, const FuzzTensors& tensors,
 
 DoubleBound UnitBoundOf(const FuzzCase& c, const FuzzTensors& tensors,
                         const Truth& truth) {
-  const double scores = LostInScores(c, tensors);
+  const double scores = LostInScores(c, tensors) + LostInAddends(c, tensors);
   const double keys = LostInKeys(c);
   const double value = Largest(NumbersOf(oracle::ValueOf(tensors.pooled)));
   return {(0x1.08p-7 + 2 * scores) * value +

@@ -83,8 +83,7 @@ Status RunTasks(const FuzzCase& c, const Plan& plan, const AttentionArgs& args,
 
 // The name of the unit that serves tiles of a case on a table; null for none.
 const char* UnitFor(const FuzzCase& c, const std::string& target) {
-  bool serves = c.fast != 0 && c.key_rotated == 0 && c.value_rotated == 0 &&
-                c.scores == 0;
+  bool serves = c.fast != 0 && c.key_rotated == 0 && c.value_rotated == 0;
   for (const Placement* p : {&c.query, &c.key, &c.value}) {
     serves = serves && DTypeOf(*p) == DType::kBF16;
   }

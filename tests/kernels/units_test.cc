@@ -139,6 +139,23 @@ TEST(Units, APlanTakesOneWhereItMay) {
   }
 }
 
+// Score inputs are no reason to leave it.
+TEST(Units, ServeScoreInputs) {
+  const UnitInfo unit = GetUnit(0);
+  if (!unit.usable) GTEST_SKIP() << unit.name << ": " << unit.reason;
+  AttentionShape shape = ProblemOf("h1_d64_q100_bf16").shape;
+  shape.scores = true;
+  PlanOptions options;
+  options.target = unit.target;
+  options.unit = unit.name;
+  Plan plan;
+  const Status status = MakePlan({}, shape, options, &plan);
+  ASSERT_TRUE(status.ok()) << ToString(status);
+  char explained[4096];
+  ExplainPlan(plan, explained, sizeof(explained));
+  EXPECT_EQ(std::string(explained).rfind("kernel    attend_bf16", 0), 0u);
+}
+
 TEST(Units, APlanTakesTheNamedOneOrSaysWhyNot) {
   const UnitInfo unit = GetUnit(0);
   PlanOptions options;
