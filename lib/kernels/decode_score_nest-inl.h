@@ -61,11 +61,11 @@ HWY_INLINE float OneElement(const T* row, const TurnedScales& scales,
   }
 }
 
-// The keys of up to kScoreVectors vectors: the first of each, the others
+// The keys of up to kScoreVectors vectors: the first of each two, the others
 // equally far apart.
 template <class T>
 struct KeyVectors {
-  const T* first[kScoreVectors];
+  const T* first[kScoreVectors / 2];
   ptrdiff_t step;  // bytes
 };
 
@@ -78,11 +78,11 @@ HWY_NOINLINE void ScoreNest(const KeyVectors<T>& keys, const NestRows& rows,
   const TurnTag d;
   constexpr size_t N = TurnKeys();
   const size_t depth = rows.depth;
-  const ptrdiff_t step = keys.step;
+  static_assert(G == 2 || G == 4);
+  constexpr ptrdiff_t kKeys = N;
+  ptrdiff_t step = keys.step;
   const T* key0 = keys.first[0];
-  const T* key1 = keys.first[G > 1 ? 1 : 0];
-  const T* key2 = keys.first[G > 2 ? 2 : 0];
-  const T* key3 = keys.first[G > 3 ? 3 : 0];
+  const T* key2 = keys.first[G / 2 - 1];
   const float* HWY_RESTRICT x0 = rows.scalar;
   const float* HWY_RESTRICT x1 = x0 + (R > 1 ? 1 * rows.scalar_row : 0);
   const float* HWY_RESTRICT x2 = x0 + (R > 2 ? 2 * rows.scalar_row : 0);
@@ -109,17 +109,14 @@ HWY_NOINLINE void ScoreNest(const KeyVectors<T>& keys, const NestRows& rows,
   if constexpr (r < R) {                                          \
     const auto q = hn::Set(d, x##r[i]);                           \
     s##r##g = hn::MulAdd(xa, q, s##r##g);                         \
-    if constexpr (h < G) s##r##h = hn::MulAdd(xb, q, s##r##h);    \
+    s##r##h = hn::MulAdd(xb, q, s##r##h);    \
   }
   // Element j of word w of the turned pieces.
 #define HEED_ELEMENT(w, j, g, h)                                      \
   if constexpr (j < kPerWord<T>) {                                    \
     const size_t i = c + w * kPerWord<T> + j;                         \
     const auto xa = ElementOfWord<T, j>(d, a##w, scale_a, minimum_a); \
-    auto xb = xa;                                                     \
-    if constexpr (h < G) {                                            \
-      xb = ElementOfWord<T, j>(d, b##w, scale_b, minimum_b);          \
-    }                                                                 \
+    const auto xb = ElementOfWord<T, j>(d, b##w, scale_b, minimum_b); \
     HEED_ROW(0, g, h) HEED_ROW(1, g, h)                               \
     HEED_ROW(2, g, h) HEED_ROW(3, g, h)                               \
   }
@@ -134,17 +131,17 @@ HWY_NOINLINE void ScoreNest(const KeyVectors<T>& keys, const NestRows& rows,
     auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;                    \
     auto b0 = a0, b1 = a0, b2 = a0, b3 = a0;                             \
     auto scale_a = a0, scale_b = a0, minimum_a = a0, minimum_b = a0;     \
-    TurnPiece(key##g, step, a0, a1, a2, a3);                            \
-    if constexpr (h < G) TurnPiece(key##h, step, b0, b1, b2, b3);       \
+    Forget(step);                                                        \
+    TurnPiece(key##g, step, a0, a1, a2, a3);                             \
+    TurnPiece(RowBehind(key##g, kKeys * step), step, b0, b1, b2, b3);        \
     key##g += kTurnedPiece<T> / kPerUnit<T>;                             \
-    key##h += kTurnedPiece<T> / kPerUnit<T>;                             \
     if constexpr (kScaled<T>) {                                          \
       scale_a = hn::LoadU(d, scale + g * N);                             \
-      if constexpr (h < G) scale_b = hn::LoadU(d, scale + h * N);        \
+      scale_b = hn::LoadU(d, scale + h * N);        \
     }                                                                    \
     if constexpr (kPerUnit<T> == 2) {                                    \
       minimum_a = hn::LoadU(d, minimum + g * N);                         \
-      if constexpr (h < G) minimum_b = hn::LoadU(d, minimum + h * N);    \
+      minimum_b = hn::LoadU(d, minimum + h * N);    \
     }                                                                    \
     HEED_WORD(0, g, h)                                                   \
     HEED_WORD(1, g, h)                                                   \
@@ -166,18 +163,16 @@ HWY_NOINLINE void ScoreNest(const KeyVectors<T>& keys, const NestRows& rows,
   }
   for (; c < depth; ++c) {  // columns that fill no piece
     float turned[kScoreVectors * N] = {};
-    for (size_t g = 0; g < G; ++g) {
-      const T* key = keys.first[g] + c;
-      for (size_t k = g * N; k < g * N + N; ++k, key = RowBehind(key, step)) {
-        turned[k] = OneElement(key, scales, k);
-      }
+    for (size_t k = 0; k < G * N; ++k) {
+      const size_t pair = k / (2 * N);
+      const ptrdiff_t behind = static_cast<ptrdiff_t>(k % (2 * N)) * keys.step;
+      turned[k] = OneElement(RowBehind(keys.first[pair] + c, behind), scales, k);
     }
     const size_t i = c;
 #define HEED_TAIL(g, h)                                   \
   if constexpr (g < G) {                                  \
     const auto xa = hn::LoadU(d, turned + g * N);         \
-    auto xb = xa;                                         \
-    if constexpr (h < G) xb = hn::LoadU(d, turned + h * N); \
+    const auto xb = hn::LoadU(d, turned + h * N);         \
     HEED_ROW(0, g, h) HEED_ROW(1, g, h)                   \
     HEED_ROW(2, g, h) HEED_ROW(3, g, h)                   \
   }
@@ -213,7 +208,7 @@ HWY_INLINE void ScoreVectors(KeyVectors<T> keys, size_t vectors, NestRows rows,
       fetch = FetchKeys(*ahead, k, kKeys, rows.depth / kTurnedPiece<T>);
     }
     ScoreNest<T, R, G>(keys, rows, scales, fetch);
-    for (int g = G; g < kScoreVectors; ++g) keys.first[g - G] = keys.first[g];
+    keys.first[0] = keys.first[1];
     rows.out += kKeys;
     scales = scales.Skip(kKeys);
     k += kKeys;

@@ -56,18 +56,20 @@ HWY_INLINE TurnedScales TurnScales(const DecodeStep& s, size_t lanes) {
   return {scale, minimum, group};
 }
 
-// The `lanes` keys from key[0] on as vectors; false where those of a vector are
-// not equally far apart, or the steps of two differ.
+// The `lanes` keys from key[0] on as vectors; false where those of a pair are
+// not equally far apart, or the steps of two pairs differ.
 template <class T>
 HWY_INLINE bool AsVectors(const T* const* key, size_t lanes,
                           KeyVectors<T>* keys) {
+  constexpr size_t kPair = 2 * TurnKeys();
   const auto at = [&](size_t k) { return reinterpret_cast<uintptr_t>(key[k]); };
   const uintptr_t step = at(1) - at(0);
   keys->step = static_cast<ptrdiff_t>(step);
+  keys->first[1] = key[0];
   uintptr_t other = 0;
-  for (size_t k = 0; k < lanes; k += TurnKeys()) {
-    keys->first[k / TurnKeys()] = key[k];
-    for (size_t i = k + 1; i < k + TurnKeys(); ++i) {
+  for (size_t k = 0; k < lanes; k += kPair) {
+    keys->first[k / kPair] = key[k];
+    for (size_t i = k + 1; i < k + kPair; ++i) {
       other |= (at(i) - at(i - 1)) ^ step;
     }
   }
@@ -82,9 +84,8 @@ HWY_INLINE void ScoreWidenedRows(const T* const* key, size_t lanes,
                                  FetchKeys fetch) {
   KeyVectors<float> keys;
   keys.step = kWidenColumns * sizeof(float);
-  for (size_t k = 0; k < lanes; k += TurnKeys()) {
-    keys.first[k / TurnKeys()] = wide + k * kWidenColumns;
-  }
+  keys.first[0] = wide;
+  keys.first[1] = wide + kScoreKeys / 2 * kWidenColumns;
   for (size_t c = 0; c < rows.depth; c += kWidenColumns) {
     NestRows part = rows;
     part.scalar += c;
