@@ -63,8 +63,8 @@ struct FetchedRows {
   }
 };
 
-// Fetches while rows are worked on column by column, in so many steps. Each line
-// is asked for three times, half a block ahead first and last, as fetches
+// Fetches while rows are worked on column by column, in so many steps. Each
+// line is asked for three times, half a block ahead first and last, as fetches
 // beyond what the memory has in hand are dropped: Zen 4, f32 from memory, one
 // row: 0.71 of the stream-read bandwidth by one fetch, 0.82 by two, 0.88 by
 // three.
@@ -107,8 +107,8 @@ class FetchKeys {
   FetchedRows near_, middle_, far_;
   size_t rows_ = 0;
   size_t row_bytes_ = 0;
-  size_t i_ = 0;   // row
-  size_t at_ = 0;  // bytes into it
+  size_t i_ = 0;       // row
+  size_t at_ = 0;      // bytes into it
   size_t a_step_ = 0;  // lines
 };
 
@@ -120,20 +120,27 @@ class FetchValues {
   // `address` is room for the rows' addresses.
   FetchValues(const BlockRows& block, uintptr_t* address) {
     if (block.next == nullptr) return;
+    any_ = true;
     constexpr size_t kRows = internal::kBlockKeys;
     row_bytes_ = block.row_bytes;
-    const size_t rows =
-        HWY_MIN(HWY_MAX(kBytes / row_bytes_, size_t{1}), kRows);
-    const FetchedRows here(block, rows);
+    const size_t rows = HWY_MIN(HWY_MAX(kBytes / row_bytes_, size_t{1}), kRows);
+    const FetchedRows here(block, 0);
     const FetchedRows then(block, kRows);
-    for (size_t i = 0; i < kRows - rows; ++i) address[i] = here[i];
-    for (size_t i = 0; i < rows; ++i) address[kRows - rows + i] = then[i];
+    step_ = here[1] - here[0];
+    uintptr_t other = (then[0] - here[kRows - 1]) ^ step_;
+    for (size_t i = 1; i < kRows; ++i) other |= (here[i] - here[i - 1]) ^ step_;
+    first_ = here[0] + rows * step_;
+    if (other == 0) return;
+    for (size_t i = 0; i < kRows; ++i) {
+      address[i] = i + rows < kRows ? here[i + rows] : then[i + rows - kRows];
+    }
     row_ = address;
   }
 
   // From row k on.
   HWY_INLINE FetchValues Skip(size_t k) const {
     FetchValues rest = *this;
+    rest.first_ += k * step_;
     if (row_ != nullptr) rest.row_ += k;
     return rest;
   }
@@ -143,7 +150,7 @@ class FetchValues {
   HWY_INLINE FetchValues Part(size_t from, size_t count) const {
     FetchValues part = *this;
     if (row_bytes_ <= kShortRow) {
-      if (from != 0) part.row_ = nullptr;
+      if (from != 0) part.any_ = false;
     } else {
       part.from_ = from * sizeof(T) / kPerUnit<T>;
       part.row_bytes_ = (from + count) * sizeof(T) / kPerUnit<T>;
@@ -153,8 +160,8 @@ class FetchValues {
 
   // At row k.
   HWY_INLINE void Next(size_t k) const {
-    if (row_ == nullptr) return;
-    const uintptr_t row = row_[k];
+    if (!any_) return;
+    const uintptr_t row = row_ == nullptr ? first_ + k * step_ : row_[k];
     for (size_t at = from_; at < row_bytes_; at += kLineBytes) {
       FetchLine(row + at);
     }
@@ -163,7 +170,10 @@ class FetchValues {
  private:
   static constexpr size_t kBytes = 8192;
   static constexpr size_t kShortRow = 1024;
-  const uintptr_t* row_ = nullptr;
+  bool any_ = false;
+  const uintptr_t* row_ = nullptr;  // null: from first_ on, step_ apart
+  uintptr_t first_ = 0;
+  uintptr_t step_ = 0;
   size_t row_bytes_ = 0;
   size_t from_ = 0;
 };

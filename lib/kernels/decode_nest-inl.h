@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The nest of FMAs behind the values of decoding, whose vectors are columns, and
-// what it shares with that of the scores.
+// The nest of FMAs behind the values of decoding, whose vectors are columns,
+// and what it shares with that of the scores.
 #if defined(HEED_LIB_KERNELS_DECODE_NEST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEED_LIB_KERNELS_DECODE_NEST_INL_H_
 #undef HEED_LIB_KERNELS_DECODE_NEST_INL_H_

@@ -30,11 +30,12 @@ namespace HWY_NAMESPACE {
 namespace {  // no symbol that a linker could take for another target
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Vectors of keys of a nest of R rows: R * vectors sums and two turned pieces.
+// Vectors of keys of a nest of R rows: R * vectors sums, two turned pieces, and
+// what they need on the way.
 template <int R>
 inline constexpr int kNestKeys =
     HEED_TARGET_FACTS.attend.rows == 8 || R <= 2 ? kScoreVectors
-                                                  : kScoreVectors / 2;
+                                                 : kScoreVectors / 2;
 
 // What elements of keys are multiplied by and what is added, where keys are
 // lanes: of group g of a row's elements, of the keys k, k + 1, ..., at
@@ -102,51 +103,55 @@ HWY_NOINLINE void ScoreNest(const KeyVectors<T>& keys, const NestRows& rows,
     if constexpr (R > 2) s2##g = hn::LoadU(d, out2 + g * N); \
     if constexpr (R > 3) s3##g = hn::LoadU(d, out3 + g * N); \
   }
-  HEED_VECTOR(0) HEED_VECTOR(1) HEED_VECTOR(2) HEED_VECTOR(3)
+  HEED_VECTOR(0)
+  HEED_VECTOR(1)
+  HEED_VECTOR(2)
+  HEED_VECTOR(3)
 #undef HEED_VECTOR
   // Row r of element i, for the vectors g and h.
-#define HEED_ROW(r, g, h)                                         \
-  if constexpr (r < R) {                                          \
-    const auto q = hn::Set(d, x##r[i]);                           \
-    s##r##g = hn::MulAdd(xa, q, s##r##g);                         \
-    s##r##h = hn::MulAdd(xb, q, s##r##h);    \
+#define HEED_ROW(r, g, h)                 \
+  if constexpr (r < R) {                  \
+    const auto q = hn::Set(d, x##r[i]);   \
+    s##r##g = hn::MulAdd(xa, q, s##r##g); \
+    s##r##h = hn::MulAdd(xb, q, s##r##h); \
   }
   // Element j of word w of the turned pieces.
-#define HEED_ELEMENT(w, j, g, h)                                      \
-  if constexpr (j < kPerWord<T>) {                                    \
-    const size_t i = c + w * kPerWord<T> + j;                         \
-    const auto xa = ElementOfWord<T, j>(d, a##w, scale_a, minimum_a); \
-    const auto xb = ElementOfWord<T, j>(d, b##w, scale_b, minimum_b); \
-    HEED_ROW(0, g, h) HEED_ROW(1, g, h)                               \
-    HEED_ROW(2, g, h) HEED_ROW(3, g, h)                               \
+#define HEED_ELEMENT(w, j, g, h)                                            \
+  if constexpr (j < kPerWord<T>) {                                          \
+    const size_t i = c + w * kPerWord<T> + j;                               \
+    const auto xa = ElementOfWord<T, j>(d, a##w, scale_a, minimum_a);       \
+    const auto xb = ElementOfWord<T, j>(d, b##w, scale_b, minimum_b);       \
+    HEED_ROW(0, g, h) HEED_ROW(1, g, h) HEED_ROW(2, g, h) HEED_ROW(3, g, h) \
   }
-#define HEED_WORD(w, g, h)                                \
-  HEED_ELEMENT(w, 0, g, h) HEED_ELEMENT(w, 1, g, h)       \
-  HEED_ELEMENT(w, 2, g, h) HEED_ELEMENT(w, 3, g, h)       \
-  HEED_ELEMENT(w, 4, g, h) HEED_ELEMENT(w, 5, g, h)       \
-  HEED_ELEMENT(w, 6, g, h) HEED_ELEMENT(w, 7, g, h)
+#define HEED_WORD(w, g, h)                                                   \
+  HEED_ELEMENT(w, 0, g, h)                                                   \
+  HEED_ELEMENT(w, 1, g, h)                                                   \
+  HEED_ELEMENT(w, 2, g, h)                                                   \
+  HEED_ELEMENT(w, 3, g, h)                                                   \
+  HEED_ELEMENT(w, 4, g, h) HEED_ELEMENT(w, 5, g, h) HEED_ELEMENT(w, 6, g, h) \
+      HEED_ELEMENT(w, 7, g, h)
   // A piece of the vectors g and h, which share the broadcasts.
-#define HEED_PAIR(g, h)                                                  \
-  if constexpr (g < G) {                                                 \
-    auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;                    \
-    auto b0 = a0, b1 = a0, b2 = a0, b3 = a0;                             \
-    auto scale_a = a0, scale_b = a0, minimum_a = a0, minimum_b = a0;     \
-    Forget(step);                                                        \
-    TurnPiece(key##g, step, a0, a1, a2, a3);                             \
-    TurnPiece(RowBehind(key##g, kKeys * step), step, b0, b1, b2, b3);        \
-    key##g += kTurnedPiece<T> / kPerUnit<T>;                             \
-    if constexpr (kScaled<T>) {                                          \
-      scale_a = hn::LoadU(d, scale + g * N);                             \
-      scale_b = hn::LoadU(d, scale + h * N);        \
-    }                                                                    \
-    if constexpr (kPerUnit<T> == 2) {                                    \
-      minimum_a = hn::LoadU(d, minimum + g * N);                         \
-      minimum_b = hn::LoadU(d, minimum + h * N);    \
-    }                                                                    \
-    HEED_WORD(0, g, h)                                                   \
-    HEED_WORD(1, g, h)                                                   \
-    HEED_WORD(2, g, h)                                                   \
-    HEED_WORD(3, g, h)                                                   \
+#define HEED_PAIR(g, h)                                              \
+  if constexpr (g < G) {                                             \
+    auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0;                \
+    auto b0 = a0, b1 = a0, b2 = a0, b3 = a0;                         \
+    auto scale_a = a0, scale_b = a0, minimum_a = a0, minimum_b = a0; \
+    Forget(step);                                                    \
+    TurnPiece(key##g, step, a0, a1, a2, a3);                         \
+    TurnPiece(RowBehind(key##g, kKeys* step), step, b0, b1, b2, b3); \
+    key##g += kTurnedPiece<T> / kPerUnit<T>;                         \
+    if constexpr (kScaled<T>) {                                      \
+      scale_a = hn::LoadU(d, scale + g * N);                         \
+      scale_b = hn::LoadU(d, scale + h * N);                         \
+    }                                                                \
+    if constexpr (kPerUnit<T> == 2) {                                \
+      minimum_a = hn::LoadU(d, minimum + g * N);                     \
+      minimum_b = hn::LoadU(d, minimum + h * N);                     \
+    }                                                                \
+    HEED_WORD(0, g, h)                                               \
+    HEED_WORD(1, g, h)                                               \
+    HEED_WORD(2, g, h)                                               \
+    HEED_WORD(3, g, h)                                               \
   }
   size_t c = 0;
   for (; c + kTurnedPiece<T> <= depth; c += kTurnedPiece<T>) {
@@ -166,15 +171,15 @@ HWY_NOINLINE void ScoreNest(const KeyVectors<T>& keys, const NestRows& rows,
     for (size_t k = 0; k < G * N; ++k) {
       const size_t pair = k / (2 * N);
       const ptrdiff_t behind = static_cast<ptrdiff_t>(k % (2 * N)) * keys.step;
-      turned[k] = OneElement(RowBehind(keys.first[pair] + c, behind), scales, k);
+      turned[k] =
+          OneElement(RowBehind(keys.first[pair] + c, behind), scales, k);
     }
     const size_t i = c;
-#define HEED_TAIL(g, h)                                   \
-  if constexpr (g < G) {                                  \
-    const auto xa = hn::LoadU(d, turned + g * N);         \
-    const auto xb = hn::LoadU(d, turned + h * N);         \
-    HEED_ROW(0, g, h) HEED_ROW(1, g, h)                   \
-    HEED_ROW(2, g, h) HEED_ROW(3, g, h)                   \
+#define HEED_TAIL(g, h)                                                     \
+  if constexpr (g < G) {                                                    \
+    const auto xa = hn::LoadU(d, turned + g * N);                           \
+    const auto xb = hn::LoadU(d, turned + h * N);                           \
+    HEED_ROW(0, g, h) HEED_ROW(1, g, h) HEED_ROW(2, g, h) HEED_ROW(3, g, h) \
   }
     HEED_TAIL(0, 1)
     HEED_TAIL(2, 3)

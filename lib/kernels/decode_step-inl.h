@@ -43,10 +43,30 @@ HWY_INLINE TurnedScales TurnScales(const DecodeStep& s, size_t lanes) {
   const size_t dim = static_cast<size_t>(s.tile->shape.head_dim);
   const size_t group = kPerUnit<T> == 2 ? static_cast<size_t>(from.group) : dim;
   const size_t groups = dim / group;
-  const auto turn = [&](const float* const* row, float* to) {
+  const auto turn = [&](const float* const* row, float* to) HWY_ATTR {
+    const hn::CappedTag<float, 4> d;
+    const size_t stride = KeyStride();
+    const size_t squares = hn::Lanes(d) == 4 ? groups / 4 * 4 : 0;
+    const float* at[kMostKeyLanes];
     for (size_t k = 0; k < lanes; ++k) {
-      const float* at = row[s.first + HWY_MIN(k, s.keys - 1)];
-      for (size_t g = 0; g < groups; ++g) to[g * KeyStride() + k] = at[g];
+      at[k] = row[s.first + HWY_MIN(k, s.keys - 1)];
+    }
+    for (size_t g = 0; g < squares; g += 4) {
+      for (size_t k = 0; k < lanes; k += 4) {
+        auto r0 = hn::LoadU(d, at[k] + g);
+        auto r1 = hn::LoadU(d, at[k + 1] + g);
+        auto r2 = hn::LoadU(d, at[k + 2] + g);
+        auto r3 = hn::LoadU(d, at[k + 3] + g);
+        TransposeInBlocks(d, r0, r1, r2, r3);
+        float* HWY_RESTRICT column = to + g * stride + k;
+        hn::StoreU(r0, d, column);
+        hn::StoreU(r1, d, column + stride);
+        hn::StoreU(r2, d, column + 2 * stride);
+        hn::StoreU(r3, d, column + 3 * stride);
+      }
+    }
+    for (size_t g = squares; g < groups; ++g) {
+      for (size_t k = 0; k < lanes; ++k) to[g * stride + k] = at[k][g];
     }
   };
   float* scale = s.tile->key_f32;
@@ -131,8 +151,8 @@ HWY_NOINLINE void DecodeScores(const DecodeStep& s) {
     hn::StoreU(hn::Zero(d), d, score + i);
   }
   const TurnedScales scales = TurnScales<T>(s, lanes);
-  const BlockRows ahead(s.block->key + s.first, s.block->fetch_key, s.block->next_key,
-                s.keys, RowBytes<T>(dim));
+  const BlockRows ahead(s.block->key + s.first, s.block->fetch_key,
+                        s.block->next_key, s.keys, RowBytes<T>(dim));
   for (size_t k = 0; k < lanes; k += kScoreKeys) {
     const size_t take = HWY_MIN(kScoreKeys, lanes - k);
     const NestRows rows = {s.tile->query, dim, score + k, stride, dim};

@@ -38,8 +38,8 @@ using TurnTag = hn::CappedTag<float, 8>;
 HWY_INLINE constexpr size_t TurnKeys() { return hn::MaxLanes(TurnTag()); }
 #endif
 
-// What the number of a block's keys is rounded up to, to whole vectors of either
-// size and to pairs of those that are turned together.
+// What the number of a block's keys is rounded up to, to whole vectors of
+// either size and to pairs of those that are turned together.
 HWY_INLINE size_t KeyUnit() {
   const size_t N = hn::Lanes(hn::ScalableTag<float>());
   return N % (2 * TurnKeys()) == 0 ? N : 2 * N;
@@ -68,15 +68,15 @@ template <>
 inline constexpr size_t kPerWord<u4x2> = 8;
 
 // Whether rows can be turned as they are stored. Others, and rows that are not
-// equally far apart, are made floats first, so many columns at a time (of u4 the
-// smaller group).
+// equally far apart, are made floats first, so many columns at a time (of u4
+// the smaller group).
 template <class T>
 inline constexpr bool kTurnsWords = kPerWord<T> > 1 || !kScaled<T>;
 inline constexpr size_t kWidenColumns = internal::kMinScaleGroup;
 
 // Vectors of keys that are turned and multiplied together, so that their chains
-// hide one another's latency. Zen 4, one row, f32, head_dim 128: 4 are as fast
-// as 8 and faster than 2.
+// hide one another's latency. Zen 4, one row, head_dim 128: 4 are faster than 2
+// and as fast as 8, floats and narrower types alike.
 inline constexpr int kScoreVectors = 4;
 inline constexpr size_t kScoreKeys = kScoreVectors * TurnKeys();
 
@@ -108,10 +108,9 @@ HWY_INLINE const T* RowBehind(const T* row, ptrdiff_t bytes) {
                                     bytes);
 }
 
-// Makes the compiler forget that a number does not change. Where multiples of a
-// step are addresses' parts, GCC 12 computes all of them before a loop, has no
-// registers for them, and fetches them from vector registers on each turn: 1.4
-// times the time.
+// Makes the compiler forget that a number does not change in a loop. GCC 12
+// otherwise keeps each multiple of a step in a register; it has not so many,
+// and fetches them from vector registers.
 HWY_INLINE void Forget(ptrdiff_t& x) { __asm__("" : "+r"(x)); }
 
 // r0 to r3: the words of a piece of TurnKeys() keys in lanes; `step` bytes from
@@ -149,15 +148,13 @@ HWY_INLINE V ElementOfWord(D d, V word, V scale, V minimum) {
   const hn::RebindToSigned<D> di;
   const auto bits = hn::BitCast(di, word);
   if constexpr (std::is_same_v<T, bf16>) {
-    return hn::BitCast(d, j == 0
-                              ? hn::ShiftLeft<16>(bits)
-                              : hn::And(bits, hn::Set(di, -0x10000)));
+    return hn::BitCast(d, j == 0 ? hn::ShiftLeft<16>(bits)
+                                 : hn::And(bits, hn::Set(di, -0x10000)));
   } else if constexpr (std::is_same_v<T, int8_t>) {
     const auto whole = hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * j>(bits));
     return hn::Mul(hn::ConvertTo(d, whole), scale);
   } else if constexpr (std::is_same_v<T, u4x2>) {
-    const auto whole =
-        hn::And(hn::ShiftRight<4 * j>(bits), hn::Set(di, 15));
+    const auto whole = hn::And(hn::ShiftRight<4 * j>(bits), hn::Set(di, 15));
     return hn::MulAdd(hn::ConvertTo(d, whole), scale, minimum);
   } else {
     static_assert(kPerWord<T> == 1);
