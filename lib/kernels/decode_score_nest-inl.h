@@ -123,13 +123,13 @@ HWY_NOINLINE void ScoreNest(const KeyVectors<T>& keys, const NestRows& rows,
     const auto xb = ElementOfWord<T, j>(d, b##w, scale_b, minimum_b);       \
     HEED_ROW(0, g, h) HEED_ROW(1, g, h) HEED_ROW(2, g, h) HEED_ROW(3, g, h) \
   }
-#define HEED_WORD(w, g, h)                                                   \
-  HEED_ELEMENT(w, 0, g, h)                                                   \
-  HEED_ELEMENT(w, 1, g, h)                                                   \
-  HEED_ELEMENT(w, 2, g, h)                                                   \
-  HEED_ELEMENT(w, 3, g, h)                                                   \
-  HEED_ELEMENT(w, 4, g, h) HEED_ELEMENT(w, 5, g, h) HEED_ELEMENT(w, 6, g, h) \
-      HEED_ELEMENT(w, 7, g, h)
+#define HEED_WORD(w, g, h) \
+  HEED_ELEMENT(w, 0, g, h) \
+  HEED_ELEMENT(w, 1, g, h) \
+  HEED_ELEMENT(w, 2, g, h) \
+  HEED_ELEMENT(w, 3, g, h) \
+  HEED_ELEMENT(w, 4, g, h) \
+  HEED_ELEMENT(w, 5, g, h) HEED_ELEMENT(w, 6, g, h) HEED_ELEMENT(w, 7, g, h)
   // A piece of the vectors g and h, which share the broadcasts.
 #define HEED_PAIR(g, h)                                              \
   if constexpr (g < G) {                                             \
