@@ -112,76 +112,80 @@ class FetchKeys {
   size_t a_step_ = 0;  // lines
 };
 
-// Fetches a part of each row of T some rows ahead of the row at hand.
+// Fetches while rows of T are worked on one by one. Work on (nearly) whole rows
+// fetches those some rows ahead of the row at hand; work that passes through
+// them several times, some columns at a time, fetches the next block's, spread
+// over the passes.
 template <class T>
 class FetchValues {
  public:
   FetchValues() = default;
-  // `address` is room for the rows' addresses.
+  // `address` is room for the addresses of the rows of two blocks.
   FetchValues(const BlockRows& block, uintptr_t* address) {
     if (block.next == nullptr) return;
-    any_ = true;
-    constexpr size_t kRows = internal::kBlockKeys;
-    row_bytes_ = block.row_bytes;
-    const size_t rows = HWY_MIN(HWY_MAX(kBytes / row_bytes_, size_t{1}), kRows);
     const FetchedRows here(block, 0);
     const FetchedRows then(block, kRows);
-    step_ = here[1] - here[0];
-    uintptr_t other = (then[0] - here[kRows - 1]) ^ step_;
-    for (size_t i = 1; i < kRows; ++i) other |= (here[i] - here[i - 1]) ^ step_;
-    first_ = here[0] + rows * step_;
-    if (other == 0) return;
     for (size_t i = 0; i < kRows; ++i) {
-      address[i] = i + rows < kRows ? here[i + rows] : then[i + rows - kRows];
+      address[i] = here[i];
+      address[kRows + i] = then[i];
     }
     row_ = address;
+    row_bytes_ = block.row_bytes;
   }
 
   // From row k on.
   HWY_INLINE FetchValues Skip(size_t k) const {
     FetchValues rest = *this;
-    rest.first_ += k * step_;
     if (row_ != nullptr) rest.row_ += k;
+    rest.skipped_ += k;
     return rest;
   }
 
-  // For work on the elements [from, from + count) of each row. The first part
-  // fetches for all where rows are short.
+  // For a pass over the elements [from, from + count) of each row.
   HWY_INLINE FetchValues Part(size_t from, size_t count) const {
     FetchValues part = *this;
-    if (row_bytes_ <= kShortRow) {
-      if (from != 0) part.any_ = false;
+    if (row_ == nullptr) return part;
+    const size_t begin = from * sizeof(T) / kPerUnit<T>;
+    part.bytes_ = count * sizeof(T) / kPerUnit<T>;
+    if (begin == 0 && 2 * part.bytes_ > row_bytes_) {
+      const size_t rows = HWY_MAX(kBytes / row_bytes_, size_t{1});
+      part.row_ += HWY_MIN(rows, kRows);
+      part.bytes_ = row_bytes_;
     } else {
-      part.from_ = from * sizeof(T) / kPerUnit<T>;
-      part.row_bytes_ = (from + count) * sizeof(T) / kPerUnit<T>;
+      const size_t done = begin * kRows + part.bytes_ * skipped_;
+      part.row_ += kRows - skipped_ + done / row_bytes_;
+      part.at_ = done % row_bytes_;
     }
     return part;
   }
 
-  // At row k.
-  HWY_INLINE void Next(size_t k) const {
-    if (!any_) return;
-    const uintptr_t row = row_ == nullptr ? first_ + k * step_ : row_[k];
-    for (size_t at = from_; at < row_bytes_; at += kLineBytes) {
-      FetchLine(row + at);
+  // For one row.
+  HWY_INLINE void Next() {
+    if (row_ == nullptr) return;
+    const uintptr_t row = *row_ + at_;
+    for (size_t at = 0; at < bytes_; at += kLineBytes) FetchLine(row + at);
+    at_ += bytes_;
+    if (at_ >= row_bytes_) {
+      at_ = 0;
+      ++row_;
     }
   }
 
+  static constexpr size_t kRows = internal::kBlockKeys;
+
  private:
   static constexpr size_t kBytes = 8192;
-  static constexpr size_t kShortRow = 1024;
-  bool any_ = false;
-  const uintptr_t* row_ = nullptr;  // null: from first_ on, step_ apart
-  uintptr_t first_ = 0;
-  uintptr_t step_ = 0;
+  const uintptr_t* row_ = nullptr;
+  size_t skipped_ = 0;
   size_t row_bytes_ = 0;
-  size_t from_ = 0;
+  size_t bytes_ = 0;  // a row
+  size_t at_ = 0;
 };
 
 // Where a nest has nothing to fetch ahead.
 struct FetchNothing {
   HWY_INLINE FetchNothing Part(size_t, size_t) const { return {}; }
-  HWY_INLINE void Next(size_t) const {}
+  HWY_INLINE void Next() const {}
 };
 
 }  // namespace

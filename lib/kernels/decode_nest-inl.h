@@ -133,11 +133,11 @@ HWY_NOINLINE void Nest(const NestRows& rows, const Vectors& vectors,
   HEED_COLUMNS(HEED_COLUMN)
 #undef HEED_COLUMN
   const Vectors from = vectors;
-  const Fetch ahead = fetch;
+  Fetch ahead = fetch;
   const size_t depth = rows.depth;
   for (size_t k = 0; k < depth; ++k) {
     const auto at = from.At(k);
-    ahead.Next(k);
+    ahead.Next();
     const auto w0 = hn::Set(d, x0[k]);
     const auto w1 = hn::Set(d, x1[k]);
     const auto w2 = hn::Set(d, x2[k]);

@@ -283,7 +283,7 @@ HWY_NOINLINE void WeighDecodeValues(const DecodeStep& s) {
   const size_t dim = static_cast<size_t>(s.tile->shape.head_dim_v);
   const BlockRows block(s.block->value + s.first, s.block->fetch_value,
                         s.block->next_value, s.keys, RowBytes<T>(dim));
-  uintptr_t address[kBlockKeys];
+  uintptr_t address[2 * kBlockKeys];
   const FetchValues<T> fetch(block, address);
   NestRows rows = {s.tile->score, KeyStride(), s.state.acc, s.state.acc_row, 0};
   for (size_t k = 0; k < s.keys; k += rows.depth) {
