@@ -14,11 +14,12 @@
 
 #include "hwy/highway.h"
 #include "lib/kernels/convert-inl.h"
+#include "lib/kernels/decode_fetch-inl.h"
 #include "lib/kernels/decode_nest-inl.h"
+#include "lib/kernels/decode_score_nest-inl.h"
 #include "lib/kernels/decode_scores-inl.h"
 #include "lib/kernels/decode_tile-inl.h"
 #include "lib/kernels/decode_turn-inl.h"
-#include "lib/kernels/decode_turn_scaled-inl.h"
 #include "lib/kernels/hwy_math-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
@@ -33,22 +34,99 @@ namespace hn = hwy::HWY_NAMESPACE;
 using internal::KeyBlock;
 using internal::QueryTile;
 
-// What a step's rows are multiplied by, the last row's again where lanes go on.
-struct ListedScales {
-  const float* scale[kMostKeyLanes];
-  const float* minimum[kMostKeyLanes];
-  internal::RowScales list;
-
-  void Repeat(const internal::RowScales& from, size_t first, size_t rows,
-              size_t lanes) {
-    list = {scale, from.minimum != nullptr ? minimum : nullptr, from.group};
+// What the step's keys are multiplied by, with keys in lanes, in the tile's
+// memory; the last key's again where lanes go on.
+template <class T>
+HWY_INLINE TurnedScales TurnScales(const DecodeStep& s, size_t lanes) {
+  if constexpr (!kScaled<T>) return {};
+  const internal::RowScales& from = s.block->key_scales;
+  const size_t dim = static_cast<size_t>(s.tile->shape.head_dim);
+  const size_t group = kPerUnit<T> == 2 ? static_cast<size_t>(from.group) : dim;
+  const size_t groups = dim / group;
+  const auto turn = [&](const float* const* row, float* to) HWY_ATTR {
+    const hn::CappedTag<float, 4> d;
+    const size_t stride = KeyStride();
+    const size_t squares = hn::Lanes(d) == 4 ? groups / 4 * 4 : 0;
+    const float* at[kMostKeyLanes];
     for (size_t k = 0; k < lanes; ++k) {
-      const size_t real = first + HWY_MIN(k, rows - 1);
-      scale[k] = from.scale[real];
-      if (list.minimum != nullptr) minimum[k] = from.minimum[real];
+      at[k] = row[s.first + HWY_MIN(k, s.keys - 1)];
+    }
+    for (size_t g = 0; g < squares; g += 4) {
+      for (size_t k = 0; k < lanes; k += 4) {
+        auto r0 = hn::LoadU(d, at[k] + g);
+        auto r1 = hn::LoadU(d, at[k + 1] + g);
+        auto r2 = hn::LoadU(d, at[k + 2] + g);
+        auto r3 = hn::LoadU(d, at[k + 3] + g);
+        TransposeInBlocks(d, r0, r1, r2, r3);
+        float* HWY_RESTRICT column = to + g * stride + k;
+        hn::StoreU(r0, d, column);
+        hn::StoreU(r1, d, column + stride);
+        hn::StoreU(r2, d, column + 2 * stride);
+        hn::StoreU(r3, d, column + 3 * stride);
+      }
+    }
+    for (size_t g = squares; g < groups; ++g) {
+      for (size_t k = 0; k < lanes; ++k) to[g * stride + k] = at[k][g];
+    }
+  };
+  float* scale = s.tile->key_f32;
+  float* minimum = scale + groups * KeyStride();
+  turn(from.scale, scale);
+  if constexpr (kPerUnit<T> == 2) turn(from.minimum, minimum);
+  return {scale, minimum, group};
+}
+
+// The `lanes` keys from key[0] on as vectors; false where those of a pair are
+// not equally far apart, or the steps of two pairs differ.
+template <class T>
+HWY_INLINE bool AsVectors(const T* const* key, size_t lanes,
+                          KeyVectors<T>* keys) {
+  constexpr size_t kPair = 2 * TurnKeys();
+  const auto at = [&](size_t k) { return reinterpret_cast<uintptr_t>(key[k]); };
+  const uintptr_t step = at(1) - at(0);
+  keys->step = static_cast<ptrdiff_t>(step);
+  keys->first[1] = key[0];
+  uintptr_t other = 0;
+  for (size_t k = 0; k < lanes; k += kPair) {
+    keys->first[k / kPair] = key[k];
+    for (size_t i = k + 1; i < k + kPair; ++i) {
+      other |= (at(i) - at(i - 1)) ^ step;
     }
   }
-};
+  return other == 0;
+}
+
+// Scores of `lanes` keys that are made floats first, kWidenColumns at a time.
+template <class T>
+HWY_INLINE void ScoreWidenedRows(const T* const* key, size_t lanes,
+                                 const NestRows& rows, size_t num_rows,
+                                 const TurnedScales& scales, float* wide,
+                                 FetchKeys fetch) {
+  KeyVectors<float> keys;
+  keys.step = kWidenColumns * sizeof(float);
+  keys.first[0] = wide;
+  keys.first[1] = wide + kScoreKeys / 2 * kWidenColumns;
+  for (size_t c = 0; c < rows.depth; c += kWidenColumns) {
+    NestRows part = rows;
+    part.scalar += c;
+    part.depth = HWY_MIN(kWidenColumns, rows.depth - c);
+    for (size_t k = 0; k < lanes; ++k) {
+      float* to = wide + k * kWidenColumns;
+      if constexpr (kPerUnit<T> == 2) {
+        const size_t group = c / scales.group * KeyStride() + k;
+        const ScaledRow<T> row(key[k] + c / 2, scales.scale + group,
+                               scales.minimum + group);
+        WidenScaledRow(row, part.depth, to);
+      } else if constexpr (kScaled<T>) {
+        ConvertRow(ScaledStep{scales.scale[k]}, key[k] + c, part.depth, to);
+      } else {
+        WidenRow(key[k] + c, part.depth, to);
+      }
+      fetch.Next();
+    }
+    ScoreRows(keys, lanes / TurnKeys(), part, num_rows, {}, nullptr, 0);
+  }
+}
 
 // Raw scores: score[row][key]. Lanes beyond the keys repeat the last key.
 template <class T>
@@ -57,38 +135,42 @@ HWY_NOINLINE void DecodeScores(const DecodeStep& s) {
   const size_t N = hn::Lanes(d);
   const size_t stride = KeyStride();
   const size_t dim = static_cast<size_t>(s.tile->shape.head_dim);
-  const size_t vectors = (s.keys + N - 1) / N;
-  const T* key[kMostKeyLanes];
-  for (size_t k = 0; k < vectors * N; ++k) {
-    const size_t real = HWY_MIN(k, s.keys - 1);
-    key[k] = static_cast<const T*>(s.block->key[s.first + real]);
-  }
-  ListedScales scales;
-  if constexpr (kScaled<T>) {
-    scales.Repeat(s.block->key_scales, s.first, s.keys, vectors * N);
+  const size_t lanes = (s.keys + KeyUnit() - 1) / KeyUnit() * KeyUnit();
+  // Any pointer may be read as one to void.
+  const T* const* key =
+      reinterpret_cast<const T* const*>(s.block->key + s.first);
+  const T* repeated[kMostKeyLanes];
+  if (lanes != s.keys) {
+    for (size_t k = 0; k < lanes; ++k) {
+      repeated[k] = key[HWY_MIN(k, s.keys - 1)];
+    }
+    key = repeated;
   }
   float* HWY_RESTRICT score = s.tile->score;
   for (size_t i = 0; i < s.rows * stride; i += N) {
     hn::StoreU(hn::Zero(d), d, score + i);
   }
-  FetchAhead<T> fetch(s.block->fetch_key, s.first, s.keys, dim,
-                      s.block->next_key);
-  FetchNothing nothing;
-  for (size_t c = 0; c < dim; c += kTurnColumns<T>) {
-    const size_t columns = HWY_MIN(kTurnColumns<T>, dim - c);
-    if constexpr (kScaled<T>) {
-      TurnQuantised(key, scales.list, vectors * N, c, columns, &fetch,
-                    s.tile->row_f32, s.tile->key_f32);
+  const TurnedScales scales = TurnScales<T>(s, lanes);
+  const BlockRows ahead(s.block->key + s.first, s.block->fetch_key,
+                        s.block->next_key, s.keys, RowBytes<T>(dim));
+  for (size_t k = 0; k < lanes; k += kScoreKeys) {
+    const size_t take = HWY_MIN(kScoreKeys, lanes - k);
+    const NestRows rows = {s.tile->query, dim, score + k, stride, dim};
+    KeyVectors<T> keys;
+    if (kTurnsWords<T> && AsVectors(key + k, take, &keys)) {
+      if constexpr (kTurnsWords<T>) {
+        ScoreRows(keys, take / TurnKeys(), rows, s.rows, scales.Skip(k), &ahead,
+                  k);
+      }
     } else {
-      TurnKeyRows(key, vectors * N, c, columns, &fetch, s.tile->key_f32);
+      const size_t steps = take * ((dim + kWidenColumns - 1) / kWidenColumns);
+      ScoreWidenedRows(key + k, take, rows, s.rows, scales.Skip(k),
+                       s.tile->row_f32, FetchKeys(ahead, k, take, steps));
     }
-    NestAll(NestRows{s.tile->query + c, dim, score, stride, columns}, s.rows,
-            PackedVectors{s.tile->key_f32, stride}, vectors, &nothing);
   }
 }
 
-// Scores of `row` become weights: moves m, rescales l and acc, and adds the
-// weights to l, key by key.
+// Scores of `row` become weights: moves m, rescales l and acc.
 HWY_NOINLINE void DecodeWeights(const DecodeStep& s, size_t row) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
@@ -103,28 +185,75 @@ HWY_NOINLINE void DecodeWeights(const DecodeStep& s, size_t row) {
   for (size_t k = 0; k < s.keys; k += N) {
     hn::StoreU(Exp2(d, hn::Sub(hn::LoadU(d, score + k), m)), d, score + k);
   }
-  float l = s.state.l[row];
   if (!hn::AllTrue(d, hn::Eq(before, m))) {
     const auto alpha = Rescale(d, hn::Sub(before, m));
     s.state.m[row] = hn::GetLane(m);
-    l *= hn::GetLane(alpha);
+    s.state.l[row] *= hn::GetLane(alpha);
     float* HWY_RESTRICT acc = s.state.acc + row * s.state.acc_row;
     for (size_t c = 0; c < s.state.acc_row; c += N) {
       hn::StoreU(hn::Mul(alpha, hn::LoadU(d, acc + c)), d, acc + c);
     }
   }
-  for (size_t k = 0; k < s.keys; ++k) l += score[k];
-  s.state.l[row] = l;
 }
 
-// A step's rows of values.
+// Adds the weights of R rows to their l, key by key: chains that run side by
+// side.
+template <int R>
+HWY_INLINE void SumWeights(const DecodeStep& s, size_t row) {
+  const float* HWY_RESTRICT weight = s.tile->score + row * KeyStride();
+  float* HWY_RESTRICT l = s.state.l + row;
+  float l0 = l[0];
+  float l1 = R > 1 ? l[R > 1] : 0.0f;
+  float l2 = R > 2 ? l[R > 2 ? 2 : 0] : 0.0f;
+  float l3 = R > 3 ? l[R > 3 ? 3 : 0] : 0.0f;
+  for (size_t k = 0; k < s.keys; ++k) {
+    l0 += weight[k];
+    if constexpr (R > 1) l1 += weight[KeyStride() + k];
+    if constexpr (R > 2) l2 += weight[2 * KeyStride() + k];
+    if constexpr (R > 3) l3 += weight[3 * KeyStride() + k];
+  }
+  l[0] = l0;
+  if constexpr (R > 1) l[1] = l1;
+  if constexpr (R > 2) l[2] = l2;
+  if constexpr (R > 3) l[3] = l3;
+}
+
+HWY_NOINLINE void SumAllWeights(const DecodeStep& s) {
+  size_t row = 0;
+  for (; row + 4 <= s.rows; row += 4) SumWeights<4>(s, row);
+  if (s.rows - row == 3) return SumWeights<3>(s, row);
+  if (s.rows - row == 2) return SumWeights<2>(s, row);
+  if (s.rows - row == 1) return SumWeights<1>(s, row);
+}
+
+// A step's rows of values from row k on, equally far apart.
 template <class T>
-HWY_INLINE StoredVectors<T> ValuesOf(const DecodeStep& s) {
+HWY_INLINE StoredVectors<T> ValuesFrom(const DecodeStep& s, size_t k,
+                                       ptrdiff_t step) {
   internal::RowScales scales = s.block->value_scales;
-  if (scales.scale != nullptr) scales.scale += s.first;
-  if (scales.minimum != nullptr) scales.minimum += s.first;
-  // Any pointer may be read as one to void.
-  return {reinterpret_cast<const T* const*>(s.block->value + s.first), scales};
+  if (scales.scale != nullptr) scales.scale += s.first + k;
+  if (scales.minimum != nullptr) scales.minimum += s.first + k;
+  return {static_cast<const T*>(s.block->value[s.first + k]), step, scales};
+}
+
+// How many rows from row k on are equally far apart, and how far.
+template <class T>
+HWY_INLINE size_t ValueRun(const DecodeStep& s, size_t k, ptrdiff_t* step) {
+  const void* const* row = s.block->value + s.first;
+  const auto apart = [&](size_t i) {
+    return reinterpret_cast<uintptr_t>(row[i + 1]) -
+           reinterpret_cast<uintptr_t>(row[i]);
+  };
+  *step = 0;
+  if (k + 1 == s.keys) return 1;
+  const uintptr_t first = apart(k);
+  *step = static_cast<ptrdiff_t>(first) / static_cast<ptrdiff_t>(sizeof(T));
+  uintptr_t other = 0;
+  for (size_t i = k + 1; i + 1 < s.keys; ++i) other |= apart(i) ^ first;
+  if (other == 0) return s.keys - k;
+  size_t end = k + 2;
+  while (end < s.keys && apart(end - 1) == first) ++end;
+  return end - k;
 }
 
 // Whether any of the step's values is not finite.
@@ -133,12 +262,11 @@ HWY_NOINLINE bool HasNonFiniteValue(const DecodeStep& s) {
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
   const size_t dim = static_cast<size_t>(s.tile->shape.head_dim_v);
-  const StoredVectors<T> values = ValuesOf<T>(s);
   const auto zero = hn::Zero(d);
   auto sum = zero;  // 0 * x is NaN for those x and nothing makes it a number
   float tail = 0.0f;
   for (size_t k = 0; k < s.keys; ++k) {
-    const auto value = values.At(k);
+    const auto value = ValuesFrom<T>(s, k, 0).At(0);
     size_t c = 0;
     for (; c + N <= dim; c += N) {
       sum = hn::MulAdd(value.Load(d, c), zero, sum);
@@ -153,25 +281,31 @@ template <class T>
 HWY_NOINLINE void WeighDecodeValues(const DecodeStep& s) {
   const size_t N = hn::Lanes(hn::ScalableTag<float>());
   const size_t dim = static_cast<size_t>(s.tile->shape.head_dim_v);
-  const StoredVectors<T> values = ValuesOf<T>(s);
-  NestRows rows = {s.tile->score, KeyStride(), s.state.acc, s.state.acc_row,
-                   s.keys};
-  FetchAhead<T> fetch(s.block->fetch_value, s.first, s.keys, dim,
-                      s.block->next_value);
-  NestAll(rows, s.rows, values, dim / N, &fetch);
+  const BlockRows block(s.block->value + s.first, s.block->fetch_value,
+                        s.block->next_value, s.keys, RowBytes<T>(dim));
+  uintptr_t address[2 * kBlockKeys];
+  const FetchValues<T> fetch(block, address);
+  NestRows rows = {s.tile->score, KeyStride(), s.state.acc, s.state.acc_row, 0};
+  for (size_t k = 0; k < s.keys; k += rows.depth) {
+    ptrdiff_t step;
+    rows.depth = ValueRun<T>(s, k, &step);
+    rows.scalar = s.tile->score + k;
+    NestAll(rows, s.rows, ValuesFrom<T>(s, k, step), dim / N, fetch.Skip(k));
+  }
   const size_t whole = dim / N * N;
   if (whole == dim) return;
   float* HWY_RESTRICT last = s.tile->value_f32;
   for (size_t k = 0; k < s.keys; ++k) {
-    const auto value = values.At(k);
+    const auto value = ValuesFrom<T>(s, k, 0).At(0);
     for (size_t c = whole; c < dim; ++c) {
       last[k * N + c - whole] = value.One(c);
     }
     for (size_t c = dim - whole; c < N; ++c) last[k * N + c] = 0.0f;
   }
-  rows.out += whole;
-  FetchNothing nothing;
-  NestAll(rows, s.rows, PackedVectors{last, N}, 1, &nothing);
+  const ptrdiff_t apart = static_cast<ptrdiff_t>(N);
+  NestAll(NestRows{s.tile->score, KeyStride(), s.state.acc + whole,
+                   s.state.acc_row, s.keys},
+          s.rows, PlainVectors<float>(last, apart, {}), 1, FetchNothing());
 }
 
 // The same where a value is not finite and some row does not see every key:
@@ -250,6 +384,7 @@ inline void ScoreKeys(const DecodeStep& s) {
 // The second half, from the scores in the tile.
 inline void WeighKeys(const DecodeStep& s) {
   for (size_t row = 0; row < s.rows; ++row) DecodeWeights(s, row);
+  SumAllWeights(s);
   WithElement(s.tile->shape.value,
               [&](auto value) { DecodeValues<decltype(value)>(s); });
 }

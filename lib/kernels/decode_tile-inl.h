@@ -69,11 +69,14 @@ inline int64_t CarveDecode(const internal::TileShape& shape, void* memory,
   tile->sink_end = carver.Take<int32_t>(shape.rows);
   tile->query = carver.Take<float>(int64_t{shape.rows} * shape.head_dim);
   tile->score = carver.Take<float>(shape.rows * stride);
-  tile->key_f32 =
-      carver.Take<float>(static_cast<int64_t>(kMostTurnColumns) * stride);
+  // Keys as floats, and the scales and minima of a block's keys.
+  tile->row_f32 =
+      carver.Take<float>(static_cast<int64_t>(kScoreKeys * kWidenColumns));
   if (internal::IsQuantised(shape.key)) {
-    tile->row_f32 =
-        carver.Take<float>(static_cast<int64_t>(kMostTurnColumns * TurnKeys()));
+    const int64_t groups = shape.key == DType::kU4
+                               ? 2 * shape.head_dim / internal::kMinScaleGroup
+                               : 1;
+    tile->key_f32 = carver.Take<float>(groups * stride);
   }
   // The last columns of values, where they fill no vector.
   tile->value_f32 = carver.Take<float>(internal::kBlockKeys *

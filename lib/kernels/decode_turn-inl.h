@@ -1,8 +1,7 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Key rows turned into columns, so that lanes are keys, and what is fetched
-// ahead meanwhile.
+// Pieces of key rows turned in registers, so that lanes are keys.
 #if defined(HEED_LIB_KERNELS_DECODE_TURN_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEED_LIB_KERNELS_DECODE_TURN_INL_H_
 #undef HEED_LIB_KERNELS_DECODE_TURN_INL_H_
@@ -18,7 +17,6 @@
 #include "lib/kernels/convert-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
-#include "lib/kernels/scalar_convert.h"
 #include "lib/kernels/scaled_rows-inl.h"
 #include "lib/kernels/transpose-inl.h"
 
@@ -30,174 +28,138 @@ namespace {  // no symbol that a linker could take for another target
 namespace hn = hwy::HWY_NAMESPACE;
 using internal::kBlockKeys;
 
-// Columns of key rows that are turned at a time: 4 KiB as floats. Zen 4, one
-// row, head_dim 128, f32 from memory: 22 GB/s with 16 columns, 19 with 32, 18
-// with 64 (from cache 34, 39 and 40). Of quantised keys a group of 4-bit ones.
-inline constexpr size_t kMostTurnColumns = internal::kMinScaleGroup;
-template <class T>
-inline constexpr size_t kTurnColumns = kScaled<T> ? kMostTurnColumns : 16;
+// Keys are turned in vectors of at most 256 bits: wider inserts take two cycles
+// where units have that width, and shuffles of 512 bits gain nothing elsewhere.
+#if HWY_HAVE_SCALABLE
+using TurnTag = hn::CappedTag<float, 4>;
+HWY_INLINE constexpr size_t TurnKeys() { return 4; }
+#else
+using TurnTag = hn::CappedTag<float, 8>;
+HWY_INLINE constexpr size_t TurnKeys() { return hn::MaxLanes(TurnTag()); }
+#endif
 
-// Floats from one column of turned keys to the next, and from one row of scores
-// to the next: room for whole vectors.
+// What the number of a block's keys is rounded up to, to whole vectors of
+// either size and to pairs of those that are turned together.
+HWY_INLINE size_t KeyUnit() {
+  const size_t N = hn::Lanes(hn::ScalableTag<float>());
+  return N % (2 * TurnKeys()) == 0 ? N : 2 * N;
+}
+
+// Floats from one row of scores to the next.
 #if HWY_HAVE_SCALABLE
 inline constexpr size_t kMostKeyLanes = 2 * kBlockKeys;
 #else
 inline constexpr size_t kMostKeyLanes = kBlockKeys;
 #endif
 HWY_INLINE size_t KeyStride() {
-  const size_t N = hn::Lanes(hn::ScalableTag<float>());
-  return (kBlockKeys + N - 1) / N * N;
+  return (kBlockKeys + KeyUnit() - 1) / KeyUnit() * KeyUnit();
 }
 
-// Brings the rows into the second-level cache that will stand in a block's
-// places in the next: row by row, in the order of memory, a share with each
-// share of the work at hand.
+// Elements that 32 bits of a row hold, and are turned as one word: as many as
+// they are wide, but f16, which Highway widens by the vector, one at a time.
+// 8-bit floats are turned as floats.
 template <class T>
-class FetchAhead {
- public:
-  // `ahead` bytes behind the rows [first, first + rows) of `dim` elements;
-  // null: nothing.
-  FetchAhead(const void* const* row, size_t first, size_t rows, size_t dim,
-             int64_t ahead)
-      : row_(row == nullptr ? nullptr : row + first),
-        last_(row == nullptr ? nullptr : row_ + rows),
-        ahead_(static_cast<uintptr_t>(ahead)),
-        row_bytes_(dim * sizeof(T) / kPerUnit<T>) {}
+inline constexpr size_t kPerWord = 1;
+template <>
+inline constexpr size_t kPerWord<bf16> = 2;
+template <>
+inline constexpr size_t kPerWord<int8_t> = 4;
+template <>
+inline constexpr size_t kPerWord<u4x2> = 8;
 
-  // Takes the share of `elements`.
-  HWY_INLINE void Next(size_t elements) {
-    constexpr uintptr_t kLine = 64;
-    if (row_ == last_) return;
-    // As an integer: the address may lie past the end, and is never read.
-    const uintptr_t from = reinterpret_cast<uintptr_t>(*row_) + ahead_ + at_;
-    const size_t bytes = elements * sizeof(T) / kPerUnit<T>;
-    for (uintptr_t line = 0; line < bytes; line += kLine) {
-      __builtin_prefetch(reinterpret_cast<const void*>(from + line), /*rw=*/0,
-                         /*locality=*/2);
-    }
-    at_ += bytes;
-    if (at_ >= row_bytes_) {
-      at_ = 0;
-      ++row_;
-    }
-  }
-
-  // The same in whole lines: what is less is owed to the next call.
-  HWY_INLINE void NextLines(size_t elements) {
-    constexpr size_t kLine = 64;
-    owed_ += elements * sizeof(T) / kPerUnit<T>;
-    for (; owed_ >= kLine && row_ != last_; owed_ -= kLine) {
-      const uintptr_t line = reinterpret_cast<uintptr_t>(*row_) + ahead_ + at_;
-      __builtin_prefetch(reinterpret_cast<const void*>(line), /*rw=*/0,
-                         /*locality=*/2);
-      at_ += kLine;
-      if (at_ >= row_bytes_) {
-        at_ = 0;
-        ++row_;
-      }
-    }
-  }
-
- private:
-  const void* const* row_;
-  const void* const* last_;
-  uintptr_t ahead_;
-  size_t row_bytes_;
-  size_t at_ = 0;
-  size_t owed_ = 0;  // bytes
-};
-
-// Keys are turned in vectors of at most 256 bits: wider inserts and stores take
-// two cycles where units have that width, and shuffles of 512 bits gain nothing
-// elsewhere.
-#if HWY_HAVE_SCALABLE
-using TurnTag = hn::CappedTag<float, 4>;
-HWY_INLINE size_t TurnKeys() { return 4; }
-#else
-using TurnTag = hn::CappedTag<float, 8>;
-HWY_INLINE size_t TurnKeys() { return hn::MaxLanes(TurnTag()); }
-#endif
-inline constexpr size_t kMostTurnKeys = 8;
-
-// Elements of each row that are turned at a time: four floats, or the eight
-// bf16 in the room of four, which move as pairs and are widened after.
+// Whether rows can be turned as they are stored. Others, and rows that are not
+// equally far apart, are made floats first, so many columns at a time (of u4
+// the smaller group).
 template <class T>
-inline constexpr size_t kTurnedPiece = std::is_same_v<T, bf16> ? 8 : 4;
+inline constexpr bool kTurnsWords = kPerWord<T> > 1 || !kScaled<T>;
+inline constexpr size_t kWidenColumns = internal::kMinScaleGroup;
 
-// The pieces of key[0], key[4], ... from element c on, side by side.
+// Vectors of keys that are turned and multiplied together, so that their chains
+// hide one another's latency. Zen 4, one row, head_dim 128: 4 are faster than 2
+// and as fast as 8, floats and narrower types alike.
+inline constexpr int kScoreVectors = 4;
+inline constexpr size_t kScoreKeys = kScoreVectors * TurnKeys();
+
+// Bytes of a row of `dim` elements.
+template <class T>
+HWY_INLINE size_t RowBytes(size_t dim) {
+  return dim * sizeof(T) / kPerUnit<T>;
+}
+
+// Elements of each row that are turned at a time: four words.
+template <class T>
+inline constexpr size_t kTurnedPiece = 4 * kPerWord<T>;
+
+// The words of a piece of a row; a vector of four.
 template <class D, class T>
-HWY_INLINE hn::Vec<D> LoadPieces(D d, const T* const* key, size_t c) {
-#if !HWY_HAVE_SCALABLE
-  if constexpr (hn::MaxLanes(D()) > 4) {
-    const hn::Half<D> half;
-    return hn::Combine(d, LoadPieces(half, key + 4, c),
-                       LoadPieces(half, key, c));
-  } else  // NOLINT(readability/braces)
-#endif
-  {
-    if constexpr (std::is_same_v<T, bf16>) {
-      return hn::LoadU(d, reinterpret_cast<const float*>(key[0] + c));
-    } else {
-      return LoadWiden(d, key[0] + c);
-    }
-  }
-}
-
-// Stores a column, or the two columns of pairs, as floats.
-template <class T, class D, class V>
-HWY_INLINE void StoreColumns(D d, V x, float* HWY_RESTRICT to, size_t stride) {
-  if constexpr (std::is_same_v<T, bf16>) {
-    const hn::RebindToUnsigned<D> du;
-    const auto pairs = hn::BitCast(du, x);
-    const auto second = hn::And(pairs, hn::Set(du, 0xffff0000u));
-    hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(pairs)), d, to);
-    hn::StoreU(hn::BitCast(d, second), d, to + stride);
+HWY_INLINE hn::Vec<D> LoadWords(D d, const T* row) {
+  if constexpr (kPerWord<T> == 1) {
+    return LoadWiden(d, row);
   } else {
-    hn::StoreU(x, d, to);
+    const hn::Repartition<uint8_t, D> d8;
+    return hn::BitCast(d, hn::LoadU(d8, reinterpret_cast<const uint8_t*>(row)));
   }
 }
 
-// to[i * stride + k] = key[k][c + i], i < kTurnedPiece<T> and k < TurnKeys().
+// `bytes` behind a row.
 template <class T>
-HWY_INLINE void TurnPiece(const T* const* key, size_t c, float* HWY_RESTRICT to,
-                          size_t stride) {
+HWY_INLINE const T* RowBehind(const T* row, ptrdiff_t bytes) {
+  return reinterpret_cast<const T*>(reinterpret_cast<const uint8_t*>(row) +
+                                    bytes);
+}
+
+// Makes the compiler forget that a number does not change in a loop. GCC 12
+// otherwise keeps each multiple of a step in a register; it has not so many,
+// and fetches them from vector registers.
+HWY_INLINE void Forget(ptrdiff_t& x) { __asm__("" : "+r"(x)); }
+
+// r0 to r3: the words of a piece of TurnKeys() keys in lanes; `step` bytes from
+// one key to the next.
+template <class T, class V>
+HWY_INLINE void TurnPiece(const T* key, ptrdiff_t step, V& r0, V& r1, V& r2,
+                          V& r3) {
   const TurnTag d;
-  auto r0 = LoadPieces(d, key, c);
-  auto r1 = LoadPieces(d, key + 1, c);
-  auto r2 = LoadPieces(d, key + 2, c);
-  auto r3 = LoadPieces(d, key + 3, c);
+  const auto load = [&](const T* at) HWY_ATTR {
+#if !HWY_HAVE_SCALABLE
+    if constexpr (TurnKeys() == 8) {
+      const hn::Half<TurnTag> half;
+      return hn::Combine(d, LoadWords(half, RowBehind(at, 4 * step)),
+                         LoadWords(half, at));
+    } else  // NOLINT(readability/braces)
+#endif
+    {
+      return LoadWords(d, at);
+    }
+  };
+  r0 = load(key);
+  key = RowBehind(key, step);
+  r1 = load(key);
+  key = RowBehind(key, step);
+  r2 = load(key);
+  key = RowBehind(key, step);
+  r3 = load(key);
   TransposeInBlocks(d, r0, r1, r2, r3);
-  const size_t step = kTurnedPiece<T> / 4 * stride;
-  StoreColumns<T>(d, r0, to, stride);
-  StoreColumns<T>(d, r1, to + step, stride);
-  StoreColumns<T>(d, r2, to + 2 * step, stride);
-  StoreColumns<T>(d, r3, to + 3 * step, stride);
 }
 
-// turned[i * KeyStride() + k] = key[k][column + i] for i < columns and k <
-// keys, a multiple of TurnKeys().
-template <class T>
-HWY_NOINLINE void TurnKeyRows(const T* const* key, size_t keys, size_t column,
-                              size_t columns, FetchAhead<T>* fetch,
-                              float* HWY_RESTRICT turned) {
-  const size_t stride = KeyStride();
-  const size_t step = TurnKeys();
-  const size_t whole = columns / kTurnedPiece<T> * kTurnedPiece<T>;
-  const T* at[kMostTurnKeys];
-  FetchAhead<T> ahead = *fetch;
-  for (size_t k = 0; k < keys; k += step) {
-    for (size_t i = 0; i < step; ++i) at[i] = key[k + i] + column;
-    for (size_t c = 0; c < whole; c += kTurnedPiece<T>) {
-      TurnPiece(at, c, turned + c * stride + k, stride);
-      ahead.Next(kTurnedPiece<T> * step);
-    }
-    for (size_t c = whole; c < columns; ++c) {
-      for (size_t i = k; i < k + step; ++i) {
-        turned[c * stride + i] = internal::scalar::Widen(key[i][column + c]);
-      }
-    }
+// Element j of a turned word, as it is used.
+template <class T, size_t j, class D, class V = hn::Vec<D>>
+HWY_INLINE V ElementOfWord(D d, V word, V scale, V minimum) {
+  (void)scale, (void)minimum;
+  const hn::RebindToSigned<D> di;
+  const auto bits = hn::BitCast(di, word);
+  if constexpr (std::is_same_v<T, bf16>) {
+    return hn::BitCast(d, j == 0 ? hn::ShiftLeft<16>(bits)
+                                 : hn::And(bits, hn::Set(di, -0x10000)));
+  } else if constexpr (std::is_same_v<T, int8_t>) {
+    const auto whole = hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * j>(bits));
+    return hn::Mul(hn::ConvertTo(d, whole), scale);
+  } else if constexpr (std::is_same_v<T, u4x2>) {
+    const auto whole = hn::And(hn::ShiftRight<4 * j>(bits), hn::Set(di, 15));
+    return hn::MulAdd(hn::ConvertTo(d, whole), scale, minimum);
+  } else {
+    static_assert(kPerWord<T> == 1);
+    return word;
   }
-  *fetch = ahead;
 }
 
 }  // namespace

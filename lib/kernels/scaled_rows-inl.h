@@ -94,6 +94,10 @@ struct ScaledRow<u4x2> {
         minimum(scales.minimum[i]),
         shift(scales.group == 64 ? 6 : 5) {}
 
+  // Columns of one group, from the first of `from` on.
+  ScaledRow(const u4x2* from, const float* scale, const float* minimum)
+      : from(from), scale(scale), minimum(minimum), shift(5) {}
+
   HWY_INLINE void Skip(size_t columns) { column += columns; }
   // D has no more lanes than a group.
   template <class D>
