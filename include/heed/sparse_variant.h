@@ -139,7 +139,7 @@ Status AttendBlocks(const VariantArgs& a, BlockGrid grid, const Select& select,
 
 // What a selection of blocks comes to, for one head.
 struct BlockCounts {
-  double pairs = 0;        // (query, key), the budget spread evenly over blocks
+  double pairs = 0;        // (query, key), at most
   double block_pairs = 0;  // (query block, key block) that masks leave
   // Key rows that are read, at most: lists often share blocks.
   double key_rows = 0;

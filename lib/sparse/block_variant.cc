@@ -216,10 +216,11 @@ BlockCounts CountBlocks(const AttentionShape& shape,
     }
     const double chosen = std::clamp(total_blocks - forced, 0.0, candidates);
     // Every row sees the candidates whole: only a last short block makes a
-    // difference which of them are chosen.
-    const double whole = static_cast<double>(end - first) * candidate_keys;
-    counts.pairs += visible - whole;
-    if (candidates > 0) counts.pairs += whole * chosen / candidates;
+    // difference which of them are chosen, and may not be.
+    const double rows = static_cast<double>(end - first);
+    const double chosen_keys =
+        std::min(candidate_keys, chosen * static_cast<double>(grid.key_block));
+    counts.pairs += visible - rows * (candidate_keys - chosen_keys);
     counts.block_pairs += forced + candidates;
     blocks += forced + chosen;
   }

@@ -81,6 +81,13 @@ KeyBounds KeyBoundsOf(const VariantArgs& a, int64_t key_block) {
 
 namespace {
 
+// cap * tanh(x / cap), by ops::Exp: the host's tanh rounds as it likes.
+void SoftCap(float cap, float* x, int64_t n) {
+  ops::Scale(2.0f / cap, x, n);
+  ops::Exp(x, x, n);
+  for (int64_t i = 0; i < n; ++i) x[i] = cap * (1.0f - 2.0f / (x[i] + 1.0f));
+}
+
 // Query rows whose scores are made at a time.
 constexpr int64_t kMassRows = 64;
 
@@ -108,9 +115,7 @@ void WeightsOf(const VariantArgs& a, int64_t batch, int64_t head, int64_t first,
     const ops::VisibleKeys see =
         ops::VisibleTo(a.params, t.query.seqlen(), t.key.seqlen(), row);
     ops::Scale(scale, x, keys);
-    for (int64_t j = 0; a.params.softcap != 0 && j < keys; ++j) {
-      x[j] = a.params.softcap * std::tanh(x[j] / a.params.softcap);
-    }
+    if (a.params.softcap != 0) SoftCap(a.params.softcap, x, keys);
     std::fill(x + std::min(see.sink_end, keys), x + std::min(see.begin, keys),
               -INFINITY);
     std::fill(x + std::min(see.end, keys), x + keys, -INFINITY);

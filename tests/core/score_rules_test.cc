@@ -271,8 +271,8 @@ TEST_P(ScoreRules, BiasesOf16BitsAreWidened) {
     from_narrow.push_back(ToFloat(narrow.back()));
     from_half.push_back(ToFloat(half.back()));
   }
-  const auto view = [&](const auto& numbers) {
-    return Bhsd(numbers.data(), kBatch, kHeads, rows_, keys_);
+  const auto view = [&](const auto& bias) {
+    return Bhsd(bias.data(), kBatch, kHeads, rows_, keys_);
   };
   for (const bool masked : {false, true}) {
     ScoreInputs in;

@@ -87,9 +87,8 @@ TEST(Heads, StandWorstFirst) {
 
 // A layer that refused a setting has no heads there.
 TEST(Heads, AreNotKnownWhereRefused) {
-  eval::Setting window = DefaultSetting(Real("window_sink"));
-  const CompareResult result =
-      Compare({window}, "b1_h2_d8_q40_causal_wl3_sink1");
+  const CompareResult result = Compare({DefaultSetting(Real("linear_elu"))},
+                                       "b1_h2_d8_q40_causal_wl3_sink1");
   EXPECT_EQ(result.rows[1].total.gate, eval::Gate::kRefused);
   EXPECT_TRUE(WorstHeads(result, 1).empty());
   EXPECT_EQ(WorstHeads(result, 0).size(), 2u);

@@ -94,7 +94,7 @@ TEST(Cli, FitsTheTableIntoATerminal) {
   }
   const ToolRun refused = RunTool(
       folder,
-      "compare -q --repeats 1 --problem b1_h1_d8_q20_causal_wl3 window_sink");
+      "compare -q --repeats 1 --problem b1_h1_d8_q20_causal_wl3 linear_elu");
   EXPECT_TRUE(Has(refused.out, "  refused\n")) << refused.out;
   EXPECT_LE(LongestLine(refused.out), 80u) << refused.out;
 }
@@ -169,12 +169,12 @@ TEST(Cli, SearchesBudgets) {
   EXPECT_TRUE(Has(table.out, "\nlinear_elu "));
   const ToolRun missed =
       RunTool(folder,
-              "compare -q --at mass=0.5 --repeats 1 "
+              "compare -q --at rel_l2=1e-12 --repeats 1 "
               "--problem b1_h1_d8_q20_causal_wl3 window_sink");
   EXPECT_EQ(missed.exit_code, 0);
   EXPECT_TRUE(Has(missed.out,
                   "\nno budget of window_sink:window=256:sink=4 reaches "
-                  "mass=0.5\n"))
+                  "rel_l2=1e-12\n"))
       << missed.out;
 }
 

@@ -164,7 +164,7 @@ TEST(ShownNumbers, CountPairsAndBytes) {
   }
 }
 
-// block_topk on 90 rows over 120 keys, blocks of 32: every choice of its
+// block_topk on 90 rows over 120 keys, blocks of 32: every score of its
 // estimator is one product of means.
 TEST(ShownNumbers, AddWhatChoosingTook) {
   const Json comparison =
@@ -176,12 +176,9 @@ TEST(ShownNumbers, AddWhatChoosingTook) {
       Count(eval::MakeSynthetic(kProblem, {}).layers[0].tensors,
             eval::MakeSynthetic(kProblem, {}).layers[0].tensors.problem.params)
           .pairs;
-  // Rows stand at positions 30 to 119; blocks that are neither the first nor
-  // cut by the diagonal nor their rows' own: none, then 1, then 1 and 2 whole.
-  //   rows  0-31 at 30-61: sees 0 whole; 1 is its own
-  //   rows 32-63 at 62-93: 1 is its own, too (62, 63); 2 its own
-  //   rows 64-89 at 94-119: 1 is seen whole; 2 (94, 95) and 3 its own
-  constexpr double kBatchHeads = 2 * 4, kScored = 1;
+  // Rows stand at positions 30 to 119, and every block that some row of a block
+  // sees is scored: rows 0-31 see 2, rows 32-63 see 3, rows 64-89 see 4.
+  constexpr double kBatchHeads = 2 * 4, kScored = 9;
   const double pooled = 2 * 16 * (90 * 4 + 120 * 2);
   EXPECT_EQ(row.at("select_flops"), kBatchHeads * kScored * 2 * 16 + pooled);
   EXPECT_NEAR(row.at("flops").get<double>(),
