@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "heed/attention.h"
 #include "lib/eval/cut_layer.h"
 #include "lib/io/input_error.h"
 #include "lib/io/quoted.h"
@@ -26,8 +27,6 @@ using io::Quoted;
 using io::SafetensorsEntry;
 using io::SafetensorsFile;
 using io::SafetensorsHeader;
-
-constexpr double kMaxElements = 0x1p36;
 
 // What the library serves. Asked before the output is made: a small file can
 // name a long query and a wide value, whose output is their product.
@@ -229,14 +228,14 @@ double BytesOf(const AttentionShape& s) {
          (4 + 8) * rows * (dim_v + 1);
 }
 
-// A few bytes of file can ask for any size of output. What does not fit the
-// machine is refused before the system has to end someone.
-void CheckMemory(double bytes) {
+// A few bytes of file or text can ask for any size of output. What does not fit
+// the machine is refused before the system has to end someone.
+void CheckMemory(const std::string& where, double bytes) {
   const double machine = static_cast<double>(sysconf(_SC_PHYS_PAGES)) *
                          static_cast<double>(sysconf(_SC_PAGESIZE));
   constexpr double kGiB = 1 << 30;
   if (bytes <= machine) return;
-  throw InputError("needs " +
+  throw InputError(where + "needs " +
                    std::to_string(std::llround(std::ceil(bytes / kGiB))) +
                    " GiB of memory, and the machine has " +
                    std::to_string(std::llround(machine / kGiB)));
@@ -306,7 +305,7 @@ TensorSource LoadLayers(const SafetensorsFile& file,
     if (!chosen(key.first)) continue;
     bytes += BytesOf(ShapeOfLayer(LayerName(key.second), triple, options));
   }
-  CheckMemory(bytes);
+  CheckMemory("", bytes);
   for (const auto& [key, triple] : triples) {
     if (!chosen(key.first)) continue;
     source.layers.push_back(
@@ -339,28 +338,23 @@ TensorSource MakeSynthetic(const std::string& problem,
   io::Problem parsed;
   const std::string error = io::ParseProblem(problem, &parsed);
   if (!error.empty()) throw InputError(error);
+  const std::string where = "problem " + Quoted(problem) + ": ";
   const AttentionShape& shape = parsed.shape;
   for (const DType dtype :
        {shape.query_dtype, shape.key_dtype, shape.value_dtype}) {
     if (dtype == DType::kF32) continue;
-    throw InputError("problem '" + problem +
-                     "': variants are compared in f32 only");
+    throw InputError(where + "variants are compared in f32 only");
   }
   if (shape.key_rotated || shape.value_rotated) {
-    throw InputError("problem '" + problem +
-                     "': variants are compared without rotation only");
+    throw InputError(where + "variants are compared without rotation only");
   }
-  const double rows_q = static_cast<double>(shape.batch) *
-                        static_cast<double>(shape.seqlen_q) *
-                        static_cast<double>(shape.num_heads);
-  const double rows_k = static_cast<double>(shape.batch) *
-                        static_cast<double>(shape.seqlen_k) *
-                        static_cast<double>(shape.num_kv_heads);
-  const double dims = static_cast<double>(shape.head_dim) +
-                      static_cast<double>(shape.head_dim_v);
-  if ((rows_q + rows_k) * dims > kMaxElements) {
-    throw InputError("problem '" + problem + "' is too large");
+  // The oracles, which come before any attention, take shapes on trust.
+  Plan plan;
+  if (const Status status = MakePlan(parsed.params, shape, {}, &plan);
+      !status.ok()) {
+    throw InputError(where + ToString(status));
   }
+  CheckMemory(where, BytesOf(shape));
   layer.name = io::FormatProblem(parsed);
   source.name = layer.name;
   layer.tensors = MakeTensors(parsed, options);

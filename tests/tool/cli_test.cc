@@ -318,8 +318,14 @@ TEST(Cli, RefusesBadOptions) {
   ExpectBadInput("compare --causal --no-causal", "excludes");
   ExpectBadInput("compare --problem b1_h4 --html x.html", "lacks the field");
   ExpectBadInput("compare -q --problem b1_h1_d0_q4 --html x.html",
-                 "exact attention refused");
-  ExpectBadInput("compare --problem b9999_h9999_d999_q9999", "too large");
+                 "problem 'b1_h1_d0_q4': invalid argument: head_dim");
+  for (const char* heads : {"h3_kv2", "h2_kv4", "h3_kv0"}) {
+    ExpectBadInput(
+        "compare -q --html x.html --problem b1_d8_q4_" + std::string(heads),
+        "must be a multiple of num_kv_heads");
+  }
+  ExpectBadInput("compare --problem b9999_h9999_d999_q9999",
+                 "GiB of memory, and the machine has");
 }
 
 }  // namespace
