@@ -20,7 +20,9 @@ namespace {
 
 constexpr int64_t kGrid = 1000;  // steps of a knob that is no whole number
 
-// The values of a budget, from the one that keeps least: number 0.
+// The values of a budget, from the one that keeps least: number 0. Whole ones
+// are as many as keys, as far as the range allows: at that distance from the
+// exact value where they fall, from the least on where they rise.
 struct Budgets {
   double least, step;
   int64_t last;
@@ -36,7 +38,9 @@ Budgets BudgetsOf(const Knob& knob, int64_t keys) {
   const double range = knob.exact_value - least;
   if (!knob.integer) return {least, range / kGrid, kGrid};
   const double most = std::min(std::fabs(range), static_cast<double>(keys));
-  return {least, rising ? 1.0 : -1.0, static_cast<int64_t>(most)};
+  const int64_t last = static_cast<int64_t>(most);
+  if (rising) return {least, 1.0, last};
+  return {knob.exact_value + most, -1.0, last};
 }
 
 bool Reaches(const Quality& quality, double mass, double error) {
@@ -50,8 +54,25 @@ class Search {
       : quality_(quality) {
     for (const Layer& layer : source.layers) {
       calls_.push_back(std::make_unique<CallRun>(layer, options));
-      keys_ = std::max(keys_, layer.tensors.problem.shape.seqlen_k);
+      const io::Problem& problem = layer.tensors.problem;
+      if (problem.shape.seqlen_k >= keys_) longest_ = problem;
+      keys_ = std::max(keys_, problem.shape.seqlen_k);
     }
+  }
+
+  // Whether what number 0 keeps is least. A window that is as long as its
+  // stride is least where both are near the root of the keys.
+  bool HasLeast(size_t knob_index, Setting setting) const {
+    const Variant& variant = setting.variant.variant;
+    if (variant.cost == nullptr) return true;
+    const Budgets budgets = BudgetsOf(variant.knobs[knob_index], keys_);
+    const auto flops = [&](int64_t number) {
+      setting.knobs[knob_index] = budgets.Value(number);
+      return variant.cost(longest_.shape, longest_.params, setting.knobs.data())
+          .flops;
+    };
+    const double root = std::sqrt(static_cast<double>(budgets.last));
+    return flops(0) <= flops(budgets.last - static_cast<int64_t>(root));
   }
 
   // Sets the budget; false where none reaches the quality.
@@ -84,6 +105,7 @@ class Search {
   std::vector<std::unique_ptr<CallRun>> calls_;
   ScratchPool scratch_;
   int64_t keys_ = 0;
+  io::Problem longest_;  // which has these
 };
 
 }  // namespace
@@ -143,7 +165,8 @@ BudgetSearch SearchBudgets(const TensorSource& source,
     const int knob = BudgetKnob(setting.variant.variant);
     tell(i, "searching a budget of " + std::string(setting.variant.name));
     const bool kept =
-        knob < 0 || search.Find(static_cast<size_t>(knob), &setting);
+        knob < 0 || !search.HasLeast(static_cast<size_t>(knob), setting) ||
+        search.Find(static_cast<size_t>(knob), &setting);
     (kept ? result.settings : result.missed)
         .push_back(kept ? setting : settings[i]);
   }

@@ -34,7 +34,8 @@ int64_t SmallestReaching(int64_t low, int64_t high,
                          const std::function<bool(int64_t)>& reaches);
 
 struct BudgetSearch {
-  // The settings with their budgets as found; those without a budget as given.
+  // The settings with their budgets as found; as given those without a budget,
+  // or whose budget keeps much at both its ends, as that of `strided`.
   std::vector<Setting> settings;
   std::vector<Setting> missed;  // no budget reaches the quality
 };

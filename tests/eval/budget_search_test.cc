@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "heed/sparse_variant.h"
 #include "lib/eval/workload.h"
 #include "lib/io/input_error.h"
 #include "tests/eval/compare_run.h"
@@ -116,6 +117,53 @@ TEST(BudgetSearch, SaysWhatNoBudgetReaches) {
                     ParseQuality("rel_l2=1e-12"), {}, nullptr);
   EXPECT_TRUE(found.settings.empty());
   ASSERT_EQ(found.missed.size(), 1u);
+}
+
+// Every stride-th key: 1 keeps everything, and more keeps less.
+Status AttendEveryNth(const VariantArgs& a) {
+  return sparse::AttendPattern(
+      a, patterns::EveryNth(static_cast<int64_t>(a.knobs[0])));
+}
+
+constexpr Knob kStride = {.name = "stride",
+                          .summary = "Distance from key to key.",
+                          .default_value = 4,
+                          .min = 1,
+                          .max = sparse::kAll,
+                          .integer = true,
+                          .has_exact = true,
+                          .exact_value = 1};
+
+// The least is far from the exact value, and farther than there are keys.
+TEST(BudgetSearch, SearchesKnobsThatFall) {
+  eval::Setting every_nth = Broken("strided", AttendEveryNth);
+  every_nth.variant.variant.knobs = &kStride;
+  every_nth.variant.variant.cost = nullptr;
+  const eval::TensorSource source =
+      eval::MakeSynthetic("b1_h2_d8_q40_causal", {});
+  const Quality quality = ParseQuality("mass=0.4");
+  const eval::BudgetSearch found =
+      SearchBudgets(source, {every_nth}, quality, {}, nullptr);
+  ASSERT_EQ(found.settings.size(), 1u);
+  eval::Setting tried = every_nth;
+  const auto mass = [&](double stride) {
+    tried.knobs[0] = stride;
+    return CompareOn(source, {tried}).rows[1].total.mass_mean;
+  };
+  const double stride = found.settings[0].knobs[0];
+  EXPECT_GT(stride, 1);
+  EXPECT_GE(mass(stride), quality.value);
+  EXPECT_LT(mass(stride + 1), quality.value);
+}
+
+// Both a short and a long stride keep everything.
+TEST(BudgetSearch, LeavesWhatKeepsMuchAtBothEnds) {
+  const std::vector<eval::Setting> settings = {DefaultSetting(Real("strided"))};
+  const eval::BudgetSearch found =
+      SearchBudgets(eval::MakeSynthetic("b1_h2_d8_q200_causal", {}), settings,
+                    ParseQuality("mass=0.5"), {}, nullptr);
+  ASSERT_EQ(found.settings.size(), 1u);
+  EXPECT_EQ(FormatSetting(found.settings[0]), FormatSetting(settings[0]));
 }
 
 }  // namespace

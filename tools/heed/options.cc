@@ -67,7 +67,8 @@ Views:
   --at mass=0.95, --at rel_l2=0.01  compares at one quality: each variant that
       selects keys takes the smallest budget that reaches it as a mean over the
       layers, its other knobs staying as given (its budget is the first knob
-      that 'heed variants' says can be exact)
+      that 'heed variants' says can be exact; strided, which keeps everything by
+      short and by long strides, has none)
   --by layer, --by head  shows each layer, or the heads with the largest errors:
       a sparse method fails on few
 
