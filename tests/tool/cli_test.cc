@@ -311,6 +311,9 @@ TEST(Cli, RefusesBadOptions) {
   ExpectBadInput("compare --scale 1x", "--scale");
   ExpectBadInput("compare -q --scale nan --html x.html", "softmax_scale");
   ExpectBadInput("compare -q --softcap -1 --html x.html", "softcap");
+  ExpectBadInput("compare --scale 1e-60", "1e-60 is too small for f32");
+  ExpectBadInput("compare --softcap 1e-60", "1e-60 is too small for f32");
+  ExpectBadInput("compare --repeats 0", "see 'heed compare --help'");
   ExpectBadInput("compare --problem b1_h1_d8_q4 --softcap 3", "excludes");
   ExpectBadInput("compare --problem b1_h1_d8_q4 --heads 0", "excludes");
   ExpectBadInput("compare --problem b1_h1_d8_q4_k8 --tokens 3",

@@ -6,7 +6,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -117,6 +119,13 @@ std::string RefuseEmpty(const std::string& name) {
   return name.empty() ? "the name is empty" : "";
 }
 
+// What f32 rounds to 0 must not mean what 0 does.
+std::string RefuseUnderflow(const std::string& number) {
+  errno = 0;
+  const bool zero = std::strtof(number.c_str(), nullptr) == 0.0f;
+  return zero && errno == ERANGE ? number + " is too small for f32" : "";
+}
+
 // What is read from a file, and how; a problem string says it all itself.
 void AddFileOptions(CLI::App& compare, CLI::Option& problem, Options& options) {
   const auto number = [&](const char* name, auto& place, const char* what) {
@@ -130,10 +139,12 @@ void AddFileOptions(CLI::App& compare, CLI::Option& problem, Options& options) {
          "Only these query heads, such as 0-2, and the key heads they read")
       ->check(RefuseEmpty);
   number("--scale", options.params.softmax_scale,
-         "What scores are multiplied by (default: what the file says, or "
-         "1/sqrt(head_dim))");
+         "What scores are multiplied by; 0 is 1/sqrt(head_dim) (default: what "
+         "the file says, or 0)")
+      ->check(RefuseUnderflow);
   number("--softcap", options.params.softcap,
-         "Scores become softcap * tanh(score / softcap); 0 is off");
+         "Scores become softcap * tanh(score / softcap); 0 is off")
+      ->check(RefuseUnderflow);
   number("--window-left", options.params.window_left,
          "Keys that a row sees before its own position; -1 is all")
       ->check(CLI::Range(int64_t{-1}, kMost));
@@ -331,7 +342,13 @@ bool ParseOptions(int argc, char** argv, Options* options, int* exit_code) {
     *exit_code = app.exit(success);
   } catch (const CLI::Error& error) {
     std::string what = FindUnknown(app, argc, argv);
-    if (what.empty()) what = OneLine(error.what()) + "; see 'heed --help'";
+    if (what.empty()) {
+      what = OneLine(error.what()) + "; see 'heed ";
+      for (const CLI::App* command : app.get_subcommands()) {
+        what += command->get_name() + " ";
+      }
+      what += "--help'";
+    }
     std::fprintf(stderr, "heed: %s\n", what.c_str());
     *exit_code = kUsageError;
   }
