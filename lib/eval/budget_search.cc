@@ -164,9 +164,9 @@ BudgetSearch SearchBudgets(const TensorSource& source,
     Setting setting = settings[i];
     const int knob = BudgetKnob(setting.variant.variant);
     tell(i, "searching a budget of " + std::string(setting.variant.name));
-    const bool kept =
-        knob < 0 || !search.HasLeast(static_cast<size_t>(knob), setting) ||
-        search.Find(static_cast<size_t>(knob), &setting);
+    const bool kept = knob < 0 ||
+                      !search.HasLeast(static_cast<size_t>(knob), setting) ||
+                      search.Find(static_cast<size_t>(knob), &setting);
     (kept ? result.settings : result.missed)
         .push_back(kept ? setting : settings[i]);
   }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include "heed/ops.h"
 #include "lib/eval/metrics.h"
@@ -41,6 +42,11 @@ LayerInfo CallRun::Info() const {
   LayerInfo info;
   info.name = layer_.name;
   info.problem = io::FormatProblem(layer_.tensors.problem);
+  info.heads = layer_.heads;
+  if (info.heads.empty()) {
+    info.heads.resize(static_cast<size_t>(args_.query.heads()));
+    std::iota(info.heads.begin(), info.heads.end(), 0);
+  }
   info.rows = args_.query.seqlen();
   info.checked_rows = CountRows(MeasuredRows());
   return info;

@@ -65,9 +65,10 @@ struct Measurement {
 // The calls that share a name: one, or those that decode token by token.
 struct LayerInfo {
   std::string name;
-  std::string problem;       // of the last call
-  int64_t rows = 0;          // query rows of a head
-  int64_t checked_rows = 0;  // of them, those whose errors are measured
+  std::string problem;         // of the last call
+  std::vector<int64_t> heads;  // the numbers of its query heads
+  int64_t rows = 0;            // query rows of a head
+  int64_t checked_rows = 0;    // of them, those whose errors are measured
   int64_t calls = 1;
 };
 

@@ -118,6 +118,7 @@ void KeepHeads(const std::vector<io::NumberRange>& heads, Layout layout,
   tensors.query = CopyHeads(tensors.query, kept, layout);
   tensors.key = CopyHeads(tensors.key, kv_heads, layout);
   tensors.value = CopyHeads(tensors.value, kv_heads, layout);
+  layer->heads = kept;
   shape.num_heads = static_cast<int64_t>(kept.size());
   shape.num_kv_heads = static_cast<int64_t>(kv_heads.size());
   MakeOutputs(layout, &tensors);

@@ -21,6 +21,8 @@ namespace heed::eval {
 // One attention call. Its tensors are f32 whatever the file holds.
 struct Layer {
   std::string name;  // "layer.2", or the problem string
+  // The numbers that its query heads have in the file; empty: 0, 1, ...
+  std::vector<int64_t> heads;
   Tensors tensors;
 };
 

@@ -133,6 +133,13 @@ TEST(CliInput, TakesParametersAndHeads) {
                                          "1 --sink 1 --heads 1")
                       .out,
                   ",,b1_h1_d2_q2_k2_f32_causal_wl1_sink1_cap5_scale2,"));
+  // Heads keep the numbers that they have in the file.
+  EXPECT_TRUE(
+      Has(RunTool(folder, read + "--heads 1 --by head").out, ",,layer.3,1,"));
+  const ToolRun heads = RunTool(
+      folder, "compare -q --repeats 1 --input in exact --heads 1 --by head");
+  EXPECT_TRUE(Has(heads.out, " head 1 ")) << heads.out;
+  EXPECT_FALSE(Has(heads.out, " head 0 ")) << heads.out;
   EXPECT_TRUE(Has(RunTool(folder, read + "--no-causal --layers 1-3").out,
                   ",b1_h2_kv1_d2_q2_k2_f32_scale0.5,"));
 }

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <string_view>
+#include <vector>
 
 #include "tools/heed/numbers.h"
 #include "tools/heed/results.h"
@@ -57,11 +58,12 @@ std::string CsvLine(const Place& place, const eval::Summary& row,
 }
 
 // The heads of a layer, which have three of the numbers.
-std::string HeadLines(Place place, const eval::Summary& layer) {
+std::string HeadLines(Place place, const std::vector<int64_t>& numbers,
+                      const eval::Summary& layer) {
   std::string text;
   for (size_t h = 0; h < layer.total.heads.size(); ++h) {
     const eval::HeadMeasurement& head = layer.total.heads[h];
-    place.head = std::to_string(h);
+    place.head = std::to_string(numbers[h]);
     text += PlaceText(place, layer) + ",";
     for (const NumberInfo& number : Numbers()) {
       const std::string_view key = number.key;
@@ -103,7 +105,9 @@ std::string ResultsCsv(const eval::LengthSweep& sweep, bool heads) {
         const eval::LayerInfo& layer = result.layers[l];
         const Place place = {setting, tokens, layer.name, "", layer.problem};
         text += CsvLine(place, result.by_layer[l][i], ",,,");
-        if (heads) text += HeadLines(place, result.by_layer[l][i]);
+        if (heads) {
+          text += HeadLines(place, layer.heads, result.by_layer[l][i]);
+        }
       }
       text += CsvLine({setting, tokens, "all", "", ""}, result.rows[i],
                       last ? GrowthText(sweep, i) : ",,,");

@@ -118,6 +118,10 @@ void WriteInput(const eval::TensorSource& source, const CompareResult& result,
     PutInteger(writer, "calls", layer.calls);
     PutInteger(writer, "rows", layer.rows);
     PutInteger(writer, "measured_rows", layer.checked_rows);
+    writer.Key("heads");
+    writer.StartArray();
+    for (const int64_t head : layer.heads) writer.Integer(head);
+    writer.End();
     writer.End();
   }
   writer.End();

@@ -198,8 +198,8 @@ std::string HeadsText(const CompareResult& result, bool wide) {
                        mass.show(lost.mass_mean), error.show(lost.rel_l2)});
     };
     for (size_t r = 0; r < shown; ++r) {
-      add(fmt::format("  {} head {}", result.layers[rows[r].layer].name,
-                      rows[r].head),
+      const eval::LayerInfo& layer = result.layers[rows[r].layer];
+      add(fmt::format("  {} head {}", layer.name, layer.heads[rows[r].head]),
           rows[r].lost);
     }
     if (shown == rows.size()) continue;

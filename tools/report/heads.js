@@ -22,14 +22,14 @@ function headGrid() {
         cell.style.background = headColour(lost);
         cell.style.color = lost > 0.6 ? 'var(--paper)' : 'var(--ink)';
       }
-      cell.title = `${layers[l].name} head ${head}`;
+      cell.title = `${layers[l].name} head ${layers[l].heads[head]}`;
       return cell;
     }));
     return line;
   });
   const head = element('tr');
-  const most = Math.max(...row.layers.map((part) => part.heads.rel_l2.length));
-  head.append(element('th', 'head', 'name'), ...Array.from({length: most}, (_, i) => element('th', String(i))));
+  const most = layers.reduce((a, b) => b.heads.length > a.heads.length ? b : a);
+  head.append(element('th', 'head', 'name'), ...most.heads.map((number) => element('th', String(number))));
   document.getElementById('head-grid').replaceChildren(head, ...lines);
 }
 
