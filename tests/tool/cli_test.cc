@@ -119,6 +119,12 @@ TEST(Cli, SweepsLengths) {
     EXPECT_TRUE(
         Has(csv, std::string("\nexact,exact,") + length + ",all,,,ok,"));
   }
+  // Where tokens are decoded, times are those of one.
+  const ToolRun decoded = RunTool(folder,
+                                  "compare -q --repeats 1 --queries 3 exact "
+                                  "--problem b1_h1_d8_q1_causal --tokens 8-16");
+  EXPECT_TRUE(Has(decoded.out, "ms/token at ")) << decoded.out;
+  EXPECT_FALSE(Has(decoded.out, "time ms at ")) << decoded.out;
 }
 
 TEST(Cli, ShowsLayersAndHeads) {

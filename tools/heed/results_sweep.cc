@@ -51,11 +51,11 @@ const char* CrossingKind(const Crossing& crossing) {
 // The rows' times at lengths [first, end).
 std::string TimesText(const LengthSweep& sweep, size_t first, size_t end) {
   const CompareResult& last = sweep.results.back();
-  std::vector<Line> lines(1, {"time ms at"});
+  const NumberInfo& time = NumberOf(last.queries > 0 ? "token_time" : "time");
+  std::vector<Line> lines(1, {std::string(time.heading) + " at"});
   for (size_t l = first; l < end; ++l) {
     lines[0].push_back(std::to_string(sweep.lengths[l]));
   }
-  const NumberInfo& time = NumberOf("time");
   for (size_t i = 0; i < last.rows.size(); ++i) {
     Line line = {eval::ShortSetting(last.settings[i])};
     for (size_t l = first; l < end; ++l) {
