@@ -53,7 +53,8 @@ Input, one of:
       Query is [seqlen, num_heads, head_dim]; key and value may have fewer
       heads. A batch axis may stand in front. Metadata causal, softmax_scale,
       softcap, window_left, window_right and sink_size are what was computed,
-      where the options of that name don't say otherwise.
+      where --causal, --scale, --softcap, --window-left and --sink don't say
+      otherwise.
   --problem TEXT  random tensors, such as b1_h8_kv2_d64_q1024_f32_causal
   neither  the built-in sample: four layers of a small language model
 
@@ -183,8 +184,9 @@ void AddCompare(CLI::App& app, Options& options) {
   AddFileOptions(*compare, *problem, options);
   compare
       ->add_option("--tokens", options.tokens,
-                   "Only the first so many positions; several, such as "
-                   "512,1024 or 512-4096, are a sweep of lengths")
+                   "Only the first so many positions, or a problem of so many; "
+                   "several, such as 512,1024 or 512-4096, are a sweep of "
+                   "lengths")
       ->check(RefuseEmpty);
   compare
       ->add_option("--queries", options.queries,
