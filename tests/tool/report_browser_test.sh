@@ -119,12 +119,15 @@ done
 # Every axis, a hidden row, both themes' widths and the exports: uses the page as
 # a reader would and leaves what it met on the root element.
 cat >"$work/use.js" <<'END'
+// All at once: the page is looked at when it has loaded, and what a blob gives
+// when asked may come later.
 window.saved = {};
-const reading = [];
+const texts = {};
+window.Blob = class { constructor(parts) { this.text = parts.join(''); } };
 HTMLAnchorElement.prototype.click = function () { if (!(this.download in saved)) saved[this.download] = this.href; };
 URL.createObjectURL = (blob) => {
-  const key = `blob:${reading.length}`;
-  reading.push(blob.text().then((text) => [key, text]));
+  const key = `blob:${Object.keys(texts).length}`;
+  texts[key] = blob.text;
   return key;
 };
 const change = (id, value) => {
@@ -156,15 +159,12 @@ used.bars = chart.data.datasets.find((set) => set.label === 'spread').data.lengt
 for (const id of ['save-png', 'save-csv', 'save-md', 'save-tex', 'save-lengths-png', 'save-lengths-csv']) {
   document.getElementById(id).click();
 }
-Promise.all(reading).then((all) => {
-  const text = Object.fromEntries(all);
-  for (const [name, href] of Object.entries(saved)) {
-    const content = text[href] ?? href;
-    used[`file${name.replace(/[^a-z]/g, '')}`] = href.startsWith('data:image/png;base64,')
-      ? Math.min(9999, content.length) : content.trim().split('\n').length;
-  }
-  used.done = 1;
-});
+for (const [name, href] of Object.entries(saved)) {
+  const content = texts[href] ?? href;
+  used[`file${name.replace(/[^a-z]/g, '')}`] = href.startsWith('data:image/png;base64,')
+    ? Math.min(9999, content.length) : content.trim().split('\n').length;
+}
+used.done = 1;
 END
 sed -e '/^<\/body>$/d' -e '/^<\/html>$/d' "$sample" >"$work/used.html"
 { echo '<script>'; cat "$work/use.js"; echo '</script>'; } >>"$work/used.html"
