@@ -39,16 +39,17 @@ inline constexpr int64_t kMaxSlotsPerWorker = 32;
 inline constexpr int64_t kSlotsBytesPerWorker = 48 * 1024;
 
 // Where a call of few rows has fewer spans than workers by this factor, and
-// sees so many keys of each, spans are cut into parts (lib/core/parts.h): two
-// more phases cost more than a short window's keys. Zen 4, one key
+// this many keys, spans are cut into parts (lib/core/parts.h). Zen 4, one key
 // head of 128, two workers over one: 1,024 keys 1.33 (4 rows 1.40), 4,096 1.50
-// (1.55). A part has at least so many keys, or a step of columns: a line of
-// floats. Keys are cut finer than columns, as parts of them differ where masks
-// do and share nothing.
+// (1.55). A part has at least so many keys, or a step of columns: two lines of
+// floats, as single ones are fetched in pairs (64 workers, 8 key heads, 4,096
+// keys, by the times of the tasks: 0.19 with 16 columns, 0.18 to 0.24 with 32).
+// Keys are cut finer than columns, as parts of them differ where masks do and
+// share nothing.
 inline constexpr int64_t kWorkersPerItem = 2;
 inline constexpr int64_t kLeastKeysInParts = 1024;
 inline constexpr int64_t kLeastPartKeys = 256;
-inline constexpr int64_t kPartColumns = 16;
+inline constexpr int64_t kPartColumns = 32;
 inline constexpr int64_t kKeyPartsPerWorker = 2;
 
 // Where a list is a single tile, as in short sequences, tasks are runs of

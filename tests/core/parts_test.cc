@@ -2,15 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Spans cut into parts of keys and of columns, where there are more workers
-// than spans: the bits of whole spans, and how evenly the tasks spread.
+// than spans: the bits of whole spans, and whether there is work for all.
 #include "lib/core/parts.h"
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <functional>
 #include <limits>
-#include <queue>
 #include <string>
 #include <utility>
 #include <vector>
@@ -129,27 +126,9 @@ TEST_P(Parts, ShortWindowsAreNotWorthThem) {
 
 HEED_ON_EVERY_TARGET(Parts);
 
-// ---- How evenly -------------------------------------------------------------
-
-double Schedule(const std::vector<double>& tasks, int workers) {
-  std::priority_queue<double, std::vector<double>, std::greater<double>> free;
-  for (int i = 0; i < workers; ++i) free.push(0);
-  double last = 0;
-  for (const double task : tasks) {
-    const double end = free.top() + task;
-    free.pop();
-    free.push(end);
-    last = std::max(last, end);
-  }
-  return last;
-}
-
-// One token over 8,192 keys, 32 heads over 8 of 128, on 64 workers, by
-// simulation in microseconds: a span takes 164 (40 nanoseconds a key), half of
-// it for scores, weights a tenth of either half; a task costs 1 and a phase 10.
-TEST(PartsBalance, OneTokenOnManyWorkers) {
+// One token over 8,192 keys, 32 heads over 8 of 128: 16 spans, on 64 workers.
+TEST(PartsBalance, EveryWorkerHasWork) {
   constexpr int kWorkers = 64;
-  constexpr double kHalfSpan = 82, kWeights = 8, kTask = 1, kPhase = 10;
   static constexpr float kInputs[128] = {};
   std::vector<float> out(32 * 128);
   AttentionArgs args;
@@ -164,20 +143,8 @@ TEST(PartsBalance, OneTokenOnManyWorkers) {
   AttentionRun run;
   ASSERT_TRUE(BeginRun(plan, args, workspace.get(), kWorkers, {}, &run).ok());
   ASSERT_TRUE(internal::InParts(run));
-  const double spans = 16;
-  const double keys = run.parts.part_keys / 4096.0;
-  const double columns = run.parts.part_columns / 128.0;
-  const std::vector<std::vector<double>> phases = {
-      std::vector<double>(static_cast<size_t>(NumTasks(run, 0)),
-                          keys * kHalfSpan + kTask),
-      std::vector<double>(static_cast<size_t>(NumTasks(run, 1)),
-                          columns * kHalfSpan + kWeights + kTask),
-      std::vector<double>(static_cast<size_t>(NumTasks(run, 2)), kTask)};
-  double time = 0;
-  for (const std::vector<double>& tasks : phases) {
-    time += kPhase + Schedule(tasks, kWorkers);
-  }
-  EXPECT_GE(spans * 2 * kHalfSpan / kWorkers / time, 0.45);
+  EXPECT_EQ(NumTasks(run, 0), 2 * kWorkers) << "scores";
+  EXPECT_EQ(NumTasks(run, 1), kWorkers) << "values";
 }
 
 }  // namespace
