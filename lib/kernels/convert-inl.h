@@ -272,6 +272,10 @@ HWY_INLINE void WidenRow(DType type, const void* from, size_t n, float* to) {
       return WidenRow(static_cast<const f8_e5m2*>(from), n, to);
     case DType::kU4:
       return;  // means nothing without its scales: scaled_rows-inl.h
+    case DType::kBool:
+    case DType::kI32:
+    case DType::kU64:
+      return;  // never a tensor of rows
   }
 }
 
