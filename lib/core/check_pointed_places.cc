@@ -49,6 +49,9 @@ Status CheckAddresses(const AppendArgs& args, int slice_bits, bool* full) {
     AddressSlice addresses(slice_bits, slice);
     for (const PagedTensor& tensor : tensors) {
       if (tensor.pages == nullptr || tensor.may_repeat) continue;
+      // Pages without elements have no place, and their pointers no meaning.
+      const MemoryRange page_memory = MemoryOf(tensor.page);
+      if (page_memory.begin == page_memory.end) continue;
       const int64_t step = UsedStrides(tensor.page).stride[1];
       status =
           ForEachNewPage(args, [&](int64_t entry, int64_t first, int64_t last) {

@@ -73,7 +73,7 @@ ScoreRows RowsOf(const AttentionRun& run, const Sequence& sequence,
   rows.row = memory.row;
   rows.bias_type = scores.bias.dtype;
   rows.adds = bias || mask || others;
-  rows.only_mask = mask && !bias && !others && !Repeats(scores.mask);
+  rows.only_mask = mask && !bias && !others;
   rows.only_bias = bias && !mask && !others && !Repeats(scores.bias);
   if (!scores.alibi_slopes.absent()) {
     rows.alibi_slope = memory.alibi_slope;

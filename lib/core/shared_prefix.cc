@@ -78,6 +78,10 @@ void FinishSharer(const AttentionRun& run, const OpsTable& ops, int64_t index,
     }
   }
   const AttentionArgs& args = run.args;
+  const bool by_unit = item.kernel == &run.plan.table->attend_bf16;
+  const DividedBy by = by_unit && args.out.dtype == DType::kBF16
+                           ? DividedBy::kUnit
+                           : DividedBy::kTable;
   RowCursor at(item);
   for (int64_t i = 0; i < item.num_rows; ++i, at.Next()) {
     float* const row = rows.total + i * size;
@@ -87,7 +91,8 @@ void FinishSharer(const AttentionRun& run, const OpsTable& ops, int64_t index,
     FinishRow(ops, size - 2, run.plan.shape.value_rotated, args.out.dtype, row,
               BytesAt(args.out, batch, position, at.head()),
               args.lse.absent() ? nullptr
-                                : RowAt(args.lse, batch, position, at.head()));
+                                : RowAt(args.lse, batch, position, at.head()),
+              by);
   }
 }
 

@@ -88,6 +88,9 @@ HWY_INLINE uint64_t BitsOf(const uint8_t* mask) {
 // The same for the keys at `position`, and nothing beyond them.
 HWY_INLINE uint64_t SeenBits(const ScoreRow& row, const int32_t* position,
                              size_t keys) {
+  if (row.mask_repeats) {
+    return *row.mask == 0 ? 0 : ~uint64_t{0} >> (kBlockKeys - keys);
+  }
   const bool in_place = Neighbours(position, keys);
   if (keys == kBlockKeys && in_place) return BitsOf(row.mask + position[0]);
   uint8_t mask[kBlockKeys] = {};

@@ -35,7 +35,7 @@ struct ScoreRows {
   // Whether AddendsOf gives anything but zeros: it need not be called where
   // not.
   bool adds = false;
-  // Then: whether it is a mask alone, or a bias alone.
+  // Then: whether it is a mask alone, or a bias alone that does not repeat.
   bool only_mask = false;
   bool only_bias = false;
 

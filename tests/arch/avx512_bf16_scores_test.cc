@@ -249,6 +249,29 @@ TEST_F(Avx512Bf16Scores, AMaskThatIsARuleGivesTheBitsOfTheRule) {
   ExpectSame(Run({}, args), rule);
 }
 
+TEST_F(Avx512Bf16Scores, AMaskThatRepeatsGivesTheBitsOfOneWrittenOut) {
+  std::vector<uint8_t> row(kRows), mask;
+  for (int64_t i = 0; i < kRows; ++i) {
+    row[i] = i % 3 != 0;
+    mask.insert(mask.end(), kKeys, row[i]);
+  }
+  AttentionArgs args = tensors_.Args();
+  ConstTensorView& view = args.scores.mask;
+  view = Bhsd(reinterpret_cast<const bool*>(mask.data()), 1, 1, kRows, kKeys);
+  view.extent[2] = kHeads;
+  view.stride[2] = 0;
+  AttentionArgs repeats = args;
+  repeats.scores.mask.data = row.data();
+  repeats.scores.mask.stride[1] = 1;
+  repeats.scores.mask.stride[3] = 0;
+  // Many scales, as a score that is rounded otherwise seldom shows in a weight.
+  for (int i = 1; i <= 30; ++i) {
+    AttentionParams params;
+    params.softmax_scale = 0.07f * static_cast<float>(i);
+    ExpectSame(Run(params, repeats), Run(params, args));
+  }
+}
+
 // Neither a value that is hidden from a row, nor what a row beside it sees, has
 // influence.
 TEST_F(Avx512Bf16Scores, WhatIsHiddenHasNoInfluence) {

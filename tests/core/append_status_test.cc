@@ -149,6 +149,28 @@ std::string PointedSays(const std::function<void(Pointed&)>& spoil) {
   return ToString(status);
 }
 
+// Nothing is written, so no pointer matters, however many there are.
+TEST(AppendKvStatus, PagePointersWithoutHeads) {
+  constexpr int64_t kTokens = 2000;
+  const int32_t past = 0;
+  float row = 0;
+  for (void* const page :
+       {static_cast<void*>(nullptr), static_cast<void*>(&row)}) {
+    const std::vector<void*> pages(kTokens, page);
+    AppendArgs args;
+    args.key = Bshd(static_cast<const float*>(nullptr), 1, kTokens, 0, 8);
+    args.key_cache = Bshd(static_cast<float*>(nullptr), 1, 1, 0, 8);
+    args.past_lengths = &past;
+    args.num_sequences = 1;
+    args.pages.num_sequences = 1;
+    args.pages.pages_per_sequence = kTokens;
+    args.pages.table_stride = kTokens;
+    args.pages.key_pages = pages.data();
+    const Status status = AppendKv(args);
+    EXPECT_TRUE(status.ok()) << ToString(status);
+  }
+}
+
 TEST(AppendKvStatus, PagePointers) {
   Pointed call;
   const Status status = AppendKv(call.args);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
@@ -203,6 +204,38 @@ TEST_P(SharedPrefixTest, Fast) {
       {1, 4200}, {1, 4096}, {20, 4300}, {20, 4200}, {1, 4097}, {1, 4200}};
   Check("h2_kv1_d16_q1_k1_causal_bf16", lengths, {{0, 6, 4096}}, ways, {},
         false);
+}
+
+// Their own division and denormals among them, as for an out of bf16.
+TEST_P(SharedPrefixTest, FastDenormals) {
+  const std::vector<SharedPrefix> prefixes = {{0, 2, 4096}};
+  RaggedLayout layout;
+  layout.page_size = 4096;
+  RaggedCase c("h2_kv1_d16_q1_k1_bf16", {{20, 4096}, {20, 4096}}, layout);
+  SharePages(prefixes, layout.page_size, &c);
+  AttentionArgs args = c.Args();
+  const ConstTensorView& value = args.value;
+  for (int64_t row = 0; row < 4096; ++row) {
+    // As large as the smallest normal numbers, which average to smaller ones.
+    char* const at =
+        const_cast<char*>(internal::BytesAt(value, c.page_table[0], row, 0));
+    for (int64_t i = 0; i < value.head_dim(); ++i) {
+      uint16_t bits;
+      std::memcpy(&bits, at + 2 * i, 2);
+      bits = static_cast<uint16_t>((bits & 0x807f) | 0x0080);
+      std::memcpy(at + 2 * i, &bits, 2);
+    }
+  }
+  How how;
+  how.numerics = Numerics::kFast;
+  const eval::Tensor want = c.MakeOut(), want_lse = c.MakeLse();
+  RunTo(GetParam(), how, c, args, want, want_lse);
+  args.ragged.shared_prefixes = prefixes.data();
+  args.ragged.num_shared_prefixes = 1;
+  const eval::Tensor out = c.MakeOut(), lse = c.MakeLse();
+  RunTo(GetParam(), how, c, args, out, lse);
+  EXPECT_TRUE(SameBits(out, want));
+  EXPECT_TRUE(SameBits(lse, want_lse));
 }
 
 HEED_ON_EVERY_TARGET(SharedPrefixTest);
