@@ -142,6 +142,12 @@ TEST(Pattern, BandAndGlobalQueries) {
   CheckPattern(Band(9) | Sinks(2) | Queries(0, 5));
 }
 TEST(Pattern, Strided) { CheckPattern(Window(6) | EveryNth(6)); }
+// More intervals than there is room for, out of order: they are joined on the
+// way.
+TEST(Pattern, MoreIntervalsThanKeysCanHave) {
+  CheckPattern(EveryNth(2) | EveryNth(3));
+  CheckPattern(EveryNth(2) | EveryNth(2) | EveryNth(5) | Sinks(3));
+}
 TEST(Pattern, SegmentsOnly) { CheckPattern(Segments(24)); }
 TEST(Pattern, DocumentsAndWindow) {
   CheckPattern((Window(50) | Sinks(4)) & Documents(DocumentIds().data(), 400));
