@@ -447,7 +447,30 @@ TEST_F(PlanStatus, RequestsThatCannotBeMet) {
   AttentionParams params = problem_.params;
   params.window_left = -2;
   ExpectRefused(make(params, problem_.shape, 0), "window_left");
+  shape = problem_.shape;
+  shape.batch = -1;
+  ExpectRefused(make(problem_.params, shape, 0), "batch");
+  shape = problem_.shape;
+  shape.num_heads = -1;
+  ExpectRefused(make(problem_.params, shape, 0), "num_heads");
   EXPECT_EQ(plan.offsets, nullptr);
+}
+
+// The words of 2^60 rows are more than 64 bits count.
+TEST_F(PlanStatus, WordsOfAbsurdBlocks) {
+  const int64_t offsets[] = {0, 1};
+  const KeyInterval intervals[] = {{0, 1024}};
+  const int64_t bits[] = {0};
+  const uint64_t words[] = {0};
+  SparsePlan plan = plan_;
+  plan.batch = plan.num_heads = plan.num_intervals = plan.num_words = 1;
+  plan.seqlen_q = plan.query_block_size = int64_t{1} << 60;
+  plan.seqlen_k = 1024;
+  plan.offsets = offsets;
+  plan.intervals = intervals;
+  plan.bits = bits;
+  plan.words = words;
+  EXPECT_STREQ(CheckSparsePlan(plan).argument(), "bits");
 }
 
 // Every index of a plan from elsewhere, spoilt by itself.
