@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -106,7 +107,8 @@ void CheckPattern(const P& pattern, bool per_head = false) {
     const IntervalLists lists = ListsOf(problem.params, problem.shape, pattern);
     reference.key_intervals = lists.View();
     const Truth truth(problem.params, reference);
-    for (const int64_t block : {0, 1, 7, 16, 64}) {
+    for (const int64_t block :
+         std::initializer_list<int64_t>{0, 1, 7, 16, 64, INT64_MAX}) {
       SCOPED_TRACE(std::string(text) + " in blocks of " +
                    std::to_string(block));
       eval::ScratchPool memory, scratch;
