@@ -69,6 +69,8 @@ struct FeatureMap {
   void (*map)(const void* self, const FeatureRows& rows) = nullptr;
 };
 
+// Maps for rows of head_dim numbers, which RunScan holds them to.
+//
 // elu(x) + 1: x + 1 above 0, exp(x) below. Katharopoulos et al. 2020.
 HEED_API FeatureMap EluPlusOne(int64_t head_dim);
 // max(x, 0).

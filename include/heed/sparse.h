@@ -172,6 +172,8 @@ class RowKeys {
     begin = begin < 0 ? 0 : begin;
     end = end > end_ ? end_ : end;
     if (begin >= end) return;
+    // First, as what was last is then another.
+    if (count_ == capacity_) Sort();
     if (count_ > 0) {
       KeyInterval& last = interval_[count_ - 1];
       if (begin == last.end) {
@@ -180,7 +182,6 @@ class RowKeys {
       }
       sorted_ = sorted_ && begin > last.end;
     }
-    if (count_ == capacity_) Sort();
     interval_[count_++] = {static_cast<int32_t>(begin),
                            static_cast<int32_t>(end)};
   }

@@ -139,8 +139,9 @@ struct Variant {
   // kept weights; variants without such a sum write NaN). A refused call writes
   // nothing.
   Status (*run)(const VariantArgs& args) = nullptr;
-  // Which keys a row attends to may depend on what stands behind it. (It never
-  // attends to them.) Such a variant is for prompts that are there as a whole.
+  // Which keys a row attends to may depend on keys that stand behind it. (It
+  // never attends to them.) Such a variant is for prompts that are there as a
+  // whole.
   bool selects_ahead = false;
   // kOwnReference only: the same result in plain double, no speed asked,
   // out[batch][seqlen_q][num_heads][head_dim_v]. Also called for a part of the

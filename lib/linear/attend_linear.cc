@@ -68,8 +68,12 @@ class Attending {
         t_(host.args),
         parts_(PartsOf(host.params, t_.query.seqlen(), t_.key.seqlen())) {}
 
-  // Gets what memory it takes, so that nothing is written where it is refused.
+  // Checks the gates' length, which parts hide from the scans, and gets what
+  // memory it takes, so that nothing is written where it is refused.
   Status Prepare() {
+    Status status = CheckTokens(call_.log_decay, "log_decay");
+    if (status.ok()) status = CheckTokens(call_.beta, "beta");
+    if (!status.ok()) return status;
     const int64_t reading =
         t_.query.seqlen() - parts_.blind_rows - parts_.aligned;
     const int scans =
@@ -94,7 +98,7 @@ class Attending {
     shape.num_query_heads = t_.query.heads();
     shape.seqlen = std::max(t_.key.seqlen(), t_.query.seqlen());
     const ScanOptions options = {host_.target, call_.chunk};
-    const Status status = MakeScanPlan(call_.params, shape, options, &plan_);
+    status = MakeScanPlan(call_.params, shape, options, &plan_);
     if (!status.ok()) return status;
     workspace_.bytes = ScanWorkspaceBytes(plan_, host_.executor.max_workers);
     workspace_.data =
@@ -103,7 +107,6 @@ class Attending {
   }
 
   Status Run() {
-    ClearRows(0, parts_.blind_rows);
     const int64_t first = parts_.blind_rows, keys = parts_.leading_keys;
     const int64_t end = first + parts_.aligned;
     Status status;
@@ -123,10 +126,20 @@ class Attending {
         status = RunPart(args);
       }
     }
+    // Last, as scans look at the gates first.
+    if (status.ok()) ClearRows(0, first);
     return status;
   }
 
  private:
+  Status CheckTokens(const ConstTensorView& gates, const char* name) const {
+    if (gates.absent() || gates.seqlen() == t_.key.seqlen()) return Status();
+    return internal::Invalid(name, "must have the key's seqlen")
+        .WithIndex(1)
+        .WithValue(gates.seqlen())
+        .WithBound(t_.key.seqlen(), BoundKind::kNeeds);
+  }
+
   static Status NoMemory() {
     return Status(StatusCode::kOutOfMemory, "scratch",
                   "the state and the workspace could not be allocated");

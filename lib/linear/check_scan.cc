@@ -68,6 +68,14 @@ Status CheckPresence(const ScanPlan& plan, const ScanArgs& args) {
   if (args.map.features > 0 && args.map.map == nullptr) {
     return Invalid("map", "has no function");
   }
+  // Maps of the library write as many numbers as a row has.
+  const bool own = args.map.map == EluPlusOne(shape.head_dim).map ||
+                   args.map.map == Relu(shape.head_dim).map;
+  if (shape.features > 0 && own && shape.features != shape.head_dim) {
+    return Invalid("map", "has other features than a row has numbers")
+        .WithValue(shape.features)
+        .WithBound(shape.head_dim, BoundKind::kNeeds);
+  }
   if (!plan.params.normalise &&
       (!args.initial_sum.absent() || !args.final_sum.absent())) {
     return Invalid(args.initial_sum.absent() ? "final_sum" : "initial_sum",

@@ -394,7 +394,12 @@ Status RunScan(const ScanPlan& plan, const ScanArgs& args, Workspace workspace,
                                              : args.key.batch();
   run.tiles = internal::NumTiles(plan);
   const int64_t heads = run.sequences * plan.num_state_heads;
-  run.splits = internal::SplitsOf(heads, run.tiles, workers);
+  // Every split starts from the sums: where the first stores them in the same
+  // place, others may come too late.
+  const bool sums_in_place =
+      !args.final_sum.absent() && args.initial_sum.data == args.final_sum.data;
+  run.splits =
+      sums_in_place ? 1 : internal::SplitsOf(heads, run.tiles, workers);
   return internal::ParallelFor(executor, heads * run.splits, workers, &run,
                                &internal::RunScanTask);
 }

@@ -78,7 +78,8 @@ Status MakeScanPlan(const ScanParams& params, const ScanShape& shape,
   made.num_heads = std::max(shape.num_query_heads, made.num_state_heads);
   made.chunk = options.chunk != 0 ? options.chunk : internal::kDefaultChunk;
   made.tile_width = internal::TileWidth(KeyDim(shape));
-  const int64_t chunks = (shape.seqlen + made.chunk - 1) / made.chunk;
+  const int64_t chunks =
+      shape.seqlen / made.chunk + (shape.seqlen % made.chunk != 0);
   made.segment = static_cast<int32_t>(std::clamp<int64_t>(
       internal::kSegmentBytes / ChunkBytes(made), 1,
       std::clamp<int64_t>(chunks, 1, internal::kMaxSegment)));

@@ -17,14 +17,18 @@ namespace heed::internal {
 class RowAsker {
  public:
   RowAsker() = default;
-  // `memory` holds RowKeys::CapacityFor(seqlen_k).
+  // `memory` holds CapacityFor(seqlen_k): twice what keys can have, so that
+  // intervals of a pattern that lists more are not joined one by one.
+  static int64_t CapacityFor(int64_t seqlen_k) {
+    return 2 * RowKeys::CapacityFor(seqlen_k);
+  }
   RowAsker(const AttentionParams& masks, int64_t seqlen_q, int64_t seqlen_k,
            const PatternView& pattern, KeyInterval* memory)
       : masks_(&masks),
         seqlen_q_(seqlen_q),
         seqlen_k_(seqlen_k),
         pattern_(&pattern),
-        keys_(memory, RowKeys::CapacityFor(seqlen_k)) {}
+        keys_(memory, CapacityFor(seqlen_k)) {}
 
   // Calls f(begin, end) for the keys that the pattern keeps and the masks leave
   // the row, rising; pieces may touch. Returns what the masks leave.

@@ -110,21 +110,23 @@ class PlanMaker {
   bool AllocateWorkers() {
     const int64_t workers = executor_.max_workers;
     const int64_t keys = RowKeys::CapacityFor(plan_.seqlen_k);
-    constexpr int kSets = 6;
+    const int64_t listed = RowAsker::CapacityFor(plan_.seqlen_k);
+    constexpr int kSets = 5;
     workers_ = memory_.Array<BlockMemory>(workers);
-    KeyInterval* at = memory_.Array<KeyInterval>(workers * kSets * keys);
+    KeyInterval* at =
+        memory_.Array<KeyInterval>(workers * (listed + kSets * keys));
     if (workers_ == nullptr || at == nullptr) return false;
-    const auto next = [&] {
-      at += keys;
-      return at - keys;
+    const auto next = [&](int64_t count) {
+      at += count;
+      return at - count;
     };
     for (int64_t i = 0; i < workers; ++i) {
       BlockMemory& worker = *new (&workers_[i]) BlockMemory;
       worker.row = RowAsker(plan_.params, plan_.seqlen_q, plan_.seqlen_k,
-                            pattern_, next());
+                            pattern_, next(listed));
       for (KeySet* set : {&worker.kept, &worker.hidden, &worker.some,
                           &worker.missing, &worker.spare}) {
-        set->data = next();
+        set->data = next(keys);
       }
     }
     return true;

@@ -73,10 +73,12 @@ Status AttendPattern(const VariantArgs& a, const PatternView& pattern,
 
 Cost PatternCost(const AttentionShape& shape, const AttentionParams& params,
                  const PatternView& pattern, bool per_head) {
-  constexpr int64_t kSets = 4;
+  constexpr int64_t kSets = 3;
+  const int64_t listed = heed::internal::RowAsker::CapacityFor(shape.seqlen_k);
   const int64_t capacity = heed::internal::RowKeys::CapacityFor(shape.seqlen_k);
   const std::unique_ptr<KeyInterval[]> memory(
-      new (std::nothrow) KeyInterval[static_cast<size_t>(kSets * capacity)]);
+      new (std::nothrow)
+          KeyInterval[static_cast<size_t>(listed + kSets * capacity)]);
   if (memory == nullptr) {  // the most that it can be
     return ops::SoftmaxCost(shape, ops::VisiblePairs(shape, params));
   }
@@ -85,9 +87,9 @@ Cost PatternCost(const AttentionShape& shape, const AttentionParams& params,
   heed::internal::RowAsker asker(masks, shape.seqlen_q, shape.seqlen_k, pattern,
                                  memory.get());
   using heed::internal::KeySet;
-  KeySet kept = {memory.get() + capacity, 0};
-  KeySet touched = {memory.get() + 2 * capacity, 0};
-  KeySet spare = {memory.get() + 3 * capacity, 0};
+  KeySet kept = {memory.get() + listed, 0};
+  KeySet touched = {memory.get() + listed + capacity, 0};
+  KeySet spare = {memory.get() + listed + 2 * capacity, 0};
   const int64_t heads = per_head ? shape.num_heads : 1;
   double pairs = 0;
   for (int64_t head = 0; head < heads; ++head) {

@@ -37,8 +37,8 @@ Status CheckPlanRequest(const AttentionParams& params,
   any.query_dtype = any.key_dtype = any.value_dtype = any.out_dtype =
       DType::kF32;
   any.head_dim = any.head_dim_v = 1;
-  any.batch = std::max<int64_t>(any.batch, 1);
-  any.num_heads = std::max<int64_t>(any.num_heads, 1);
+  if (any.batch == 0) any.batch = 1;
+  if (any.num_heads == 0) any.num_heads = 1;
   any.num_kv_heads = any.num_heads;
   Plan plan;
   const Status status = MakePlan(params, any, PlanOptions(), &plan);
@@ -135,10 +135,12 @@ Status CheckSparsePlan(const SparsePlan& plan) {
       }
       after = at.end;
       if (plan.bits == nullptr || plan.bits[i] == -1) continue;
-      const int64_t words =
-          (rows.end - rows.first) * internal::WordsOf(at.end - at.begin);
-      if (plan.bits[i] < 0 || words > plan.num_words ||
-          plan.bits[i] > plan.num_words - words) {
+      int64_t words;
+      if (plan.bits[i] < 0 ||
+          __builtin_mul_overflow(rows.end - rows.first,
+                                 internal::WordsOf(at.end - at.begin),
+                                 &words) ||
+          words > plan.num_words || plan.bits[i] > plan.num_words - words) {
         return Invalid("bits", "must be -1, or leave room in the words")
             .WithIndex(i)
             .WithValue(plan.bits[i]);

@@ -155,7 +155,8 @@ class PlanRun {
     int64_t blocks_at_once = std::max<int64_t>(blocks, 1);
     if (!whole_ && !args_.scores.any() && blocks > 0) {
       const double mask =
-          masked_ ? static_cast<double>(plan_.batch * plan_.num_heads * block) *
+          masked_ ? static_cast<double>(plan_.batch * plan_.num_heads) *
+                        static_cast<double>(std::min(block, plan_.seqlen_q)) *
                         static_cast<double>(plan_.seqlen_k)
                   : 0;
       const double lists = 8 * static_cast<double>(IntervalsOf(0, blocks)) /

@@ -87,6 +87,26 @@ TEST_P(ScanProperty, CutsAtChunksLeaveNoTrace) {
   }
 }
 
+// One task after the other, as any executor may run them.
+TEST(ScanInPlace, SplitHeadsStartFromTheSameSums) {
+  for (const ScanCase& c : Primitives()) {
+    for (const int workers : {4, 5}) {
+      SCOPED_TRACE(c.Text() + " workers " + std::to_string(workers));
+      Executor executor = SerialExecutor();
+      executor.max_workers = workers;
+      ScanTensors want(c), got(c);
+      got.final_state = got.state;
+      if (c.normalise) got.final_sum = got.sum;
+      ScanArgs args = got.Args();
+      args.initial_state = args.final_state;
+      args.initial_sum = args.final_sum;
+      ASSERT_TRUE(Scan(want.Params(), want.Args()).ok());
+      ASSERT_TRUE(Scan(got.Params(), args, executor).ok());
+      EXPECT_TRUE(SameResults(got, want));
+    }
+  }
+}
+
 TEST_P(ScanProperty, StepsEqualPrefillWithinRounding) {
   for (const ScanCase& c : Primitives()) {
     SCOPED_TRACE(c.Text());

@@ -217,6 +217,34 @@ TEST(ScanStatus, Plans) {
                "plan");
 }
 
+// Maps of the library fill rows as wide as those they read.
+TEST(ScanStatus, MapsOfAnotherWidth) {
+  ScanCase c = Everything();
+  c.decay = Decay::kNone;
+  c.beta = c.state = false;
+  for (const FeatureMap& map : {EluPlusOne(c.dim - 1), Relu(c.dim + 16)}) {
+    ScanTensors t(c);
+    ScanArgs args = t.Args();
+    args.initial_state = {};
+    args.final_state = {};
+    args.map = map;
+    ScanPlan plan;
+    ASSERT_TRUE(
+        MakeScanPlan(t.Params(), ShapeOf(args), ScanOptions(), &plan).ok());
+    ExpectRefused(t, plan, args, "map", StatusCode::kInvalidArgument);
+  }
+}
+
+TEST(ScanStatus, AnySeqlenIsCounted) {
+  ScanShape shape = ShapeOf(ScanTensors(Everything()).Args());
+  ScanPlan longer, longest;
+  shape.seqlen = int64_t{1} << 40;
+  ASSERT_TRUE(MakeScanPlan({}, shape, {}, &longer).ok());
+  shape.seqlen = INT64_MAX;
+  ASSERT_TRUE(MakeScanPlan({}, shape, {}, &longest).ok());
+  EXPECT_EQ(longest.segment, longer.segment);
+}
+
 TEST(ScanStatus, NothingToDoIsFine) {
   for (const bool ragged : {false, true}) {
     ScanCase c = Everything();

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -106,7 +107,8 @@ void CheckPattern(const P& pattern, bool per_head = false) {
     const IntervalLists lists = ListsOf(problem.params, problem.shape, pattern);
     reference.key_intervals = lists.View();
     const Truth truth(problem.params, reference);
-    for (const int64_t block : {0, 1, 7, 16, 64}) {
+    for (const int64_t block :
+         std::initializer_list<int64_t>{0, 1, 7, 16, 64, INT64_MAX}) {
       SCOPED_TRACE(std::string(text) + " in blocks of " +
                    std::to_string(block));
       eval::ScratchPool memory, scratch;
@@ -142,6 +144,12 @@ TEST(Pattern, BandAndGlobalQueries) {
   CheckPattern(Band(9) | Sinks(2) | Queries(0, 5));
 }
 TEST(Pattern, Strided) { CheckPattern(Window(6) | EveryNth(6)); }
+// More intervals than there is room for, out of order: they are joined on the
+// way.
+TEST(Pattern, MoreIntervalsThanKeysCanHave) {
+  CheckPattern(EveryNth(2) | EveryNth(3));
+  CheckPattern(EveryNth(2) | EveryNth(2) | EveryNth(5) | Sinks(3));
+}
 TEST(Pattern, SegmentsOnly) { CheckPattern(Segments(24)); }
 TEST(Pattern, DocumentsAndWindow) {
   CheckPattern((Window(50) | Sinks(4)) & Documents(DocumentIds().data(), 400));
@@ -441,7 +449,30 @@ TEST_F(PlanStatus, RequestsThatCannotBeMet) {
   AttentionParams params = problem_.params;
   params.window_left = -2;
   ExpectRefused(make(params, problem_.shape, 0), "window_left");
+  shape = problem_.shape;
+  shape.batch = -1;
+  ExpectRefused(make(problem_.params, shape, 0), "batch");
+  shape = problem_.shape;
+  shape.num_heads = -1;
+  ExpectRefused(make(problem_.params, shape, 0), "num_heads");
   EXPECT_EQ(plan.offsets, nullptr);
+}
+
+// The words of 2^60 rows are more than 64 bits count.
+TEST_F(PlanStatus, WordsOfAbsurdBlocks) {
+  const int64_t offsets[] = {0, 1};
+  const KeyInterval intervals[] = {{0, 1024}};
+  const int64_t bits[] = {0};
+  const uint64_t words[] = {0};
+  SparsePlan plan = plan_;
+  plan.batch = plan.num_heads = plan.num_intervals = plan.num_words = 1;
+  plan.seqlen_q = plan.query_block_size = int64_t{1} << 60;
+  plan.seqlen_k = 1024;
+  plan.offsets = offsets;
+  plan.intervals = intervals;
+  plan.bits = bits;
+  plan.words = words;
+  EXPECT_STREQ(CheckSparsePlan(plan).argument(), "bits");
 }
 
 // Every index of a plan from elsewhere, spoilt by itself.

@@ -17,7 +17,8 @@
 //     that a mask cuts for some of the rows, however many those are;
 //   - of the blocks that every row sees whole, those that score highest, the
 //     lowest index first among equals.
-// A mean that counts therefore never holds a key that some row may not see.
+// A mean of keys that counts therefore never holds one that some row may not
+// see. (The mean of queries holds those of later rows of the block.)
 #include <heed/estimators.h>
 
 #include <cstdint>

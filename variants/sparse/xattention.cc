@@ -11,8 +11,7 @@
 //
 // reference_quirks: the paper's code keeps the first query block's row where it
 // means the first key block's column; masks antidiagonals of diagonal tiles not
-// at all, so that a third of their pairs lie in the future; and takes one
-// batch.
+// at all, so that half of their pairs lie in the future; and takes one batch.
 #include <heed/estimators.h>
 
 #include <cstdint>
