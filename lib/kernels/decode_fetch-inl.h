@@ -112,6 +112,16 @@ class FetchKeys {
   size_t a_step_ = 0;  // lines
 };
 
+// Fetches by both.
+template <class Fetch>
+struct FetchTwice {
+  Fetch near, far;
+  HWY_INLINE void Next() {
+    near.Next();
+    far.Next();
+  }
+};
+
 // Fetches while rows of T are worked on one by one. Work on (nearly) whole rows
 // fetches those some rows ahead of the row at hand; work that passes through
 // them several times, some columns at a time, fetches the next block's, spread
@@ -159,6 +169,19 @@ class FetchValues {
     return part;
   }
 
+  // For so many passes over a few rows, then over the next few: each line is
+  // asked for twice.
+  HWY_INLINE FetchTwice<FetchValues> Runs(size_t passes) const {
+    FetchValues near = *this;
+    if (row_ == nullptr) return {near, near};
+    const size_t rows = HWY_MAX(kBytes / row_bytes_, size_t{1});
+    near.bytes_ = (row_bytes_ + passes - 1) / passes;
+    near.row_ += HWY_MIN(rows, kRows / 2);
+    FetchValues far = near;
+    far.row_ += HWY_MIN(rows, kRows / 2);
+    return {near, far};
+  }
+
   // For one row.
   HWY_INLINE void Next() {
     if (row_ == nullptr) return;
@@ -184,6 +207,7 @@ class FetchValues {
 
 // Where a nest has nothing to fetch ahead.
 struct FetchNothing {
+  HWY_INLINE FetchNothing Runs(size_t) const { return {}; }
   HWY_INLINE FetchNothing Part(size_t, size_t) const { return {}; }
   HWY_INLINE void Next() const {}
 };

@@ -103,11 +103,11 @@ struct NestRows {
   size_t depth;
 };
 
-// out[r][c] = fma(vector[k][c], scalar[r][k], it) for k = 0, 1, ... < depth,
+// out[r][c] = fma(vector[k][c], scalar[r][k], it) for k = begin, ... < end,
 // in R rows of C vectors: one chain an element.
 template <int R, int C, class Vectors, class Fetch>
-HWY_NOINLINE void Nest(const NestRows& rows, const Vectors& vectors,
-                       const Fetch& fetch) {
+HWY_INLINE void NestPart(const NestRows& rows, const Vectors& vectors,
+                         size_t begin, size_t end, Fetch& ahead) {
   static_assert(R <= kNestRows && C <= 8);
   const hn::ScalableTag<float> d;
   const size_t N = hn::Lanes(d);
@@ -133,9 +133,7 @@ HWY_NOINLINE void Nest(const NestRows& rows, const Vectors& vectors,
   HEED_COLUMNS(HEED_COLUMN)
 #undef HEED_COLUMN
   const Vectors from = vectors;
-  Fetch ahead = fetch;
-  const size_t depth = rows.depth;
-  for (size_t k = 0; k < depth; ++k) {
+  for (size_t k = begin; k < end; ++k) {
     const auto at = from.At(k);
     ahead.Next();
     const auto w0 = hn::Set(d, x0[k]);
@@ -164,11 +162,51 @@ HWY_NOINLINE void Nest(const NestRows& rows, const Vectors& vectors,
 #undef HEED_COLUMN
 }
 
+// All of the depth.
+template <int R, int C, class Vectors, class Fetch>
+HWY_NOINLINE void Nest(const NestRows& rows, const Vectors& vectors,
+                       const Fetch& fetch) {
+  Fetch ahead = fetch;
+  NestPart<R, C>(rows, vectors, 0, rows.depth, ahead);
+}
+
+// The same for one row and `passes` times C vectors, few k at a time, so that
+// memory is read nearly in its order. Zen 4, f32 of 128 columns from memory,
+// AVX2: 0.62 of the stream-read bandwidth by whole passes, 0.73 by runs.
+template <int C, class Vectors, class Fetch>
+HWY_NOINLINE void NestRuns(const NestRows& rows, const Vectors& vectors,
+                           size_t passes, const Fetch& fetch) {
+  constexpr size_t kRun = 8;
+  const size_t N = hn::Lanes(hn::ScalableTag<float>());
+  auto ahead = fetch.Runs(passes);
+  for (size_t k = 0; k < rows.depth; k += kRun) {
+    NestRows part = rows;
+    Vectors from = vectors;
+    for (size_t pass = 0; pass < passes; ++pass) {
+      NestPart<1, C>(part, from, k, HWY_MIN(k + kRun, rows.depth), ahead);
+      part.out += C * N;
+      from.Skip(C * N);
+    }
+  }
+}
+
 // R rows of any number of vectors, from column `from` on.
 template <int R, int C, class Vectors, class Fetch>
 HWY_INLINE void NestColumns(NestRows rows, Vectors vectors, size_t from,
                             size_t count, const Fetch& fetch) {
   const size_t N = hn::Lanes(hn::ScalableTag<float>());
+  // Narrower types gain nothing by it.
+  if constexpr (R == 1 && C == 8 && HEED_TARGET_FACTS.attend.rows != 8 &&
+                std::is_same_v<Vectors, PlainVectors<float>>) {
+    const size_t passes = count / C;
+    if (passes > 1) {
+      NestRuns<C>(rows, vectors, passes, fetch);
+      vectors.Skip(passes * C * N);
+      rows.out += passes * C * N;
+      from += passes * C * N;
+      count %= C;
+    }
+  }
   for (; count >= C; count -= C) {
     Nest<R, C>(rows, vectors, fetch.Part(from, C * N));
     vectors.Skip(C * N);
