@@ -184,11 +184,12 @@ struct Queries : Pattern {
   }
 };
 
-// Keys of the query's own stretch of `keys` positions, cut from key 0 on.
+// Keys of the query's own stretch of `keys` positions, cut from key 0 on; below
+// 1 counts as 1.
 struct Segments : Pattern {
   int64_t keys;
 
-  explicit Segments(int64_t length) : keys(length) {}
+  explicit Segments(int64_t length) : keys(length < 1 ? 1 : length) {}
   int64_t SharedRows() const { return keys; }
   bool Keep(int64_t, int64_t query, int64_t key) const {
     return query >= 0 && query / keys == key / keys;
@@ -201,11 +202,11 @@ struct Segments : Pattern {
   }
 };
 
-// Keys a multiple of `step` before or after the query.
+// Keys a multiple of `step` before or after the query; below 1 counts as 1.
 struct EveryNth : Pattern {
   int64_t step;
 
-  explicit EveryNth(int64_t distance) : step(distance) {}
+  explicit EveryNth(int64_t distance) : step(distance < 1 ? 1 : distance) {}
   bool Keep(int64_t, int64_t query, int64_t key) const {
     return (query - key) % step == 0;
   }

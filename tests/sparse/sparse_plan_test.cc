@@ -144,6 +144,11 @@ TEST(Pattern, BandAndGlobalQueries) {
   CheckPattern(Band(9) | Sinks(2) | Queries(0, 5));
 }
 TEST(Pattern, Strided) { CheckPattern(Window(6) | EveryNth(6)); }
+// Lengths below 1 count as 1.
+TEST(Pattern, LengthsBelowOne) {
+  CheckPattern(Window(6) & EveryNth(-3));
+  CheckPattern(patterns::Segments(0) | Sinks(2));
+}
 // More intervals than there is room for, out of order: they are joined on the
 // way.
 TEST(Pattern, MoreIntervalsThanKeysCanHave) {
