@@ -70,7 +70,9 @@ struct Cache {
     }
   }
   const eval::Tensor& TensorOf(size_t i) const {
-    return (i < 2 ? rows : i < 4 ? scale : minimum)[i % 2];
+    // A pointer first: GCC 12 with a sanitizer takes [0] of a chosen array.
+    const eval::Tensor* const pair = i < 2 ? rows : i < 4 ? scale : minimum;
+    return pair[i % 2];
   }
   AppendArgs Args() const {
     AppendArgs args;
