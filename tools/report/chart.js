@@ -195,8 +195,10 @@ function draw() {
   selfCheck();
 }
 
-// Tells the page's test what was really drawn: points in whose middle stands the
-// colour of some variant. A grid line there is not enough.
+// Tells the page's test what was really drawn: points around whose middle the colour
+// of some variant stands in two places of six, none of them on the bar of its spread.
+// A line across them is not enough, nor does one hide them.
+const BESIDE = [[0, -3], [0, 3], [-2, -2], [2, -2], [-2, 2], [2, 2]];
 function selfCheck() {
   const canvas = chart.canvas, context = canvas.getContext('2d');
   const scale = canvas.width / canvas.clientWidth;
@@ -207,10 +209,12 @@ function selfCheck() {
     if (set.guide) return;
     for (const point of chart.getDatasetMeta(i).data) {
       ++count;
-      // Beside the middle, where the bar of its spread may cross.
-      const pixel = context.getImageData(point.x * scale, (point.y - 3) * scale, 1, 1).data;
-      const like = (colour) => colour.every((part, c) => Math.abs(part - pixel[c]) < 32);
-      if (pixel[3] > 200 && colours.some(like)) ++painted;
+      const coloured = BESIDE.filter(([dx, dy]) => {
+        const pixel = context.getImageData((point.x + dx) * scale, (point.y + dy) * scale, 1, 1).data;
+        const like = (colour) => colour.every((part, c) => Math.abs(part - pixel[c]) < 32);
+        return pixel[3] > 200 && colours.some(like);
+      });
+      if (coloured.length >= 2) ++painted;
     }
   });
   Object.assign(document.documentElement.dataset, {
