@@ -150,12 +150,38 @@ void Apply(const ScanChunk& c, const ScanTile& t) {
   }
 }
 
+void Step(const ScanChunk& c, const ScanStep& s) {
+  const bool delta = c.erase != nullptr;
+  for (int64_t x = 0; x < s.columns; ++x) {
+    float u = s.value[x];
+    if (delta) {
+      u *= c.beta[0];
+      for (int64_t m = 0; m < c.head_dim; ++m) {
+        u = std::fma(c.erase[m], s.from[m * s.from_row + x], u);
+      }
+    }
+    for (int64_t r = 0; r < c.rows; ++r) {
+      const float* read = c.read + r * c.row_floats;
+      float sum = 0.0f;
+      for (int64_t m = 0; m < c.head_dim; ++m) {
+        sum = std::fma(read[m], s.from[m * s.from_row + x], sum);
+      }
+      s.out[r * s.out_row + x] = std::fma(c.weight[r * c.stride], u, sum);
+    }
+    for (int64_t m = 0; m < c.head_dim && s.to != nullptr; ++m) {
+      s.to[m * s.to_row + x] =
+          std::fma(c.write[m], u, s.from[m * s.from_row + x] * c.keep[m]);
+    }
+  }
+}
+
 void Divide(const float* from, float by, int64_t n, float* to) {
   for (int64_t i = 0; i < n; ++i) to[i] = by == 0.0f ? 0.0f : from[i] / by;
 }
 
 }  // namespace
 
-const ScanTable kPlainScanTable = {&ScratchFloats, &Prepare, &Apply, &Divide};
+const ScanTable kPlainScanTable = {&ScratchFloats, &Prepare, &Apply, &Step,
+                                   &Divide};
 
 }  // namespace heed::internal

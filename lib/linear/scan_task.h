@@ -1,0 +1,29 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// The tasks of a run of a scan.
+#ifndef HEED_LIB_LINEAR_SCAN_TASK_H_
+#define HEED_LIB_LINEAR_SCAN_TASK_H_
+
+#include <cstdint>
+
+#include "heed/linear.h"
+
+namespace heed::internal {
+
+// One checked call.
+struct ScanRun {
+  ScanPlan plan;
+  ScanArgs args;  // with used strides
+  Workspace workspace;
+  int64_t sequences, tiles;
+  int64_t splits;  // tasks of a head
+};
+
+// Task i of the ScanRun at ctx: one head of the state of one sequence, or some
+// of its columns.
+void RunScanTask(void* ctx, int64_t i, int worker);
+
+}  // namespace heed::internal
+
+#endif  // HEED_LIB_LINEAR_SCAN_TASK_H_
