@@ -34,6 +34,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 // once for all of them.
 constexpr size_t kStepRows = 4;
 
+constexpr size_t kLineFloats = 16;
+
 // Calls f(tag, column) for each vector of `columns`, single lanes at the end.
 template <class F>
 HWY_INLINE void ForEachVector(size_t columns, const F& f) {
@@ -101,7 +103,13 @@ HWY_INLINE void StepRows(const internal::ScanChunk& c,
   const size_t queries = static_cast<size_t>(c.rows);
   const float* const from = s.from + m * from_row;
   const size_t more = kRows > 1 ? from_row : 0;
+  const float* const next = s.next + m * from_row;
   const auto step = [&](auto d, size_t x) HWY_ATTR {
+    if (s.next != nullptr && x % kLineFloats == 0) {
+      for (size_t i = 0; i < kRows; ++i) {
+        __builtin_prefetch(next + i * from_row + x, /*rw=*/1, /*locality=*/2);
+      }
+    }
     const auto r0 = hn::LoadU(d, from + x);
     const auto r1 = hn::LoadU(d, from + more + x);
     const auto r2 = hn::LoadU(d, from + 2 * more + x);

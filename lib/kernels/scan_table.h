@@ -88,6 +88,8 @@ struct ScanStep {
   float* written;      // [columns]: what is written, under the delta rule
   float* out;          // [rows][columns], rows out_row floats apart
   int64_t out_row;
+  const float* next;  // the state that the next step reads, rows from_row
+                      // apart, to be fetched on the way; null: none
 };
 
 struct ScanTable {

@@ -12,6 +12,7 @@
 #include "lib/linear/scan_layout.h"
 #include "lib/linear/scan_task.h"
 #include "lib/linear/scan_tensors.h"
+#include "lib/linear/scan_tuning.h"
 
 namespace heed {
 namespace internal {
@@ -22,6 +23,12 @@ namespace {
 int64_t SplitsOf(int64_t heads, int64_t tiles, int64_t workers) {
   if (tiles <= 1 || heads >= 4 * workers || heads % workers == 0) return 1;
   return std::min(tiles, (2 * workers + heads - 1) / heads);
+}
+
+// Heads of single tokens that a task takes one after the other, so that each
+// fetches the state of the next: where there are enough for all workers.
+int64_t StepsOf(int64_t heads, int64_t workers) {
+  return std::clamp<int64_t>(heads / (4 * workers), 1, kMaxSteps);
 }
 
 }  // namespace
@@ -44,7 +51,7 @@ Status RunScan(const ScanPlan& plan, const ScanArgs& args, Workspace workspace,
   const bool states = !args.final_state.absent() && columns;
   // Nor is there memory then that would bound the number of sequences.
   if (!rows && !states && args.final_sum.absent()) return Status();
-  internal::ScanRun run = {plan, args, workspace, 0, 0, 1};
+  internal::ScanRun run = {plan, args, workspace, 0, 0, 1, 0, 1};
   internal::ForEachScanTensor(run.args, [](auto& view, const auto&, auto) {
     view = internal::UsedStrides(view);
   });
@@ -52,14 +59,18 @@ Status RunScan(const ScanPlan& plan, const ScanArgs& args, Workspace workspace,
                   : args.key.absent()        ? args.query.batch()
                                              : args.key.batch();
   run.tiles = internal::NumTiles(plan);
-  const int64_t heads = run.sequences * plan.num_state_heads;
+  run.heads = run.sequences * plan.num_state_heads;
   // Every split starts from the sums: where the first stores them in the same
   // place, others may come too late.
   const bool sums_in_place =
       !args.final_sum.absent() && args.initial_sum.data == args.final_sum.data;
   run.splits =
-      sums_in_place ? 1 : internal::SplitsOf(heads, run.tiles, workers);
-  return internal::ParallelFor(executor, heads * run.splits, workers, &run,
+      sums_in_place ? 1 : internal::SplitsOf(run.heads, run.tiles, workers);
+  if (seqlen == 1 && run.splits == 1) {
+    run.run = internal::StepsOf(run.heads, workers);
+  }
+  const int64_t tasks = (run.heads + run.run - 1) / run.run * run.splits;
+  return internal::ParallelFor(executor, tasks, workers, &run,
                                &internal::RunScanTask);
 }
 

@@ -20,12 +20,16 @@ constexpr int64_t kMaxFetch = 16;
 
 class ScanTask {
  public:
-  ScanTask(const ScanRun& run, int64_t task, int worker)
+  // Of columns of head `index` of all sequences; `next` heads of the same
+  // task come after it.
+  ScanTask(const ScanRun& run, int64_t index, int64_t split, int64_t next,
+           int worker)
       : plan_(run.plan),
         args_(run.args),
-        split_(task % run.splits),
-        head_(task / run.splits % plan_.num_state_heads),
-        sequence_(task / run.splits / plan_.num_state_heads),
+        split_(split),
+        head_(index % plan_.num_state_heads),
+        sequence_(index / plan_.num_state_heads),
+        next_(next),
         batch_(args_.cu_seqlens != nullptr ? 0 : sequence_),
         first_tile_(run.tiles * split_ / run.splits),
         end_tile_(run.tiles * (split_ + 1) / run.splits),
@@ -305,6 +309,11 @@ class ScanTask {
     step.columns = columns.count;
     step.from = column(args_.initial_state);
     step.from_row = args_.initial_state.stride[2] / 4;
+    if (next_ > 0) {
+      const int64_t next = sequence_ * plan_.num_state_heads + head_ + 1;
+      step.next = RowAt(args_.initial_state, next / plan_.num_state_heads,
+                        next % plan_.num_state_heads, 0);
+    }
     if (!args_.final_state.absent()) {
       step.to = column(args_.final_state);
       step.to_row = args_.final_state.stride[2] / 4;
@@ -395,7 +404,7 @@ class ScanTask {
 
   const ScanPlan& plan_;
   const ScanArgs& args_;
-  const int64_t split_, head_, sequence_, batch_, first_tile_, end_tile_;
+  const int64_t split_, head_, sequence_, next_, batch_, first_tile_, end_tile_;
   Carver carver_;
   const ScanMemory memory_;
   int64_t first_, end_;  // tokens
@@ -404,7 +413,12 @@ class ScanTask {
 }  // namespace
 
 void RunScanTask(void* ctx, int64_t i, int worker) {
-  ScanTask(*static_cast<const ScanRun*>(ctx), i, worker).Run();
+  const ScanRun& run = *static_cast<const ScanRun*>(ctx);
+  const int64_t first = i / run.splits * run.run;
+  const int64_t end = std::min(first + run.run, run.heads);
+  for (int64_t head = first; head < end; ++head) {
+    ScanTask(run, head, i % run.splits, end - 1 - head, worker).Run();
+  }
 }
 
 }  // namespace heed::internal

@@ -18,10 +18,12 @@ struct ScanRun {
   Workspace workspace;
   int64_t sequences, tiles;
   int64_t splits;  // tasks of a head
+  int64_t heads;   // of all sequences
+  int64_t run;     // of them, one after the other, are a task
 };
 
-// Task i of the ScanRun at ctx: one head of the state of one sequence, or some
-// of its columns.
+// Task i of the ScanRun at ctx: some heads of the states of sequences, or some
+// columns of one.
 void RunScanTask(void* ctx, int64_t i, int worker);
 
 }  // namespace heed::internal
