@@ -120,7 +120,8 @@ struct Law : LinearLaw {
   bool turned;
   std::vector<float> w;
 
-  void Phi(const float* x, bool key, double* phi) const {
+  void Phi(const LinearRow& from, double* phi) const {
+    const float* x = from.x;
     double square = 0;
     for (int64_t c = 0; c < dim; ++c) {
       square += static_cast<double>(x[c]) * static_cast<double>(x[c]);
@@ -132,10 +133,10 @@ struct Law : LinearLaw {
       for (int64_t c = 0; c < dim; ++c) {
         phi[r] += static_cast<double>(row[c]) * static_cast<double>(x[c]);
       }
-      if (!key && turned) phi[r] = -phi[r];
+      if (!from.key && turned) phi[r] = -phi[r];
       largest = std::max(largest, phi[r]);
     }
-    const double off = key ? half_scale * square : largest;
+    const double off = from.key ? half_scale * square : largest;
     for (int64_t r = 0; r < features; ++r) phi[r] = std::exp(phi[r] - off);
   }
 };
