@@ -52,6 +52,11 @@ HEED_API double DrawnAt(const Input& input, int index, int64_t batch,
 HEED_API Status InputOrDrawn(const VariantArgs& host, const Input* inputs,
                              int index, ConstTensorView* view);
 
+// Refuses an input of weights that has not `rows` rows; without a host's
+// nothing.
+HEED_API Status CheckWeights(const VariantArgs& host, const Input* inputs,
+                             int index, int64_t rows);
+
 // Sets *view to f(batch, token, head, channel), `dim` channels a key token and
 // head, in the host's scratch: gates that a variant computes.
 template <class F>

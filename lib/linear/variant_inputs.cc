@@ -19,8 +19,9 @@ uint64_t Mix(uint64_t x) {
   return x ^ x >> 31;
 }
 
-Status CheckInput(const VariantArgs& host, const Input& input,
-                  const ConstTensorView& view) {
+// The key's batch and seqlen, or those of weights.
+Status CheckInput(const VariantArgs& host, const Input& input, int64_t batch,
+                  int64_t seqlen, const ConstTensorView& view) {
   if (view.absent()) return internal::Invalid(input.name, "is absent");
   const internal::TensorName name = {input.name, "overlaps an input"};
   Status status = internal::CheckType(view, name);
@@ -29,11 +30,12 @@ Status CheckInput(const VariantArgs& host, const Input& input,
   }
   if (!status.ok()) return status;
   const ConstTensorView& key = host.args.key;
-  const int64_t want[] = {key.batch(), key.seqlen(), key.heads(),
+  const int64_t want[] = {batch, seqlen, key.heads(),
                           input.per_channel ? key.head_dim() : 1};
   for (int i = 0; i < 4; ++i) {
     if (view.extent[i] == want[i]) continue;
-    return internal::Invalid(input.name, "must have the key's extents")
+    return internal::Invalid(input.name,
+                             "has not the extents that the call asks for")
         .WithIndex(i)
         .WithValue(view.extent[i])
         .WithBound(want[i], BoundKind::kNeeds);
@@ -56,7 +58,9 @@ double DrawnAt(const Input& input, int index, int64_t batch, int64_t token,
 Status InputOrDrawn(const VariantArgs& host, const Input* inputs, int index,
                     ConstTensorView* view) {
   if (host.inputs != nullptr) {
-    const Status status = CheckInput(host, inputs[index], host.inputs[index]);
+    const Status status =
+        CheckInput(host, inputs[index], host.args.key.batch(),
+                   host.args.key.seqlen(), host.inputs[index]);
     if (status.ok()) *view = host.inputs[index];
     return status;
   }
@@ -67,6 +71,12 @@ Status InputOrDrawn(const VariantArgs& host, const Input* inputs, int index,
         return DrawnAt(input, index, b, token, head, channel);
       },
       view);
+}
+
+Status CheckWeights(const VariantArgs& host, const Input* inputs, int index,
+                    int64_t rows) {
+  if (host.inputs == nullptr) return Status();
+  return CheckInput(host, inputs[index], 1, rows, host.inputs[index]);
 }
 
 }  // namespace heed
