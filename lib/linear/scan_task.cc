@@ -163,7 +163,10 @@ class ScanTask {
     if (map.features > 0) {
       const ops::ConstMatrix x = {f32 ? at : raw, n, head_dim,
                                   f32 ? stride : raw_row};
-      map.map(map.self, {x, {copy, n, dim(), row}, head, key});
+      const int64_t first = key ? map.key_position : map.query_position;
+      map.map(
+          map.self,
+          {x, {copy, n, dim(), row}, head, key, sequence_, first + t - first_});
     }
     return {copy, row, 0};
   }
