@@ -11,6 +11,7 @@
 
 #include "heed/ops.h"
 #include "lib/sparse/plan_memory.h"
+#include "lib/sparse/soft_cap.h"
 
 namespace heed::sparse {
 
@@ -80,13 +81,6 @@ KeyBounds KeyBoundsOf(const VariantArgs& a, int64_t key_block) {
 }
 
 namespace {
-
-// cap * tanh(x / cap), by ops::Exp: the host's tanh rounds as it likes.
-void SoftCap(float cap, float* x, int64_t n) {
-  ops::Scale(2.0f / cap, x, n);
-  ops::Exp(x, x, n);
-  for (int64_t i = 0; i < n; ++i) x[i] = cap * (1.0f - 2.0f / (x[i] + 1.0f));
-}
 
 // Query rows whose scores are made at a time.
 constexpr int64_t kMassRows = 64;
