@@ -11,6 +11,7 @@
 #include "heed/attention.h"
 #include "heed/executor.h"
 #include "heed/export.h"
+#include "heed/gather.h"
 #include "heed/kv.h"
 #include "heed/linear.h"
 #include "heed/ragged.h"
