@@ -122,6 +122,12 @@ const std::vector<FlagInfo> kFlags = {
     {"gate", "",
      "ok where the result holds what its variant promises, checked before any "
      "time is shown; else the reason is given"},
+    {"phases", "",
+     "time by what it is spent on: estimate what blocks or keys hold, select "
+     "among them, build lists, attend; by its shares over all rounds"},
+    {"row_rel_l2", "",
+     "rel_l2 of each query row of each head by itself, over all layers: its "
+     "quantiles at row_quantiles"},
     {"noisy", "!", "the spread is over 3 % of the time: compare again"},
     {"beaten_by_zeros", "#",
      "an output of zeros would be as near to the truth, or nearer"},
