@@ -16,7 +16,7 @@
 
 namespace {
 
-constexpr int kBadInput = 2;
+using heed::tool::kBadInput;
 
 // What is printed is buffered, so that a full disk shows here at the latest.
 int Flushed(int exit_code) {

@@ -36,6 +36,7 @@ struct Options {
   int repeats = 5;
   bool quiet = false;
   std::string json_path, csv_path, html_path;
+  std::string against;  // an earlier run's JSON; empty: none
 };
 
 // Reads the command line. Returns true where there is something to do; else
