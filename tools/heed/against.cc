@@ -71,14 +71,6 @@ const Point* FindPoint(const std::vector<Point>& points, const Point& like) {
   return nullptr;
 }
 
-bool SameQuality(double was, double now, double rounding) {
-  if (std::isnan(was) || std::isnan(now)) {
-    return std::isnan(was) && std::isnan(now);
-  }
-  return std::fabs(was - now) <=
-         rounding * std::max(std::fabs(was), std::fabs(now));
-}
-
 eval::TradeOff TimeOf(const Point& point) {
   eval::TradeOff time;
   time.time = NumberIn(point.numbers, "time");
@@ -157,6 +149,14 @@ std::string Names(const std::string& head,
 }
 
 }  // namespace
+
+bool SameQuality(double was, double now, double rounding) {
+  if (std::isnan(was) || std::isnan(now)) {
+    return std::isnan(was) && std::isnan(now);
+  }
+  return std::fabs(was - now) <=
+         rounding * std::max(std::fabs(was), std::fabs(now));
+}
 
 std::string MachineDifference(const RunFile& old, const RunFile& now) {
   const auto differs = [](const std::string& what, const std::string& was,

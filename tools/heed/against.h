@@ -18,6 +18,10 @@ namespace heed::tool {
 // between environments they agree to this share of themselves.
 inline constexpr double kQualityRounding = 1e-6;
 
+// Whether two numbers are equal, or both NaN, or differ by no more than this
+// share of the larger.
+bool SameQuality(double was, double now, double rounding);
+
 // One number of one row that is not what it was.
 struct Change {
   std::string row;     // its name

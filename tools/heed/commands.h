@@ -22,6 +22,7 @@ enum ExitCode : int {
 int RunInfo(const Options& options);
 int RunVariants(const Options& options);
 // `command` is the command line, for the record.
+int RunMerge(const Options& options, const std::string& command);
 int RunCompareCommand(const Options& options, const std::string& command);
 
 }  // namespace heed::tool

@@ -119,21 +119,9 @@ std::vector<eval::Setting> ReadSettings(const Options& options) {
 // Two outputs to one place would overwrite or mix; the input stays.
 void CheckOutputs(const Options& options) {
   const std::string input = InputPath(options);
-  std::vector<std::string> paths;
-  for (const std::string& path :
-       {options.json_path, options.csv_path, options.html_path}) {
-    if (path.empty()) continue;
-    for (const std::string& other : paths) {
-      if (!SamePlace(path, other)) continue;
-      throw io::InputError("'" + other + "' and '" + path +
-                           "' are one place for two outputs");
-    }
-    if (!input.empty() && SamePlace(path, input)) {
-      throw io::InputError("'" + path + "' is the input");
-    }
-    CheckWritable(path);
-    paths.push_back(path);
-  }
+  CheckOutputPaths(
+      {options.json_path, options.csv_path, options.html_path},
+      input.empty() ? std::vector<std::string>() : std::vector{input});
 }
 
 std::string PlanText(const io::Problem& problem) {

@@ -96,6 +96,18 @@ Examples:
   heed compare block_topk --json - | python3 -m json.tool
   heed compare --against old.json --json new.json)";
 
+constexpr char kMergeHelp[] = R"(
+Runs of one version on one input, with the same --queries and --at, are joined:
+each row once. Errors, mass, density, operations and bytes must agree, wherever
+they were computed (in double, a millionth aside). Times belong to a machine
+(CPU, kernel, threads, rounds): the first file's machine is that of the whole,
+and others' times stand beside it. Of a row that was timed twice on one machine
+the first times are kept. Speed-ups stay those to exact in the same run; the
+frontier is found anew. What is mixed is refused by file and field.
+
+Example:
+  heed merge one.json two.json --json all.json --html all.html)";
+
 // "  x exact    (speedup) time of ...", indented where it goes on.
 std::string Entry(const std::string& name, const std::string& text) {
   constexpr size_t kIndent = 13;
@@ -251,6 +263,22 @@ void AddCompare(CLI::App& app, Options& options) {
   compare->callback([&] { options.command = Command::kCompare; });
 }
 
+void AddMerge(CLI::App& app, Options& options) {
+  CLI::App* merge = app.add_subcommand(
+      "merge", "Join the JSON of many runs, or machines, into one");
+  merge->footer(kMergeHelp);
+  merge->add_option("files", options.files, "Written by compare --json")
+      ->required()
+      ->check(RefuseEmpty);
+  merge
+      ->add_option("--json", options.json_path,
+                   "Write the joined run; - for standard output")
+      ->check(RefuseEmpty);
+  merge->add_option("--html", options.html_path, "Write its report")
+      ->check(RefuseEmpty);
+  merge->callback([&] { options.command = Command::kMerge; });
+}
+
 // CLI11 says some things over several lines; errors here are one sentence.
 std::string OneLine(std::string text) {
   for (char& c : text) {
@@ -336,6 +364,7 @@ bool ParseOptions(int argc, char** argv, Options* options, int* exit_code) {
   variants->add_flag("--json", options->json, "As JSON");
   variants->callback([&] { options->command = Command::kVariants; });
   AddCompare(app, *options);
+  AddMerge(app, *options);
   std::string topic;
   CLI::App* help = app.add_subcommand("help", "This, or the help of a command");
   help->add_option("command", topic, "Which");

@@ -53,23 +53,81 @@ class Checker {
     return *value;
   }
 
-  void Numbers(const JsonValue& row, const std::string& place) {
-    for (const NumberInfo& number : tool::Numbers()) {
-      Need(row, place, number.key,
-           {Kind::kNumber, Kind::kInteger, Kind::kNull});
+  void Environment(const JsonValue& holder, const std::string& place) {
+    const JsonValue& environment =
+        Need(holder, place, "environment", {Kind::kObject});
+    for (const char* key : {"version", "compiler", "cpu"}) {
+      Need(environment, place + "environment.", key, {Kind::kString});
     }
-    Need(row, place, "reason", {Kind::kString});
-    if (!IsGate(Need(row, place, "gate", {Kind::kString}).text)) {
-      Fail(place + "gate is none");
+    const std::string in_run = place + "run.";
+    const JsonValue& run = Need(holder, place, "run", {Kind::kObject});
+    for (const char* key : {"target", "at"}) {
+      Need(run, in_run, key, {Kind::kString});
     }
-    for (const char* key :
-         {"cost_recorded", "noisy", "beaten_by_zeros", "pareto"}) {
+    for (const char* key : {"threads", "repeats", "queries", "seed"}) {
+      Need(run, in_run, key, {Kind::kInteger});
+    }
+    for (const char* key : {"missed", "left_out"}) {
+      if (run.Find(key) == nullptr) continue;
+      for (const JsonValue& name :
+           Need(run, in_run, key, {Kind::kArray}).items) {
+        CheckName(name.text, in_run + key + ": ");
+      }
+    }
+  }
+
+  // Times from other machines, in a merged run.
+  void Elsewhere(const JsonValue& timings, const std::string& row,
+                 size_t num_layers, const JsonValue& tree) {
+    const JsonValue* machines = tree.Find("elsewhere");
+    for (const JsonValue& timing : timings.items) {
+      const std::string place = row + "elsewhere.";
+      const int64_t machine =
+          Need(timing, place, "machine", {Kind::kInteger}).integer;
+      if (machines == nullptr || machine < 1 ||
+          machine > static_cast<int64_t>(machines->items.size())) {
+        Fail(place + "machine is none of them");
+      }
+      Times(timing, place);
+      const JsonValue& layers = Need(timing, place, "layers", {Kind::kArray});
+      if (layers.items.size() != num_layers) {
+        Fail(place + "layers are not as many as input.layers");
+      }
+      for (const JsonValue& layer : layers.items)
+        Times(layer, place + "layers.");
+    }
+  }
+
+  // What belongs to a machine.
+  void Times(const JsonValue& row, const std::string& place) {
+    NumbersOf(row, place, false);
+    for (const char* key : {"noisy", "pareto"}) {
       Need(row, place, key, {Kind::kBool});
     }
     for (const JsonValue& second :
          Need(row, place, "seconds", {Kind::kArray}).items) {
       if (!IsNumber(second)) Fail(place + "seconds holds what is no number");
     }
+  }
+
+  void NumbersOf(const JsonValue& row, const std::string& place, bool quality) {
+    for (const NumberInfo& number : tool::Numbers()) {
+      if ((number.kind == NumberKind::kQuality) != quality) continue;
+      Need(row, place, number.key,
+           {Kind::kNumber, Kind::kInteger, Kind::kNull});
+    }
+  }
+
+  void Numbers(const JsonValue& row, const std::string& place) {
+    NumbersOf(row, place, true);
+    Need(row, place, "reason", {Kind::kString});
+    if (!IsGate(Need(row, place, "gate", {Kind::kString}).text)) {
+      Fail(place + "gate is none");
+    }
+    for (const char* key : {"cost_recorded", "beaten_by_zeros"}) {
+      Need(row, place, key, {Kind::kBool});
+    }
+    Times(row, place);
   }
 
   // Names end on terminals.
@@ -98,6 +156,9 @@ class Checker {
       }
       for (size_t l = 0; l < num_layers; ++l) {
         Layer(layers.items[l], fmt::format("{}layers[{}].", place, l));
+      }
+      if (row.Find("elsewhere") != nullptr) {
+        Elsewhere(*row.Find("elsewhere"), place, num_layers, tree);
       }
     }
     std::sort(names.begin(), names.end());
@@ -167,17 +228,12 @@ void CheckRun(const std::string& path, const JsonValue& tree) {
   }
   checker.Need(tree, "", "command", {Kind::kString});
   checker.Need(tree, "", "began", {Kind::kString});
-  const JsonValue& environment =
-      checker.Need(tree, "", "environment", {Kind::kObject});
-  for (const char* key : {"version", "compiler", "cpu"}) {
-    checker.Need(environment, "environment.", key, {Kind::kString});
-  }
-  const JsonValue& run = checker.Need(tree, "", "run", {Kind::kObject});
-  for (const char* key : {"target", "at"}) {
-    checker.Need(run, "run.", key, {Kind::kString});
-  }
-  for (const char* key : {"threads", "repeats", "queries", "seed"}) {
-    checker.Need(run, "run.", key, {Kind::kInteger});
+  checker.Environment(tree, "");
+  if (tree.Find("elsewhere") != nullptr) {
+    for (const JsonValue& other :
+         checker.Need(tree, "", "elsewhere", {Kind::kArray}).items) {
+      checker.Environment(other, "elsewhere.");
+    }
   }
   const JsonValue& input = checker.Need(tree, "", "input", {Kind::kObject});
   const JsonValue& layers =
