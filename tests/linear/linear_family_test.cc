@@ -187,8 +187,9 @@ TEST_P(LinearFamily, LightningHeadZeroOfFlaNeverFades) {
 
 // A mean of equal values is that value, whatever the weights.
 TEST_P(LinearFamily, ConstantValuesStayConstantWhereNormalised) {
-  for (const char* name : {"linear_elu", "performer", "cosformer", "hedgehog",
-                           "t2r", "based", "rebased"}) {
+  for (const char* name :
+       {"linear_elu", "performer", "cosformer", "hedgehog", "t2r", "based",
+        "rebased", "linear", "window_linear"}) {
     for (const char* problem : {kProblem, "b1_h2_d16_q30_k40"}) {
       SCOPED_TRACE(std::string(name) + " " + problem);
       VariantCall call(name, problem, GetParam());
@@ -213,6 +214,28 @@ TEST_P(LinearFamily, ConstantValuesStayConstantWhereNormalised) {
   }
 }
 
+// As far as the window reaches it is softmax; where it is one key, what is far
+// counts.
+TEST_P(LinearFamily, WindowsMeetTheFarField) {
+  VariantCall all("window_linear", kProblem, GetParam());
+  VariantCall near("window_linear", kProblem, GetParam());
+  VariantCall exact("exact", kProblem, GetParam());
+  // Where random features still tell something.
+  for (VariantCall* call : {&all, &near, &exact}) {
+    call->args().params.softmax_scale = 0.05f;
+  }
+  all.SetKnob("window", 50);
+  near.SetKnob("window", 1);
+  const std::vector<float> want = exact.Out();
+  EXPECT_EQ(all.Out(), want);
+  EXPECT_GT(ErrorOf(near.Out(), Doubles(want)), 0.01);
+  // More features come nearer.
+  near.SetKnob("features", 1);
+  const double one = ErrorOf(near.Out(), Doubles(want));
+  near.SetKnob("features", 1024);
+  EXPECT_LT(ErrorOf(near.Out(), Doubles(want)), 0.5 * one);
+}
+
 // A row at a time, with the keys so far, as decoding has it.
 TEST_P(LinearFamily, StepsEqualPrefill) {
   constexpr int64_t kTokens = 21;
@@ -222,6 +245,7 @@ TEST_P(LinearFamily, StepsEqualPrefill) {
     VariantCall step(named.name, "b1_h4_kv2_d16_q21_causal", GetParam());
     for (VariantCall* call : {&prefill, &step}) {
       call->SetKnob("m", 64);  // of cosformer: else the length
+      call->SetKnob("window", 5);
       call->SetKnob("chunk", 4);
     }
     const std::vector<double> want = Doubles(prefill.Out());

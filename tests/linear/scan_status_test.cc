@@ -222,7 +222,8 @@ TEST(ScanStatus, MapsOfAnotherWidth) {
   ScanCase c = Everything();
   c.decay = Decay::kNone;
   c.beta = c.state = false;
-  for (const FeatureMap& map : {EluPlusOne(c.dim - 1), Relu(c.dim + 16)}) {
+  for (const FeatureMap& map : {EluPlusOne(c.dim - 1), Relu(c.dim + 16),
+                                UnitKeys(c.dim - 1), UnitRows(c.dim + 1)}) {
     ScanTensors t(c);
     ScanArgs args = t.Args();
     args.initial_state = {};
