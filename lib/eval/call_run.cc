@@ -111,15 +111,23 @@ Measurement CallRun::Probe(const Setting& setting, ScratchPool* scratch) {
   return cell;
 }
 
-double CallRun::Time(const Setting& setting, ScratchPool* scratch) const {
+double CallRun::Time(const Setting& setting, ScratchPool* scratch,
+                     PhaseSeconds* phases) const {
   VariantArgs run = MakeArgs(setting);
+  PhaseTimer timer;
+  run.phases = timer.Recorder();
   const Clock::time_point start = Clock::now();
   for (int runs = 1;; ++runs) {
     run.scratch = scratch->Begin();
+    timer.Begin();
     // Checked already: the same call passed.
     (void)RunVariant(setting.variant.variant, run);
+    timer.End();
     const double seconds = SecondsSince(start);
     if (seconds >= options_.min_sample_seconds || runs == kMaxRunsPerSample) {
+      for (size_t i = 0; i < phases->size(); ++i) {
+        (*phases)[i] += timer.seconds()[i] / runs;
+      }
       return seconds / runs;
     }
   }
@@ -154,6 +162,7 @@ void CallRun::Measure(const Setting& setting, Measurement* cell) const {
   const MassMetrics mass = MeasureMass(judge_.truth(), layer_.tensors.lse.view);
   cell->mass_mean = mass.Mean();
   cell->mass_p05 = mass.Quantile(0.05);
+  cell->row_errors = RowErrors(judge_.truth(), layer_.tensors.out.view);
   const Variant& variant = setting.variant.variant;
   for (const HeadMetrics& head : MeasureHeads(
            judge_.truth(), layer_.tensors.out.view, layer_.tensors.lse.view)) {

@@ -30,8 +30,10 @@ class CallRun {
   // kPassed says no more than that it ran.
   Measurement Probe(const Setting& setting, ScratchPool* scratch);
 
-  // Returns seconds a run: one sample of at least the asked duration.
-  double Time(const Setting& setting, ScratchPool* scratch) const;
+  // Returns seconds a run: one sample of at least the asked duration. Adds them
+  // to `phases` by what they were spent on.
+  double Time(const Setting& setting, ScratchPool* scratch,
+              PhaseSeconds* phases) const;
 
   // Returns one sentence where the numbers of this call are too large for f32,
   // so that no implementation in it could answer; else "".

@@ -146,7 +146,8 @@ CompareResult RunCompare(const TensorSource& source,
         if (cell.gate == Gate::kPassed) {
           steps.Start("timing " + FormatSetting(settings[i]) + " on " +
                       layer.name);
-          cell.seconds.push_back(run.Time(settings[i], &scratch[i]));
+          cell.seconds.push_back(
+              run.Time(settings[i], &scratch[i], &cell.phases));
         }
         steps.Done(1);
       }

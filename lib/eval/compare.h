@@ -14,6 +14,7 @@
 
 #include "heed/executor.h"
 #include "lib/eval/knob_sweep.h"
+#include "lib/eval/phase_timer.h"
 #include "lib/eval/tensor_source.h"
 
 namespace heed::eval {
@@ -35,6 +36,11 @@ enum class Gate {
   kRefused,  // the variant does not serve this problem with these knobs
 };
 
+// Where the distribution of row errors is looked at.
+inline constexpr double kRowQuantiles[] = {
+    0,    0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4,  0.45,  0.5,
+    0.55, 0.6,  0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 0.999, 1};
+
 // What one query head of a call lost.
 struct HeadMeasurement {
   double density, mass_mean, rel_l2;
@@ -47,6 +53,9 @@ struct Measurement {
   Gate gate = Gate::kRefused;
   std::string reason;           // one sentence
   std::vector<double> seconds;  // of each round
+  // The same by phases: of a call, of all rounds together; of a summary, its
+  // median shared out so.
+  PhaseSeconds phases = {};
   // Of the pairs that were recorded, where any were; else by the variant's own
   // formula.
   Cost cost;
@@ -58,6 +67,9 @@ struct Measurement {
   double mass_mean, mass_p05;
   double rel_l2, max_abs, cosine;
   std::vector<HeadMeasurement> heads;
+  // Of a call, relative L2 of each query row of each head by itself; of a
+  // summary, their quantiles at kRowQuantiles, over all calls.
+  std::vector<double> row_errors;
 
   Measurement();
 };

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
+#include <utility>
 
 #include "lib/eval/frontier.h"
 #include "lib/eval/metrics.h"
@@ -15,6 +17,21 @@ namespace heed::eval {
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+// Those at kRowQuantiles; none where a row's error is not a number, or there is
+// no row.
+std::vector<double> RowQuantiles(std::vector<double> errors) {
+  for (const double error : errors) {
+    if (std::isnan(error)) return {};
+  }
+  std::vector<double> quantiles;
+  if (errors.empty()) return quantiles;
+  std::sort(errors.begin(), errors.end());
+  for (const double q : kRowQuantiles) {
+    quantiles.push_back(QuantileOf(errors, q));
+  }
+  return quantiles;
+}
 
 Summary Summarise(const std::vector<Measurement>& cells) {
   Summary row;
@@ -41,6 +58,11 @@ Summary Summarise(const std::vector<Measurement>& cells) {
     total.kv_bytes += cell.kv_bytes;
     total.recorded = total.recorded || cell.recorded;
     total.workspace = std::max(total.workspace, cell.workspace);
+    for (size_t i = 0; i < total.phases.size(); ++i) {
+      total.phases[i] += cell.phases[i];
+    }
+    total.row_errors.insert(total.row_errors.end(), cell.row_errors.begin(),
+                            cell.row_errors.end());
     total.density += share * cell.density;
     total.mass_mean += share * cell.mass_mean;
     total.mass_p05 += share * cell.mass_p05;
@@ -52,6 +74,10 @@ Summary Summarise(const std::vector<Measurement>& cells) {
   row.median_seconds = QuantileOf(total.seconds, 0.5);
   row.mad_seconds =
       total.seconds.size() > 1 ? MedianAbsoluteDeviation(total.seconds) : kNaN;
+  const double all =
+      std::accumulate(total.phases.begin(), total.phases.end(), 0.0);
+  for (double& phase : total.phases) phase *= row.median_seconds / all;
+  total.row_errors = RowQuantiles(std::move(total.row_errors));
   row.noisy = row.mad_seconds > kNoisySpread * row.median_seconds;
   return row;
 }
@@ -75,15 +101,13 @@ std::vector<HeadMeasurement> MeanHeads(const std::vector<Measurement>& calls) {
 void SetRanks(size_t baseline_index, std::vector<Summary>* rows) {
   const Summary& baseline = (*rows)[baseline_index];
   const double seconds = baseline.median_seconds;
-  const double rounding = 2 * baseline.total.rel_l2;
+  const double baseline_error = baseline.total.rel_l2;
   std::vector<TradeOff> points;
   for (Summary& row : *rows) {
     row.speedup = seconds / row.median_seconds;
-    // In this order a NaN error stays NaN.
-    const double error =
-        row.total.rel_l2 < rounding ? rounding : row.total.rel_l2;
     row.beaten_by_zeros = row.total.rel_l2 >= kErrorOfZeros;
-    points.push_back({row.median_seconds, row.mad_seconds, error, row.noisy,
+    points.push_back({row.median_seconds, row.mad_seconds,
+                      RankedError(row.total.rel_l2, baseline_error), row.noisy,
                       row.total.gate == Gate::kPassed});
   }
   const std::vector<bool> frontier = ParetoFrontier(points);

@@ -194,6 +194,20 @@ ErrorMetrics MeasureError(const Truth& truth, const ConstTensorView& out) {
   return error;
 }
 
+std::vector<double> RowErrors(const Truth& truth, const ConstTensorView& out) {
+  std::vector<double> errors;
+  ErrorMetrics row;
+  int64_t left = truth.shape.head_dim_v;
+  ForEachOutput(truth, out, [&](int64_t /*head*/, double got, double expected) {
+    row.Add(got, expected);
+    if (--left > 0) return;
+    errors.push_back(row.RelativeL2());
+    row = ErrorMetrics();
+    left = truth.shape.head_dim_v;
+  });
+  return errors;
+}
+
 MassMetrics MeasureMass(const Truth& truth, const ConstTensorView& lse) {
   MassMetrics mass;
   ForEachLse(truth, lse, [&](int64_t /*head*/, double got, double exact) {

@@ -65,6 +65,9 @@ Truth ComputeTruth(const AttentionParams& params, const AttentionArgs& args,
 // Measures `out` against the truth at its rows.
 ErrorMetrics MeasureError(const Truth& truth, const ConstTensorView& out);
 
+// Returns |out - truth| / |truth| of each query row of each head by itself.
+std::vector<double> RowErrors(const Truth& truth, const ConstTensorView& out);
+
 // Measures the share of attention kept at the truth's rows by the lse of a
 // variant.
 MassMetrics MeasureMass(const Truth& truth, const ConstTensorView& lse);

@@ -152,25 +152,91 @@ change('whole', false);
 used.opened = chart.options.scales.y.min > 1000 * wide;
 document.querySelector('#table tbody input').click();
 used.afterHiding = used.points;
+document.querySelector('#table tbody input').click();
 used.axes = seen.length;
 used.leastPainted = Math.min(...seen.map((text) => Number(text.split('=')[1])));
 used.heads = document.querySelectorAll('#head-grid td').length;
 used.bars = chart.data.datasets.find((set) => set.label === 'spread').data.length / 3;
-for (const id of ['save-png', 'save-csv', 'save-md', 'save-tex', 'save-lengths-png', 'save-lengths-csv']) {
-  document.getElementById(id).click();
-}
+for (const button of document.querySelectorAll('.files button, #save-md, #save-tex')) button.click();
 for (const [name, href] of Object.entries(saved)) {
   const content = texts[href] ?? href;
   used[`file${name.replace(/[^a-z]/g, '')}`] = href.startsWith('data:image/png;base64,')
     ? Math.min(9999, content.length) : content.trim().split('\n').length;
 }
-used.done = 1;
+// The middle of each mark of a picture has the colour of a variant, or this one.
+const hasColour = (of, x, y, colours) => {
+  const scale = of.canvas.width / of.canvas.clientWidth;
+  const pixel = of.canvas.getContext('2d').getImageData(x * scale, y * scale, 1, 1).data;
+  return pixel[3] > 200 && colours.some((colour) =>
+    [1, 3, 5].every((at, c) => Math.abs(parseInt(colour.slice(at, at + 2), 16) - pixel[c]) < 32));
+};
+const ofVariants = Object.values(style).map((s) => s.colour);
+const marks = (of) => of.data.datasets.flatMap((set, i) => of.getDatasetMeta(i).data.filter((_, at) =>
+  !Array.isArray(set.radius) || set.radius[at] > 0));
+for (const [name, id] of [['massMarks', 'mass-chart'], ['rowErrorMarks', 'row-error-chart']]) {
+  used[name] = marks(drawn[id]).filter((mark) => hasColour(drawn[id], mark.x, mark.y, ofVariants)).length;
+}
+// Bars that are wide enough to look into.
+const bars = drawn['phase-chart'].data.datasets.flatMap((set, i) =>
+  drawn['phase-chart'].getDatasetMeta(i).data.map((bar) => ({...bar.getProps(['x', 'y', 'width', 'base']), set})));
+const wideBars = bars.filter((bar) => bar.x - bar.base > 6);
+used.phaseBars = bars.length;
+used.wideBars = wideBars.length;
+used.blankBars = wideBars.filter((bar) =>
+  !hasColour(drawn['phase-chart'], (bar.x + bar.base) / 2, bar.y, [bar.set.backgroundColor])).length;
+// The table's first column stays when the rest is pushed aside.
+const box = document.getElementById('table').parentElement;
+const left = () => document.querySelector('#table tbody .name').getBoundingClientRect().left;
+const before = left();
+box.scrollLeft = 120;
+used.pushed = box.scrollLeft;
+used.stays = Math.abs(left() - before) < 1;
+box.scrollLeft = 0;
+used.headings = [...document.querySelectorAll('#table th')].slice(3)
+  .every((cell) => cell.textContent === data.headings[cell.dataset.key]);
+// Each SVG, drawn by the browser, has its ink where the PNG has it.
+const WIDTH = 480, HEIGHT = 270;
+const inkOf = (image) => {
+  const canvas = document.createElement('canvas');
+  canvas.width = WIDTH;
+  canvas.height = HEIGHT;
+  const context = canvas.getContext('2d', {willReadFrequently: true});
+  context.drawImage(image, 0, 0, WIDTH, HEIGHT);
+  const pixels = context.getImageData(0, 0, WIDTH, HEIGHT).data;
+  return Array.from({length: WIDTH * HEIGHT}, (_, i) => [0, 1, 2].some((c) => Math.abs(pixels[c] - pixels[4 * i + c]) > 24));
+};
+// The share of one's ink that the other has within a pixel.
+const near = (ink, other) => {
+  const places = ink.flatMap((on, i) => (on ? [i] : []));
+  const found = places.filter((i) => [-1, 0, 1].some((dy) => [-1, 0, 1].some((dx) => other[i + dy * WIDTH + dx])));
+  return places.length > 1000 ? found.length / places.length : 0;
+};
+// Images in the page, which has loaded when they have.
+const imageOf = (src) => {
+  const image = document.createElement('img');
+  image.src = src;
+  document.body.append(image);
+  return image;
+};
+const pairs = Object.keys(saved).filter((name) => name.endsWith('.svg')).map((name) => {
+  const text = texts[saved[name]];
+  if (new DOMParser().parseFromString(text, 'image/svg+xml').querySelector('parsererror')) throw new Error(name);
+  return [imageOf(`data:image/svg+xml,${encodeURIComponent(text)}`), imageOf(saved[name.replace('.svg', '.png')])];
+});
+window.addEventListener('load', () => {
+  used.pictures = pairs.length;
+  used.leastAlike = Math.floor(100 * Math.min(...pairs.map(([svg, png]) => {
+    const [a, b] = [inkOf(svg), inkOf(png)];
+    return Math.min(near(a, b), near(b, a));
+  })));
+  used.done = 1;
+});
 END
 sed -e '/^<\/body>$/d' -e '/^<\/html>$/d' "$sample" >"$work/used.html"
 { echo '<script>'; cat "$work/use.js"; echo '</script>'; } >>"$work/used.html"
 
-# Says what is wrong with a page that use.js used. One row has no density and
-# no mass.
+# Says what is wrong with a page that use.js used, and whose table can be pushed
+# aside so far. One row has no density and no mass.
 judge_use() {
   local element=$1 name expected
   while read -r name expected; do
@@ -184,15 +250,28 @@ after-hiding $((rows - 1))
 lengths 3
 heads 18
 bars 2
+pushed $2
 fileheedmd $((rows + 1))
 fileheedtex $((rows + 3))
-fileheedcsv $rows
+fileheedcsv $((rows + 1))
 fileheedpng 9999
 fileheedlengthscsv $((3 * rows + 1))
 fileheedlengthspng 9999
+fileheedmasscsv 6
+fileheedrowerrorscsv $((24 * 6))
+fileheedphasescsv 4
+pictures 5
+least-alike 90
+mass-marks 5
+row-error-marks 6
+phase-bars 12
+wide-bars 1
 END_OF_LEAST
   [ "$(number "$element" after-hiding)" = $((rows - 1)) ] || echo "nothing hides"
   [ "$(number "$element" errors)" = 0 ] || echo "errors: $element"
+  [ "$(number "$element" blank-bars)" = 0 ] || echo "blank bars: $element"
+  grep -q 'data-stays="true"' <<<"$element" || echo "the first column moves"
+  grep -q 'data-headings="true"' <<<"$element" || echo "headings differ"
   grep -q 'data-opened="true"' <<<"$element" ||
     echo "the picture does not open where the approximations are"
 }
@@ -200,7 +279,9 @@ END_OF_LEAST
 for look in --window-size=1280,1700 --window-size=500,3200 \
   --blink-settings=preferredColorScheme=0; do
   browse "$look" --dump-dom "file://$work/used.html" >"$work/dom"
-  said=$(judge_use "$(grep -o '<html[^>]*>' "$work/dom" | head -n 1)")
+  pushed=120  # a table wider than its box; a desk has room for all of it
+  case $look in *1280*) pushed=0 ;; esac
+  said=$(judge_use "$(grep -o '<html[^>]*>' "$work/dom" | head -n 1)" $pushed)
   [ -z "$said" ] || fail "used.html with $look: $said"
   echo "used.html with $look: axes, rows, heads and exports work"
 done

@@ -88,6 +88,67 @@ TEST(ShownNumbers, AreTheOraclesErrorsAndMass) {
 }
 
 // A head's error and mass, from its part of the oracle's outputs.
+TEST(ShownNumbers, QuantilesAreThoseOfTheOraclesRows) {
+  const Json comparison =
+      CompareJson(std::string("--repeats 1 --problem ") + kProblem +
+                  " window_sink:window=16:sink=3");
+  const Json row = RowOf(comparison, "window_sink");
+  const eval::Tensors tensors =
+      eval::MakeSynthetic(kProblem, {}).layers[0].tensors;
+  const Answer exact = Oracle(tensors, tensors.problem.params);
+  const Answer kept = Oracle(tensors, Windowed(tensors.problem.params));
+  const size_t dim = static_cast<size_t>(tensors.problem.shape.head_dim_v);
+  std::vector<double> errors;
+  for (size_t i = 0; i < exact.out.size(); i += dim) {
+    double error = 0, truth = 0;
+    for (size_t c = i; c < i + dim; ++c) {
+      error += std::pow(kept.out[c] - exact.out[c], 2);
+      truth += std::pow(exact.out[c], 2);
+    }
+    errors.push_back(std::sqrt(error / truth));
+  }
+  std::sort(errors.begin(), errors.end());
+  ASSERT_GT(errors.back(), 0.1);
+  const Json& levels = comparison.at("row_quantiles");
+  ASSERT_EQ(row.at("row_rel_l2").size(), levels.size());
+  for (size_t i = 0; i < levels.size(); ++i) {
+    const double at =
+        levels[i].get<double>() * static_cast<double>(errors.size() - 1);
+    const size_t below = static_cast<size_t>(at);
+    const size_t above = std::min(below + 1, errors.size() - 1);
+    const double share = at - static_cast<double>(below);
+    EXPECT_NEAR(row.at("row_rel_l2")[i].get<double>(),
+                errors[below] * (1 - share) + errors[above] * share, 1e-5)
+        << levels[i];
+  }
+}
+
+TEST(ShownNumbers, PhasesAddUpToTheTime) {
+  const Json comparison =
+      CompareJson(std::string("--repeats 3 --problem ") + kProblem +
+                  " block_topk window_sink linear_elu");
+  for (const Json& row : comparison.at("rows")) {
+    double sum = 0;
+    for (const Json& phase : row.at("phases")) sum += phase.get<double>();
+    EXPECT_NEAR(sum, row.at("time").get<double>(), 1e-9 * sum)
+        << row.at("name");
+  }
+  // Each was in the phases that it enters, and in no other.
+  const auto was_in = [&](const char* name) {
+    std::set<std::string> phases;
+    const Json row = RowOf(comparison, name);
+    for (const auto& [phase, seconds] : row.at("phases").items()) {
+      if (seconds.get<double>() > 0) phases.insert(phase);
+    }
+    return phases;
+  };
+  using Names = std::set<std::string>;
+  EXPECT_EQ(was_in("exact"), Names({"attend"}));
+  EXPECT_EQ(was_in("linear_elu"), Names({"attend"}));
+  EXPECT_EQ(was_in("block_topk"),
+            Names({"estimate", "select", "build", "attend"}));
+}
+
 TEST(ShownNumbers, AreEachHeads) {
   const Json row =
       RowOf(CompareJson(std::string("--repeats 1 --problem ") + kProblem +

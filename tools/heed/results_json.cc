@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "lib/eval/input_hash.h"
 #include "tools/heed/numbers.h"
 #include "tools/heed/results.h"
 
@@ -28,6 +29,14 @@ void PutInteger(JsonWriter& writer, const char* key, int64_t value) {
   writer.Integer(value);
 }
 
+template <class Values>
+void PutArray(JsonWriter& writer, const char* key, const Values& values) {
+  writer.Key(key);
+  writer.StartArray();
+  for (const double value : values) writer.Number(value);
+  writer.End();
+}
+
 void WriteSummary(const eval::Summary& row, JsonWriter& writer) {
   const Measurement& cell = row.total;
   for (const NumberInfo& number : Numbers()) {
@@ -43,9 +52,13 @@ void WriteSummary(const eval::Summary& row, JsonWriter& writer) {
   writer.Bool(row.beaten_by_zeros);
   writer.Key("pareto");
   writer.Bool(row.pareto);
-  writer.Key("seconds");
-  writer.StartArray();
-  for (const double seconds : cell.seconds) writer.Number(seconds);
+  PutArray(writer, "seconds", cell.seconds);
+  PutArray(writer, "row_rel_l2", cell.row_errors);
+  writer.Key("phases");
+  writer.StartObject();
+  for (size_t i = 0; i < cell.phases.size(); ++i) {
+    Put(writer, eval::kPhaseNames[i], cell.phases[i]);
+  }
   writer.End();
 }
 
@@ -111,10 +124,14 @@ void WriteInput(const eval::TensorSource& source, const CompareResult& result,
   writer.End();
   writer.Key("layers");
   writer.StartArray();
-  for (const eval::LayerInfo& layer : result.layers) {
+  const std::vector<eval::LayerIdentity> identities =
+      eval::IdentifyLayers(source);
+  for (size_t l = 0; l < result.layers.size(); ++l) {
+    const eval::LayerInfo& layer = result.layers[l];
     writer.StartObject();
     Put(writer, "name", layer.name);
     Put(writer, "problem", layer.problem);
+    Put(writer, "hash", identities[l].hash);
     PutInteger(writer, "calls", layer.calls);
     PutInteger(writer, "rows", layer.rows);
     PutInteger(writer, "measured_rows", layer.checked_rows);
@@ -215,6 +232,7 @@ std::string ResultsJson(const eval::LengthSweep& sweep,
   }
   for (const FlagInfo& flag : Flags()) Put(writer, flag.key, flag.meaning);
   writer.End();
+  PutArray(writer, "row_quantiles", eval::kRowQuantiles);
   writer.Key("headings");
   writer.StartObject();
   for (const NumberInfo& number : Numbers()) {

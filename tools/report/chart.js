@@ -93,6 +93,15 @@ function errorBars(shown) {
     {x: NaN, y: NaN}]);
 }
 
+// Lines between rows of one variant that differ in one knob, in the order they
+// were asked for; NaN parts them.
+function alongKnobs(among) {
+  const gap = {x: NaN, y: NaN};
+  const oneApart = (a, b) => Object.keys(a.row.knobs).filter((k) => a.row.knobs[k] !== b.row.knobs[k]).length === 1;
+  return among.slice(1).flatMap((p, i) => (oneApart(among[i], p)
+    ? [{x: among[i].x, y: among[i].y}, {x: p.x, y: p.y}, gap] : []));
+}
+
 function datasets() {
   const {shown, x, y} = points();
   const line = {showLine: true, pointRadius: 0, pointHitRadius: 0, pointHoverRadius: 0,
@@ -107,12 +116,11 @@ function datasets() {
     radius: 7, hoverRadius: 10, hitRadius: 6, clip: false,
     order: 1,
   }));
-  // Rows of one variant along their knobs.
   for (const name of families) {
-    const along = shown.filter((p) => p.row.variant === name && !p.edge).sort((a, b) => a.x - b.x);
-    if (along.length < 2) continue;
+    const along = alongKnobs(shown.filter((p) => p.row.variant === name && !p.edge));
+    if (!along.length) continue;
     sets.push({...line, label: `${name} along its knobs`, borderColor: `${style[name].colour}80`,
-      borderWidth: 1, data: along.map((p) => ({x: p.x, y: p.y})), order: 3});
+      borderWidth: 1, data: along, spanGaps: false, order: 3});
   }
   sets.push({...line, label: 'spread', borderColor: ink('--ink'), borderWidth: 1.5,
     data: errorBars(shown), spanGaps: false, order: 0});

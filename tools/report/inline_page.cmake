@@ -6,7 +6,8 @@
 
 file(READ ${PARTS}/page.html page)
 file(READ ${PARTS}/page.css style)
-foreach(part IN ITEMS numbers chart lengths table heads exports page)
+foreach(part IN ITEMS numbers chart pictures lengths mass
+    row_errors phases table heads svg_context exports page)
   file(READ ${PARTS}/${part}.js text)
   string(APPEND script "${text}\n")
 endforeach()

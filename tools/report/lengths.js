@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Time against length, where the comparison is a sweep of lengths.
-let lengthChart = null;
-
 // A straight line of this power through the first time of exact.
 function guide(power, label) {
   const exact = data.sweep.rows[rows.findIndex((row) => row.baseline)].time;
@@ -17,7 +15,7 @@ function lengthSets() {
   const sets = rows.map((row, i) => ({row, sweep: data.sweep.rows[i], i}))
     .filter(({i}) => !hidden.has(i))
     .map(({row, sweep}) => ({
-      label: row.name, showLine: true, borderWidth: 2, borderColor: style[row.variant].colour,
+      label: row.name, variant: row.variant, showLine: true, borderWidth: 2, borderColor: style[row.variant].colour,
       backgroundColor: style[row.variant].colour, pointStyle: style[row.variant].mark, radius: 4,
       data: data.sweep.tokens.map((n, at) => ({x: n, y: sweep.time[at] * 1e3, sweep, row}))
         .filter((p) => isNumber(p.y) && p.y > 0)}));
@@ -44,19 +42,5 @@ function drawLengths() {
     x: {...logAxis('tokens (log scale)', String), min: tokens[0] / 1.1, max: tokens[tokens.length - 1] * 1.1,
       afterBuildTicks(axis) { axis.ticks = tokens.map((value) => ({value})); }},
     y: logAxis('time, ms (log scale)', errorLabel)};
-  if (lengthChart) {
-    lengthChart.data.datasets = lengthSets();
-    lengthChart.options.scales = scales;
-    lengthChart.update();
-    return;
-  }
-  lengthChart = new Chart(document.getElementById('length-chart'), {
-    type: 'scatter',
-    data: {datasets: lengthSets()},
-    options: {animation: false, responsive: true, maintainAspectRatio: false, scales,
-      plugins: {legend: {display: false}, tooltip: {
-        filter: (item) => !item.dataset.guide, displayColors: false,
-        callbacks: {title: (items) => (items.length ? items[0].dataset.label : ''),
-          label: (item) => lengthText(item.raw)}}}},
-  });
+  drawOn('length-chart', 'scatter', {datasets: lengthSets()}, scales, {tooltip: rowTooltip(lengthText)});
 }

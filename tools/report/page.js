@@ -107,6 +107,9 @@ function refresh() {
   fillReasons();
   draw();
   drawLengths();
+  drawMass();
+  drawRowErrors();
+  drawPhases();
 }
 
 fillHead();
