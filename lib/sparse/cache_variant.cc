@@ -12,7 +12,6 @@
 #include "heed/estimators.h"
 #include "heed/ops.h"
 #include "lib/sparse/plan_memory.h"
-#include "lib/sparse/soft_cap.h"
 #include "lib/sparse/variant_call.h"
 
 namespace heed::sparse {
@@ -203,7 +202,7 @@ class CacheRun {
         memory.score[i] = scale * ops::Dot(query, key, dim);
       }
       if (a_.params.softcap != 0) {
-        SoftCap(a_.params.softcap, memory.score, step.count);
+        CapScores(a_.params.softcap, memory.score, step.count);
       }
       for (int64_t i = 0; i < step.count; ++i) {
         const int64_t key = step.rows[i];

@@ -11,7 +11,6 @@
 
 #include "heed/ops.h"
 #include "lib/sparse/plan_memory.h"
-#include "lib/sparse/soft_cap.h"
 
 namespace heed::sparse {
 
@@ -105,7 +104,6 @@ const float* KeyNorms(const VariantArgs& a, int64_t key_block) {
   return norm;
 }
 
-<<<<<<< HEAD
 // By ops::Exp: the host's tanh rounds as it likes.
 void CapScores(float cap, float* x, int64_t n) {
   ops::Scale(2.0f / cap, x, n);
@@ -115,8 +113,6 @@ void CapScores(float cap, float* x, int64_t n) {
 
 namespace {
 
-=======
->>>>>>> sparsecore
 // Query rows whose scores are made at a time.
 constexpr int64_t kMassRows = 64;
 
