@@ -14,6 +14,7 @@
 #include "heed/gather.h"
 #include "heed/kv.h"
 #include "heed/linear.h"
+#include "heed/page_bounds.h"
 #include "heed/ragged.h"
 #include "heed/recognise_mask.h"
 #include "heed/rope.h"
