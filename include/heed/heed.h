@@ -15,6 +15,7 @@
 #include "heed/kv.h"
 #include "heed/linear.h"
 #include "heed/linear_ops.h"
+#include "heed/page_bounds.h"
 #include "heed/ragged.h"
 #include "heed/recognise_mask.h"
 #include "heed/rope.h"

@@ -66,6 +66,32 @@ HEED_API Status CheckSparsePlan(const SparsePlan& plan);
 // Counts. Needs a plan that CheckSparsePlan takes.
 HEED_API SparseStats StatsOf(const SparsePlan& plan);
 
+// ---- Plans as bytes ---------------------------------------------------------
+
+// Returns the bytes that a plan takes written, or 0 for one that was never
+// made. Needs a plan that CheckSparsePlan takes, as does writing it.
+HEED_API int64_t BytesOf(const SparsePlan& plan);
+
+// Writes a plan: the same bytes on every machine. Errors: kInvalidArgument for
+// a plan that was never made, and for `size` other than BytesOf(plan), with
+// nothing written.
+//
+// All numbers are little-endian. "heedplan", u32 version 1, u32 flags (1: there
+// are bits); then i64 each, in this order, causal, causal_offset, window_left,
+// window_right, sink_size, batch, num_heads, seqlen_q, seqlen_k,
+// query_block_size, num_intervals, num_words; then the arrays: offsets as i64,
+// intervals as pairs of i32, bits as i64, words as u64.
+HEED_API Status WriteSparsePlan(const SparsePlan& plan, void* bytes,
+                                int64_t size);
+
+// Reads a plan that was written, from bytes that may be anything: every number
+// is checked, as by CheckSparsePlan. The plan's arrays live in `memory`, which
+// is asked for no more than `size` and some. Errors, with *plan untouched:
+// kInvalidArgument naming the number, or the array and the entry, kUnsupported
+// for another version, kOutOfMemory.
+HEED_API Status ReadSparsePlan(const void* bytes, int64_t size,
+                               const Scratch& memory, SparsePlan* plan);
+
 struct SparseOptions {
   // Query rows that share a list: 0 takes the size that costs least on a sample
   // of the rows, of 64, 16 and 1.

@@ -1,0 +1,208 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Patterns: what plans of them keep is what Keep says, pair by pair, and what
+// is attended to.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "heed/ops.h"
+#include "heed/sparse.h"
+#include "lib/eval/scratch_pool.h"
+#include "lib/eval/workload.h"
+#include "tests/support/compare.h"
+#include "tests/support/intervals.h"
+#include "tests/support/run.h"
+
+namespace heed::test {
+namespace {
+
+using patterns::Band;
+using patterns::Documents;
+using patterns::EveryNth;
+using patterns::KeepIf;
+using patterns::Queries;
+using patterns::Segments;
+using patterns::Sinks;
+using patterns::Window;
+
+const std::vector<int32_t>& DocumentIds() {
+  static const std::vector<int32_t> ids = [] {
+    std::vector<int32_t> of;
+    for (int i = 0; i < 400; ++i) of.push_back(i / 37);
+    return of;
+  }();
+  return ids;
+}
+
+auto Scattered() {
+  return KeepIf([](int64_t head, int64_t query, int64_t key) {
+    return (query * 31 + key * 17 + head * 5) % 7 < 2;
+  });
+}
+
+// What one row sees by the masks and a predicate.
+using Row = std::vector<bool>;
+
+template <typename P>
+Row Want(const AttentionParams& params, const AttentionShape& shape,
+         const P& pattern, int64_t head, int64_t row) {
+  const int64_t position =
+      row + ops::CausalOffset(params, shape.seqlen_q, shape.seqlen_k);
+  const ops::VisibleKeys see =
+      ops::VisibleTo(params, shape.seqlen_q, shape.seqlen_k, row);
+  Row keep(static_cast<size_t>(shape.seqlen_k));
+  for (int64_t key = 0; key < shape.seqlen_k; ++key) {
+    const bool seen = key < see.sink_end || (key >= see.begin && key < see.end);
+    keep[static_cast<size_t>(key)] = seen && pattern.Keep(head, position, key);
+  }
+  return keep;
+}
+
+// The lists of every row, by a predicate alone: what the oracle is given.
+template <typename P>
+IntervalLists ListsOf(const AttentionParams& params,
+                      const AttentionShape& shape, const P& pattern,
+                      bool complement = false) {
+  IntervalLists lists;
+  lists.query_block_size = 1;
+  for (int64_t list = 0; list < NumLists(shape, 1); ++list) {
+    const Row keep =
+        Want(params, shape, pattern, list / shape.seqlen_q % shape.num_heads,
+             list % shape.seqlen_q);
+    for (size_t key = 0; key < keep.size(); ++key) {
+      if (keep[key] != complement) {
+        lists.Add(static_cast<int64_t>(key), static_cast<int64_t>(key) + 1);
+      }
+    }
+    lists.EndList();
+  }
+  return lists;
+}
+
+const char* const kProblems[] = {
+    "b1_h2_kv1_d16_q150_causal",        "b2_h3_d8_q33_k200_causal",
+    "b1_h2_d16_q70_k40_causal",         "b1_h1_d8_q65_k130",
+    "b1_h2_d16_q130_causal_wl50_sink3", "b1_h2_d8_q1_k300_causal",
+    "b1_h2_d8_q20_k30_causal_off25",    "b1_h2_d8_q90_k97_wl9_wr30_sink4",
+};
+
+// Runs `pattern` at every block size and holds it to the oracle, given the
+// pairs that Keep names.
+template <typename P>
+void CheckPattern(const P& pattern, bool per_head = false) {
+  for (const char* text : kProblems) {
+    const io::Problem problem = ProblemOf(text);
+    const eval::Tensors tensors = eval::MakeTensors(problem, {});
+    AttentionArgs reference = tensors.Args();
+    const IntervalLists lists = ListsOf(problem.params, problem.shape, pattern);
+    reference.key_intervals = lists.View();
+    const Truth truth(problem.params, reference);
+    for (const int64_t block :
+         std::initializer_list<int64_t>{0, 1, 7, 16, 64, INT64_MAX}) {
+      SCOPED_TRACE(std::string(text) + " in blocks of " +
+                   std::to_string(block));
+      eval::ScratchPool memory, scratch;
+      SparsePlan plan;
+      SparseOptions options;
+      options.query_block_size = block;
+      options.per_head = per_head;
+      Status status =
+          MakeSparsePlan(problem.params, problem.shape, pattern, options,
+                         memory.Begin(), SerialExecutor(), &plan);
+      ASSERT_TRUE(status.ok()) << ToString(status);
+      status = CheckSparsePlan(plan);
+      ASSERT_TRUE(status.ok()) << ToString(status);
+      tensors.ClearOutput();
+      status = AttendSparse(plan, problem.params, tensors.Args(),
+                            scratch.Begin(), SerialExecutor());
+      ASSERT_TRUE(status.ok()) << ToString(status);
+      EXPECT_TRUE(truth.Near(tensors.out, tensors.lse));
+      double kept = 0;
+      for (int64_t i = 0; i < plan.num_heads * problem.shape.seqlen_q; ++i) {
+        const Row row =
+            Want(problem.params, problem.shape, pattern,
+                 i / problem.shape.seqlen_q, i % problem.shape.seqlen_q);
+        kept += static_cast<double>(std::count(row.begin(), row.end(), true));
+      }
+      EXPECT_EQ(StatsOf(plan).kept_pairs, kept);
+    }
+  }
+}
+
+TEST(Pattern, WindowAndSinks) { CheckPattern(Window(20) | Sinks(3)); }
+TEST(Pattern, BandAndGlobalQueries) {
+  CheckPattern(Band(9) | Sinks(2) | Queries(0, 5));
+}
+TEST(Pattern, Strided) { CheckPattern(Window(6) | EveryNth(6)); }
+// Lengths below 1 count as 1.
+TEST(Pattern, LengthsBelowOne) {
+  CheckPattern(Window(6) & EveryNth(-3));
+  CheckPattern(patterns::Segments(0) | Sinks(2));
+}
+// More intervals than there is room for, out of order: they are joined on the
+// way.
+TEST(Pattern, MoreIntervalsThanKeysCanHave) {
+  CheckPattern(EveryNth(2) | EveryNth(3));
+  CheckPattern(EveryNth(2) | EveryNth(2) | EveryNth(5) | Sinks(3));
+}
+TEST(Pattern, SegmentsOnly) { CheckPattern(Segments(24)); }
+TEST(Pattern, DocumentsAndWindow) {
+  CheckPattern((Window(50) | Sinks(4)) & Documents(DocumentIds().data(), 400));
+}
+TEST(Pattern, Complement) { CheckPattern(~(Window(20) | Sinks(3))); }
+TEST(Pattern, AnyPredicate) { CheckPattern(Scattered(), true); }
+TEST(Pattern, PredicateWithinAWindow) {
+  CheckPattern(Window(30) & Scattered(), true);
+}
+TEST(Pattern, NothingAtAll) {
+  CheckPattern(KeepIf([](int64_t, int64_t, int64_t) { return false; }));
+}
+
+// Intervals and Keep are two ways to say one thing.
+template <typename P>
+void ExpectTheSame(const P& pattern) {
+  for (int64_t query = -5; query < 130; ++query) {
+    for (const int64_t end : {int64_t{0}, int64_t{1}, int64_t{100}}) {
+      std::vector<bool> kept(100);
+      PatternRow row;
+      row.head = 1;
+      row.query = query;
+      row.end = end;
+      ForEachKept(pattern, row, [&](int64_t begin, int64_t stop) {
+        begin = std::max<int64_t>(begin, 0);
+        stop = std::min(stop, end);
+        for (int64_t key = begin; key < stop; ++key) {
+          kept[static_cast<size_t>(key)] = true;
+        }
+      });
+      for (int64_t key = 0; key < end; ++key) {
+        ASSERT_EQ(kept[static_cast<size_t>(key)], pattern.Keep(1, query, key))
+            << "query " << query << " key " << key << " end " << end;
+      }
+    }
+  }
+}
+
+TEST(Pattern, IntervalsAreWhatKeepKeeps) {
+  ExpectTheSame(Window(7));
+  ExpectTheSame(Band(5));
+  ExpectTheSame(Sinks(3));
+  ExpectTheSame(Queries(10, 20));
+  ExpectTheSame(Segments(16));
+  ExpectTheSame(EveryNth(5));
+  ExpectTheSame(EveryNth(1));
+  ExpectTheSame(Documents(DocumentIds().data(), 90));
+  ExpectTheSame((Window(7) | Sinks(2)) & ~EveryNth(3));
+  ExpectTheSame(Scattered() & Band(9));
+  std::vector<uint8_t> map(2 * 9 * 7);
+  for (size_t i = 0; i < map.size(); ++i) map[i] = i % 3 == 0;
+  ExpectTheSame(patterns::BlockMap(map.data(), 13, 16, 9, 7));
+}
+
+}  // namespace
+}  // namespace heed::test
