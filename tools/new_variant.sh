@@ -17,6 +17,7 @@ underscores, a letter first. For a DIR of your own, configure with
 -DHEED_VARIANTS_DIR=DIR. KIND is
   pattern    which keys a query attends to, by position (the default)
   estimator  a score for blocks of keys, of which the best are kept
+  policy     which rows a cache that forgets keeps, step by step
   kernel     its own arithmetic, row by row
 EOF
 }
@@ -58,7 +59,7 @@ reserved=" alignas alignof and asm auto bitand bitor bool break case catch char
 [[ " ${reserved//$'\n'/ } " != *" $name "* ]] ||
   fail "'$name' is a word of C++"
 [[ $kind =~ ^[a-z]+$ && -f $skeletons/$kind.cc.in ]] ||
-  fail "there is no kind '$kind': pattern, estimator or kernel"
+  fail "there is no kind '$kind': pattern, estimator, policy or kernel"
 [[ -d $dir ]] || fail "'$dir' is not a folder"
 for folder in "$variants"/*/ "$dir"; do
   folder=${folder%/}

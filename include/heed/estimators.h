@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "heed/row_variant.h"
 #include "heed/sparse_variant.h"
 
 namespace heed::sparse {
@@ -28,6 +29,37 @@ struct KeyBounds {
   int64_t blocks = 0;
 };
 HEED_API KeyBounds KeyBoundsOf(const VariantArgs& a, int64_t key_block);
+
+// Returns the largest Euclidean norm of the keys of a block: [batch * kv
+// heads][key blocks], to rounding, +infinity where a number is not finite. Null
+// where memory is short.
+HEED_API const float* KeyNorms(const VariantArgs& a, int64_t key_block);
+
+// x[i] = cap * tanh(x[i] / cap), to within 4e-7 cap.
+HEED_API void CapScores(float cap, float* x, int64_t n);
+
+// Means of overlapping windows of `kernel` keys, one every `stride`, from key 0
+// on, and the attention that a row pays to them: the compressed branch of
+// native sparse attention (Yuan et al. 2025, arXiv:2502.11089) with a mean for
+// the trained map. `stride` divides `kernel`.
+class HEED_API CompressedKeys {
+ public:
+  // False where memory is short.
+  bool Prepare(const VariantArgs& a, int64_t kernel, int64_t stride);
+  // Sets weight[i] = the sum over the heads of the row of softmax(scale * query
+  // . mean) over the windows that the row sees whole, 0 for others. Returns how
+  // many windows were set, all later ones being 0.
+  int64_t Weigh(const QueryRow& row, float* weight) const;
+  int64_t windows() const { return windows_; }
+
+ private:
+  const VariantArgs* a_ = nullptr;
+  int64_t kernel_ = 0;
+  int64_t stride_ = 0;
+  int64_t windows_ = 0;     // all of whose keys exist
+  float* mean_ = nullptr;   // [batch * kv heads][windows][head_dim]
+  float* score_ = nullptr;  // [workers][windows]
+};
 
 // Returns a number of [0, 1) that depends on these alone, and looks as if it
 // did not: for controls and random patterns.

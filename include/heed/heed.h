@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Everything an engineer needs; threads by oneTBB are in heed/tbb.h, the doors
-// for variant authors in heed/variant.h, heed/linear_variant.h and heed/ops.h.
+// for variant authors in heed/variant.h, heed/linear_variant.h,
+// heed/linear_features.h and heed/ops.h.
 #ifndef HEED_HEED_H_
 #define HEED_HEED_H_
 
@@ -10,6 +11,7 @@
 #include "heed/attention.h"
 #include "heed/executor.h"
 #include "heed/export.h"
+#include "heed/gather.h"
 #include "heed/kv.h"
 #include "heed/linear.h"
 #include "heed/ragged.h"

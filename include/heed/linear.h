@@ -58,15 +58,20 @@ struct FeatureRows {
   ops::Matrix phi;     // [rows][features], to be written whole
   int64_t head;        // of the query or of the key
   bool key;            // whether they are keys
+  int64_t batch;       // or the sequence, of a ragged call
+  int64_t position;    // of the first row
 };
 
 // A map of each row of queries and keys to `features` numbers, between which
 // the scan then works in place of head_dim. Called from tasks, on rows that
-// differ; what it writes must depend on the row, the head and `key` alone.
+// differ; what it writes must depend on the row and its place alone.
 struct FeatureMap {
   int64_t features = 0;  // 1 to 1024; 0: no map
   const void* self = nullptr;
   void (*map)(const void* self, const FeatureRows& rows) = nullptr;
+  // The positions of the first query and the first key of each sequence.
+  int64_t query_position = 0;
+  int64_t key_position = 0;
 };
 
 // Maps for rows of head_dim numbers, which RunScan holds them to.
@@ -75,6 +80,11 @@ struct FeatureMap {
 HEED_API FeatureMap EluPlusOne(int64_t head_dim);
 // max(x, 0).
 HEED_API FeatureMap Relu(int64_t head_dim);
+// x / sqrt(|x|^2 + 1e-6), of keys alone or of queries too: what the delta rule
+// asks of keys, as beyond |k|^2 = 2 / beta its state grows without end. A row
+// of zeros stays one.
+HEED_API FeatureMap UnitKeys(int64_t head_dim);
+HEED_API FeatureMap UnitRows(int64_t head_dim);
 
 // The data of one call. The caller owns all memory.
 //

@@ -48,10 +48,91 @@ HEED_API double DrawnAt(const Input& input, int index, int64_t batch,
                         int64_t token, int64_t head, int64_t channel);
 
 // Sets *view to input `index` of the host, or to drawn numbers in its scratch.
+// Refuses inputs of another shape or type, by their name.
 HEED_API Status InputOrDrawn(const VariantArgs& host, const Input* inputs,
                              int index, ConstTensorView* view);
 
-// Returns one number of that, for references.
+// Refuses an input of weights that has not `rows` rows; without a host's
+// nothing.
+HEED_API Status CheckWeights(const VariantArgs& host, const Input* inputs,
+                             int index, int64_t rows);
+
+// Sets *view to f(batch, token, head, channel), `dim` channels a key token and
+// head, in the host's scratch: gates that a variant computes.
+template <class F>
+Status MakeInput(const VariantArgs& host, int64_t dim, F f,
+                 ConstTensorView* view) {
+  const ConstTensorView& key = host.args.key;
+  float* at =
+      host.scratch.Array<float>(key.batch() * key.seqlen() * key.heads() * dim);
+  if (at == nullptr) {
+    return Status(StatusCode::kOutOfMemory, "scratch",
+                  "an input could not be allocated");
+  }
+  *view = Bshd(static_cast<const float*>(at), key.batch(), key.seqlen(),
+               key.heads(), dim);
+  for (int64_t b = 0; b < key.batch(); ++b) {
+    for (int64_t t = 0; t < key.seqlen(); ++t) {
+      for (int64_t h = 0; h < key.heads(); ++h) {
+        for (int64_t c = 0; c < dim; ++c) {
+          *at++ = static_cast<float>(f(b, t, h, c));
+        }
+      }
+    }
+  }
+  return Status();
+}
+
+// The same of one number a head that no token changes.
+template <class F>
+Status MakeHeadInput(const VariantArgs& host, F f, ConstTensorView* view) {
+  const ConstTensorView& key = host.args.key;
+  float* at = host.scratch.Array<float>(key.heads());
+  if (at == nullptr) {
+    return Status(StatusCode::kOutOfMemory, "scratch",
+                  "numbers a head could not be allocated");
+  }
+  for (int64_t h = 0; h < key.heads(); ++h) at[h] = static_cast<float>(f(h));
+  *view = Strided(static_cast<const float*>(at), key.batch(), key.seqlen(),
+                  key.heads(), 1, 0, 0, 1);
+  return Status();
+}
+
+// Returns the position of query row 0, 0 where the call is not causal. Kept
+// away from the ends of 64 bits, where it makes no difference.
+inline int64_t FirstPosition(const AttentionParams& params, int64_t seqlen_q,
+                             int64_t seqlen_k) {
+  constexpr int64_t kFar = int64_t{1} << 61;
+  if (!params.causal) return 0;
+  const int64_t offset = ops::CausalOffset(params, seqlen_q, seqlen_k);
+  return offset < -kFar ? -kFar : offset > kFar ? kFar : offset;
+}
+
+// Returns softmax_scale, or 1 where it is not given: for methods without one.
+inline float ScaleOrOne(const AttentionParams& params) {
+  return params.softmax_scale == 0 ? 1.0f : params.softmax_scale;
+}
+
+// Calls f(batch, row, head, key, kv_head) for each query row that has a key of
+// its own, the last that it sees: those of causal calls.
+template <class F>
+void ForEachOwnKey(const VariantArgs& host, F f) {
+  const ConstTensorView &query = host.args.query, &key = host.args.key;
+  if (!host.params.causal || key.heads() == 0) return;
+  const int64_t rows = query.seqlen(), keys = key.seqlen();
+  const int64_t offset = FirstPosition(host.params, rows, keys);
+  const int64_t group = query.heads() / key.heads();
+  for (int64_t b = 0; b < query.batch(); ++b) {
+    for (int64_t i = 0; i < rows; ++i) {
+      if (i + offset < 0 || i + offset >= keys) continue;
+      for (int64_t h = 0; h < query.heads(); ++h) {
+        f(b, i, h, i + offset, h / group);
+      }
+    }
+  }
+}
+
+// Returns one number of InputOrDrawn, for references.
 inline double InputAt(const VariantArgs& host, const Input* inputs, int index,
                       int64_t batch, int64_t token, int64_t head,
                       int64_t channel) {
@@ -67,6 +148,23 @@ inline double InputAt(const VariantArgs& host, const Input* inputs, int index,
 inline constexpr Knob kChunkKnob = {
     "chunk", "Tokens between two updates of the state.", 16, 1, 32, true};
 
+// One row of queries or keys, and its place, as in FeatureRows.
+struct LinearRow {
+  const float* x;
+  int64_t batch, position, head;
+  bool key;
+};
+
+// x / sqrt(|x|^2 + 1e-6), as UnitRows has it.
+inline void UnitLength(const float* x, int64_t n, double* phi) {
+  double square = 1e-6;
+  for (int64_t c = 0; c < n; ++c) {
+    phi[c] = static_cast<double>(x[c]);
+    square += phi[c] * phi[c];
+  }
+  for (int64_t c = 0; c < n; ++c) phi[c] /= std::sqrt(square);
+}
+
 // What the reference below is told of a variant: derive, and hide what differs.
 struct LinearLaw {
   int64_t features;  // of phi
@@ -75,8 +173,10 @@ struct LinearLaw {
   bool delta = false;
 
   // One row of head_dim numbers as `features` numbers.
-  void Phi(const float* x, bool /*key*/, double* phi) const {
-    for (int64_t c = 0; c < features; ++c) phi[c] = static_cast<double>(x[c]);
+  void Phi(const LinearRow& row, double* phi) const {
+    for (int64_t c = 0; c < features; ++c) {
+      phi[c] = static_cast<double>(row.x[c]);
+    }
   }
   // Of a key token, its head and a channel.
   double LogDecay(int64_t /*batch*/, int64_t /*token*/, int64_t /*head*/,
@@ -108,6 +208,7 @@ class LinearReference {
     const int64_t heads = t.query.heads(), rows = t.query.seqlen();
     if (t.key.heads() == 0) return;
     const int64_t group = heads / t.key.heads();
+    const int64_t offset = FirstPosition(a_.params, rows, t.key.seqlen());
     for (int64_t b = 0; b < t.query.batch(); ++b) {
       for (int64_t kv = 0; kv < t.key.heads(); ++kv) {
         state_.assign(state_.size(), 0.0);
@@ -118,7 +219,7 @@ class LinearReference {
               ops::VisibleTo(a_.params, rows, t.key.seqlen(), i).end;
           for (; keys < end; ++keys) Write(b, keys, kv);
           for (int64_t h = kv * group; h < (kv + 1) * group; ++h) {
-            Read(RowAt(t.query, b, i, h),
+            Read({RowAt(t.query, b, i, h), b, i + offset, h, false},
                  out + ((b * rows + i) * heads + h) * dim_v_);
           }
         }
@@ -130,7 +231,7 @@ class LinearReference {
   static size_t Size(int64_t n) { return static_cast<size_t>(n); }
 
   void Write(int64_t b, int64_t j, int64_t head) {
-    law_.Phi(RowAt(a_.args.key, b, j, head), true, phi_.data());
+    law_.Phi({RowAt(a_.args.key, b, j, head), b, j, head, true}, phi_.data());
     const float* v = RowAt(a_.args.value, b, j, head);
     for (int64_t m = 0; m < dim_; ++m) {
       const double decay = std::exp(law_.LogDecay(b, j, head, m));
@@ -150,8 +251,8 @@ class LinearReference {
     }
   }
 
-  void Read(const float* q, double* out) {
-    law_.Phi(q, false, phi_.data());
+  void Read(const LinearRow& query, double* out) {
+    law_.Phi(query, phi_.data());
     double total = 0;
     for (int64_t x = 0; x < dim_v_; ++x) out[x] = 0;
     for (int64_t m = 0; m < dim_; ++m) {
@@ -171,6 +272,14 @@ class LinearReference {
   const int64_t dim_, dim_v_;
   std::vector<double> state_, sum_, phi_;
 };
+
+// Variant::reference of a law that is made of the call: Law(const
+// VariantArgs&).
+template <class Law>
+void ReferenceOf(const VariantArgs& a, double* out) {
+  const Law law(a);
+  LinearReference<Law>(a, law).Compute(out);
+}
 
 }  // namespace heed
 

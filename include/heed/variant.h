@@ -64,14 +64,16 @@ struct Cost {
 
 // What a variant needs beside query, key and value: numbers for each key token
 // and key head, as gates are, [batch, seqlen_k, num_kv_heads, 1 or head_dim] of
-// f32. A host without any leaves them out: they are then drawn, evenly between
-// two bounds, by their place alone (heed/linear_variant.h).
+// f32; or weights, [1, rows, num_kv_heads, 1 or head_dim], of as many rows as
+// the variant says. A host without any leaves them out: they are then drawn,
+// evenly between two bounds, by their place alone (heed/linear_variant.h).
 struct Input {
   const char* name;
   const char* summary;  // one sentence
   bool per_channel;     // head_dim numbers a token instead of one
   double low;
   double high;
+  bool weights = false;  // rows stand in the place of tokens
 };
 
 // Takes note of the pairs a variant kept. Call for each (batch, query head,

@@ -24,6 +24,12 @@ bool Competes(const TradeOff& point) {
 
 }  // namespace
 
+double RankedError(double error, double baseline_error) {
+  const double rounding = 2 * baseline_error;
+  // In this order a NaN error stays NaN.
+  return error < rounding ? rounding : error;
+}
+
 bool Faster(const TradeOff& a, const TradeOff& b) {
   return a.time + SpreadOf(a) + SpreadOf(b) < b.time;
 }

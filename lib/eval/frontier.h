@@ -22,6 +22,10 @@ struct TradeOff {
   bool eligible = false;  // only points that passed their gate compete
 };
 
+// Returns the error by which a row is ranked: those up to twice the baseline's
+// are the same, as among exact variants they are rounding. NaN stays NaN.
+double RankedError(double error, double baseline_error);
+
 // Returns whether `a` is known to take less time: by more than both spreads.
 bool Faster(const TradeOff& a, const TradeOff& b);
 

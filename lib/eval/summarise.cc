@@ -101,15 +101,13 @@ std::vector<HeadMeasurement> MeanHeads(const std::vector<Measurement>& calls) {
 void SetRanks(size_t baseline_index, std::vector<Summary>* rows) {
   const Summary& baseline = (*rows)[baseline_index];
   const double seconds = baseline.median_seconds;
-  const double rounding = 2 * baseline.total.rel_l2;
+  const double baseline_error = baseline.total.rel_l2;
   std::vector<TradeOff> points;
   for (Summary& row : *rows) {
     row.speedup = seconds / row.median_seconds;
-    // In this order a NaN error stays NaN.
-    const double error =
-        row.total.rel_l2 < rounding ? rounding : row.total.rel_l2;
     row.beaten_by_zeros = row.total.rel_l2 >= kErrorOfZeros;
-    points.push_back({row.median_seconds, row.mad_seconds, error, row.noisy,
+    points.push_back({row.median_seconds, row.mad_seconds,
+                      RankedError(row.total.rel_l2, baseline_error), row.noisy,
                       row.total.gate == Gate::kPassed});
   }
   const std::vector<bool> frontier = ParetoFrontier(points);

@@ -21,23 +21,34 @@ class SaxAdapter {
  public:
   explicit SaxAdapter(JsonHandler* handler) : handler_(handler) {}
 
-  bool null() { return Other("null"); }
-  bool boolean(bool) { return Other("true or false"); }
-  bool number_integer(Json::number_integer_t) {
-    return Other("a negative number");
+  bool null() {
+    handler_->Null();
+    return true;
+  }
+  bool boolean(bool value) {
+    handler_->Bool(value);
+    return true;
+  }
+  bool number_integer(Json::number_integer_t value) {
+    handler_->Negative(value);
+    return true;
   }
   bool number_unsigned(Json::number_unsigned_t value) {
     handler_->Unsigned(value);
     return true;
   }
-  bool number_float(Json::number_float_t, const std::string&) {
-    return Other("a number with a fraction or beyond 64 bits");
+  bool number_float(Json::number_float_t value, const std::string&) {
+    handler_->Fraction(value);
+    return true;
   }
   bool string(std::string& value) {
     handler_->String(value);
     return true;
   }
-  bool binary(Json::binary_t&) { return Other("binary"); }
+  bool binary(Json::binary_t&) {
+    handler_->Other("binary");
+    return true;
+  }
   bool start_object(size_t) {
     handler_->StartObject();
     return true;
@@ -66,11 +77,6 @@ class SaxAdapter {
   }
 
  private:
-  bool Other(const char* what) {
-    handler_->Other(what);
-    return true;
-  }
-
   JsonHandler* handler_;
 };
 

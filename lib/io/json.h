@@ -27,6 +27,13 @@ class JsonHandler {
   virtual void Unsigned(uint64_t value) = 0;
   // "a negative number", "a fraction", "true or false", "null".
   virtual void Other(const char* what) = 0;
+  // Readers that have a use for these override them.
+  virtual void Negative(int64_t) { Other("a negative number"); }
+  virtual void Fraction(double) {
+    Other("a number with a fraction or beyond 64 bits");
+  }
+  virtual void Bool(bool) { Other("true or false"); }
+  virtual void Null() { Other("null"); }
 };
 
 // Feeds `text`, which must be one JSON value, to the handler. Does not recurse:

@@ -50,6 +50,18 @@ using GroupTag = hn::CappedTag<float, internal::kMinScaleGroup>;
 // Lanes(d) 4-bit elements, an even number, from the low half of *from on.
 template <class D>
 HWY_INLINE hn::Vec<D> LoadWiden(D d, const u4x2* from) {
+#if HWY_TARGET == HWY_AVX2
+  if constexpr (hn::MaxLanes(D()) == 8) {
+    // A broadcast costs a load and no shuffle: 58 and 26 cycles for 128 columns
+    // of values (Zen 3).
+    const hn::Rebind<int32_t, D> di;
+    int32_t word;
+    hwy::CopyBytes<sizeof(word)>(from, &word);
+    const auto shift = hn::ShiftLeft<2>(hn::Iota(di, 0));
+    return hn::ConvertTo(
+        d, hn::And(hn::Shr(hn::Set(di, word), shift), hn::Set(di, 15)));
+  }
+#endif
   const hn::Rebind<int32_t, D> di32;
   const hn::Rebind<uint8_t, D> du8;
   const hn::Repartition<uint16_t, decltype(du8)> du16;
@@ -98,16 +110,23 @@ struct ScaledRow<u4x2> {
   ScaledRow(const u4x2* from, const float* scale, const float* minimum)
       : from(from), scale(scale), minimum(minimum), shift(5) {}
 
-  HWY_INLINE void Skip(size_t columns) { column += columns; }
-  // D has no more lanes than a group.
+  // An even number, of which those that are no multiple of the smaller group
+  // are followed by fewer columns than they leave of it.
+  HWY_INLINE void Skip(size_t columns) {
+    from += columns / 2;
+    column += columns;
+  }
+  // D has no more lanes than a group. Whatever the group, vectors of the
+  // smaller one are seen to share their scale and minimum.
   template <class D>
   HWY_INLINE hn::Vec<D> Load(D d, size_t c) const {
-    const size_t group = (column + c) >> shift;
-    return hn::MulAdd(LoadWiden(d, from + (column + c) / 2),
-                      hn::Set(d, scale[group]), hn::Set(d, minimum[group]));
+    constexpr size_t kGroup = internal::kMinScaleGroup;
+    const size_t group = (column + c / kGroup * kGroup) >> shift;
+    return hn::MulAdd(LoadWiden(d, from + c / 2), hn::Set(d, scale[group]),
+                      hn::Set(d, minimum[group]));
   }
   HWY_INLINE float One(size_t c) const {
-    const uint32_t pair = from[(column + c) / 2].bits;
+    const uint32_t pair = from[c / 2].bits;
     const size_t group = (column + c) >> shift;
     const hn::CappedTag<float, 1> d;
     // Not std::fma, which is a call where the baseline has none.

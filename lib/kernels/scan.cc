@@ -15,6 +15,7 @@
 #include "hwy/highway.h"
 #include "lib/kernels/scan_apply-inl.h"
 #include "lib/kernels/scan_prepare-inl.h"
+#include "lib/kernels/scan_step-inl.h"
 
 #if HEED_COMPILE_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -40,6 +41,7 @@ constexpr internal::ScanTable kTable = {
     /*scratch_floats=*/&ScratchFloats,
     /*prepare=*/&Prepare,
     /*apply=*/&Apply,
+    /*step=*/&Step,
     /*divide=*/&Divide,
 };
 

@@ -47,9 +47,8 @@ struct Decays {
   // x of token i times factor with key y of token j, faded in between.
   float Weight(const float* x, float factor, const float* y, int64_t i,
                int64_t j) const {
-    if (in.vector_decay && i == j) return SelfWeight(x, factor, y);
-    float sum = 0.0f;
     if (!in.vector_decay) {
+      float sum = 0.0f;
       for (int64_t m = 0; m < c.head_dim; ++m) {
         sum = std::fma(x[m], y[m], sum);
       }
@@ -58,19 +57,19 @@ struct Decays {
     int64_t half = 1;
     while (i / (2 * half) != j / (2 * half)) half *= 2;
     const int64_t mid = i / half * half;
-    for (int64_t m = 0; m < c.head_dim; ++m) {
-      sum = std::fma(x[m] * factor * Forward(mid - 1, i, m),
-                     y[m] * Backward(j, mid - 1, m), sum);
-    }
-    return sum;
-  }
-  float SelfWeight(const float* x, float factor, const float* y) const {
+    // One chain, or sixteen for pairs within four tokens.
+    const int64_t chains = i / 4 == j / 4 ? kPartialSums : 1;
     float partial[kPartialSums] = {};
     for (int64_t m = 0; m < c.head_dim; ++m) {
-      float& sum = partial[m % kPartialSums];
-      sum = std::fma(x[m] * factor, y[m], sum);
+      float right = x[m] * factor, left = y[m];
+      if (i != j) {
+        right *= Forward(mid - 1, i, m);
+        left *= Backward(j, mid - 1, m);
+      }
+      float& sum = partial[m % chains];
+      sum = std::fma(right, left, sum);
     }
-    return AddPartialSums(partial);
+    return chains == 1 ? partial[0] : AddPartialSums(partial);
   }
 };
 
@@ -150,12 +149,38 @@ void Apply(const ScanChunk& c, const ScanTile& t) {
   }
 }
 
+void Step(const ScanChunk& c, const ScanStep& s) {
+  const bool delta = c.erase != nullptr;
+  for (int64_t x = 0; x < s.columns; ++x) {
+    float u = s.value[x];
+    if (delta) {
+      u *= c.beta[0];
+      for (int64_t m = 0; m < c.head_dim; ++m) {
+        u = std::fma(c.erase[m], s.from[m * s.from_row + x], u);
+      }
+    }
+    for (int64_t r = 0; r < c.rows; ++r) {
+      const float* read = c.read + r * c.row_floats;
+      float sum = 0.0f;
+      for (int64_t m = 0; m < c.head_dim; ++m) {
+        sum = std::fma(read[m], s.from[m * s.from_row + x], sum);
+      }
+      s.out[r * s.out_row + x] = std::fma(c.weight[r * c.stride], u, sum);
+    }
+    for (int64_t m = 0; m < c.head_dim && s.to != nullptr; ++m) {
+      s.to[m * s.to_row + x] =
+          std::fma(c.write[m], u, s.from[m * s.from_row + x] * c.keep[m]);
+    }
+  }
+}
+
 void Divide(const float* from, float by, int64_t n, float* to) {
   for (int64_t i = 0; i < n; ++i) to[i] = by == 0.0f ? 0.0f : from[i] / by;
 }
 
 }  // namespace
 
-const ScanTable kPlainScanTable = {&ScratchFloats, &Prepare, &Apply, &Divide};
+const ScanTable kPlainScanTable = {&ScratchFloats, &Prepare, &Apply, &Step,
+                                   &Divide};
 
 }  // namespace heed::internal

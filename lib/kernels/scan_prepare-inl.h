@@ -28,6 +28,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using ScanVector = hn::Vec<MatMulTag>;
 
+// Under a decay a channel, pairs within aligned blocks of so many tokens are
+// dot products of two rows; the others are met in products of matrices.
+constexpr size_t kDotTokens = 4;
+
 // A running product of decays, a step further.
 HWY_INLINE ScanVector Fade(ScanVector product, ScanVector decay) {
   const MatMulTag d;
@@ -241,28 +245,92 @@ HWY_INLINE void FadeRows(const Preparation& p, size_t first, size_t end,
   }
 }
 
-// Sixteen chains, element i in chain i modulo 16, of x * factor with y.
-HWY_INLINE float DotScaled(const Preparation& p, const float* x, float factor,
-                           const float* y) {
+// The weights of the pairs within kDotTokens tokens from `first` on: right(i)
+// is row i times factor(i), faded from the middle of the smallest aligned block
+// that has both tokens on, left(j) the key faded up to it. Each is a sum of
+// sixteen chains, element m in chain m modulo 16. to(i)[j] gets those of j < i
+// and, with kOwn, of i itself.
+template <bool kOwn, class Row, class Factor, class To>
+HWY_INLINE void DotTokens(const Preparation& p, size_t first, const Row& row_of,
+                          const Factor& factor, const To& to) {
   const MatMulTag d;
   const size_t N = hn::Lanes(d);
-  const auto f = hn::Set(d, factor);
-  HWY_ALIGN float sum[16] = {};
+  const size_t last = p.n - 1;
+  // Tokens behind the last one are it once more: nobody reads what they give.
+  const auto token = [&](size_t t) HWY_ATTR {
+    return first + t < last ? first + t : last;
+  };
+  const auto key_of = [&](size_t t) HWY_ATTR {
+    return p.in.key.at + token(t) * static_cast<size_t>(p.in.key.token);
+  };
+  const auto decay_of = [&](size_t t)
+                            HWY_ATTR { return p.in.decay + token(t) * p.row; };
+  const float* const x0 = row_of(token(0));
+  const float* const x1 = row_of(token(1));
+  const float* const x2 = row_of(token(2));
+  const float* const x3 = row_of(token(3));
+  const float *const y0 = key_of(0), *const y1 = key_of(1);
+  const float *const y2 = key_of(2), *const y3 = key_of(3);
+  const float *const a1 = decay_of(1), *const a2 = decay_of(2);
+  const float* const a3 = decay_of(3);
+  const auto f0 = hn::Set(d, factor(token(0)));
+  const auto f1 = hn::Set(d, factor(token(1)));
+  const auto f2 = hn::Set(d, factor(token(2)));
+  const auto f3 = hn::Set(d, factor(token(3)));
+  HWY_ALIGN float sums[kDotTokens][kDotTokens][16];
   for (size_t j = 0; j < 16; j += N) {
-    auto s = hn::Zero(d);
+    auto s10 = hn::Zero(d);
+    auto s20 = s10, s21 = s10, s30 = s10, s31 = s10, s32 = s10;
+    auto s00 = s10, s11 = s10, s22 = s10, s33 = s10;
     for (size_t m = j; m < p.row; m += 16) {
       // Padding is not part of the sum, whatever it holds.
       const auto in = hn::FirstN(d, p.dim > m ? p.dim - m : 0);
-      const auto a = hn::IfThenElseZero(in, hn::LoadU(d, x + m));
-      const auto b = hn::IfThenElseZero(in, hn::LoadU(d, y + m));
-      s = hn::MulAdd(hn::Mul(a, f), b, s);
+      const auto load = [&](const float* at)
+                            HWY_ATTR { return hn::MaskedLoad(in, d, at + m); };
+      const auto k0 = load(y0), k1 = load(y1), k2 = load(y2);
+      const auto one = hn::Set(d, 1.0f);
+      const auto d1 = Fade(one, hn::LoadU(d, a1 + m));
+      const auto d2 = Fade(one, hn::LoadU(d, a2 + m));
+      const auto after3 = hn::LoadU(d, a3 + m);
+      const auto q1 = hn::Mul(load(x1), f1), q2 = hn::Mul(load(x2), f2);
+      const auto q3 = hn::Mul(load(x3), f3);
+      s10 = hn::MulAdd(hn::Mul(q1, d1), k0, s10);
+      s32 = hn::MulAdd(hn::Mul(q3, Fade(one, after3)), k2, s32);
+      const auto left0 = hn::Mul(k0, d1);
+      const auto right2 = hn::Mul(q2, d2);
+      s20 = hn::MulAdd(right2, left0, s20);
+      s21 = hn::MulAdd(right2, k1, s21);
+      const auto right3 = hn::Mul(q3, Fade(d2, after3));
+      s30 = hn::MulAdd(right3, left0, s30);
+      s31 = hn::MulAdd(right3, k1, s31);
+      if (kOwn) {
+        s00 = hn::MulAdd(hn::Mul(load(x0), f0), k0, s00);
+        s11 = hn::MulAdd(q1, k1, s11);
+        s22 = hn::MulAdd(q2, k2, s22);
+        s33 = hn::MulAdd(q3, load(y3), s33);
+      }
     }
-    hn::StoreU(s, d, sum + j);
+    hn::StoreU(s10, d, sums[1][0] + j);
+    hn::StoreU(s20, d, sums[2][0] + j);
+    hn::StoreU(s21, d, sums[2][1] + j);
+    hn::StoreU(s30, d, sums[3][0] + j);
+    hn::StoreU(s31, d, sums[3][1] + j);
+    hn::StoreU(s32, d, sums[3][2] + j);
+    if (!kOwn) continue;
+    hn::StoreU(s00, d, sums[0][0] + j);
+    hn::StoreU(s11, d, sums[1][1] + j);
+    hn::StoreU(s22, d, sums[2][2] + j);
+    hn::StoreU(s33, d, sums[3][3] + j);
   }
-  for (size_t half = 8; half > 0; half /= 2) {
-    for (size_t j = 0; j < half; ++j) sum[j] += sum[j + half];
+  for (size_t i = 0; i < kDotTokens && first + i < p.n; ++i) {
+    for (size_t j = 0; j < i + (kOwn ? 1 : 0); ++j) {
+      float* const sum = sums[i][j];
+      for (size_t half = 8; half > 0; half /= 2) {
+        for (size_t m = 0; m < half; ++m) sum[m] += sum[m + half];
+      }
+      to(first + i)[first + j] = sum[0];
+    }
   }
-  return sum[0];
 }
 
 // Copies products of the tokens in the right halves of blocks of 2 * half with
@@ -345,35 +413,46 @@ HWY_INLINE void PrepareVector(const Preparation& p) {
     }
   }
   // Left halves leave these as they are where they have no partner.
-  for (size_t j = 0; j < p.n; ++j) {
+  for (size_t j = 0; j < p.n && p.n > kDotTokens; ++j) {
     Multiply(in.key.at + j * token, 0.0f, p.row, p.left + j * p.row);
   }
-  for (size_t half = 1; half < p.n; half *= 2) PrepareLevel(p, half);
+  for (size_t half = kDotTokens; half < p.n; half *= 2) PrepareLevel(p, half);
   const auto key = [&](size_t i) HWY_ATTR { return in.key.at + i * token; };
+  // The first rows that are faded from the start on give what the state keeps.
+  float* keep = c.keep;
   for (size_t g = 0; g < p.group; ++g) {
     const auto query = [&](size_t i) HWY_ATTR {
       return in.query.at + i * static_cast<size_t>(in.query.token) +
              g * static_cast<size_t>(in.query.head);
     };
+    const auto scale = [&](size_t) HWY_ATTR { return in.scale; };
     FadeRows<true>(
-        p, 0, p.n, query, [&](size_t) HWY_ATTR { return in.scale; },
+        p, 0, p.n, query, scale,
         [&](size_t i) HWY_ATTR { return c.read + (i * p.group + g) * p.row; },
-        nullptr);
-    for (size_t i = 0; i < p.n; ++i) {
-      c.weight[(i * p.group + g) * p.stride + i] =
-          DotScaled(p, query(i), in.scale, key(i));
+        keep);
+    keep = nullptr;
+    for (size_t i = 0; i < p.n; i += kDotTokens) {
+      DotTokens<true>(p, i, query, scale, [&](size_t r) HWY_ATTR {
+        return c.weight + (r * p.group + g) * p.stride;
+      });
     }
   }
   if (c.erase != nullptr) {
+    const auto beta = [&](size_t i) HWY_ATTR { return -c.beta[i]; };
     FadeRows<true>(
-        p, 0, p.n, key, [&](size_t i) HWY_ATTR { return -c.beta[i]; },
-        [&](size_t i) HWY_ATTR { return c.erase + i * p.row; }, nullptr);
+        p, 0, p.n, key, beta,
+        [&](size_t i) HWY_ATTR { return c.erase + i * p.row; }, keep);
+    keep = nullptr;
+    for (size_t i = 0; i < p.n; i += kDotTokens) {
+      DotTokens<false>(p, i, key, beta, [&](size_t r) HWY_ATTR {
+        return c.solve + r * p.stride;
+      });
+    }
   }
   const auto write = [&](size_t i) HWY_ATTR { return c.write + i * p.row; };
   const auto one = [](size_t) HWY_ATTR { return 1.0f; };
-  // Only for the products from the first token on, as rows of `read` have them:
-  // what it writes is overwritten.
-  FadeRows<true>(p, 0, p.n, key, one, write, c.keep);
+  // Only for what the state keeps: the rows are overwritten.
+  if (keep != nullptr) FadeRows<true>(p, 0, p.n, key, one, write, keep);
   FadeRows<false>(p, 0, p.n, key, one, write, nullptr);
 }
 

@@ -77,12 +77,29 @@ struct ScanTile {
   int64_t num_fetch;
 };
 
+// A single token: the state where it lies, read and written once.
+struct ScanStep {
+  int64_t columns;    // any number
+  const float* from;  // [head_dim][columns], the state before, and the floats
+  int64_t from_row;   // from a row to the next
+  float* to;          // after; may be `from`; null: it stays as it is
+  int64_t to_row;
+  const float* value;  // [columns]: v
+  float* written;      // [columns]: what is written, under the delta rule
+  float* out;          // [rows][columns], rows out_row floats apart
+  int64_t out_row;
+  const float* next;  // the state that the next step reads, rows from_row
+                      // apart, to be fetched on the way; null: none
+};
+
 struct ScanTable {
   // Floats of scratch that `prepare` needs.
   int64_t (*scratch_floats)(const ScanChunk& longest);
   // Fills the matrices of `chunk`, whose extents, pointers and beta are set.
   void (*prepare)(const ScanInputs& inputs, const ScanChunk& chunk);
   void (*apply)(const ScanChunk& chunk, const ScanTile& tile);
+  // The same for chunks of one token, with the bits of `apply`.
+  void (*step)(const ScanChunk& chunk, const ScanStep& step);
   // to[i] = from[i] / by, or 0 where by is 0.
   void (*divide)(const float* from, float by, int64_t n, float* to);
 };

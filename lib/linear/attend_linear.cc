@@ -47,15 +47,17 @@ struct Parts {
   int64_t blind_rows;    // before the first key
   int64_t leading_keys;  // before the first row's
   int64_t aligned;       // rows, each with its key
+  int64_t offset;        // the position of row 0
 };
 
 Parts PartsOf(const AttentionParams& params, int64_t rows, int64_t keys) {
-  if (!params.causal) return {0, keys, 0};
-  const int64_t offset = ops::CausalOffset(params, rows, keys);
+  if (!params.causal) return {0, keys, 0, 0};
+  const int64_t offset = FirstPosition(params, rows, keys);
   Parts p;
   p.blind_rows = std::clamp<int64_t>(offset < -rows ? rows : -offset, 0, rows);
   p.leading_keys = std::clamp<int64_t>(offset, 0, keys);
   p.aligned = std::min(rows - p.blind_rows, keys - p.leading_keys);
+  p.offset = offset;
   return p;
 }
 
@@ -148,6 +150,7 @@ class Attending {
   ScanArgs Keys(int64_t first, int64_t count) const {
     ScanArgs args;
     args.map = call_.map;
+    args.map.key_position = first;
     args.key = TokensOf(t_.key, first, count);
     args.value = TokensOf(t_.value, first, count);
     args.log_decay = TokensOf(call_.log_decay, first, count);
@@ -156,6 +159,7 @@ class Attending {
   }
 
   void SetRows(int64_t first, int64_t count, ScanArgs* args) const {
+    args->map.query_position = first + parts_.offset;
     args->query = TokensOf(t_.query, first, count);
     args->out = TokensOf(t_.out, first, count);
   }

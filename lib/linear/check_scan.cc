@@ -69,8 +69,10 @@ Status CheckPresence(const ScanPlan& plan, const ScanArgs& args) {
     return Invalid("map", "has no function");
   }
   // Maps of the library write as many numbers as a row has.
-  const bool own = args.map.map == EluPlusOne(shape.head_dim).map ||
-                   args.map.map == Relu(shape.head_dim).map;
+  bool own = false;
+  for (const auto& maker : {&EluPlusOne, &Relu, &UnitKeys, &UnitRows}) {
+    own |= args.map.map == maker(shape.head_dim).map;
+  }
   if (shape.features > 0 && own && shape.features != shape.head_dim) {
     return Invalid("map", "has other features than a row has numbers")
         .WithValue(shape.features)

@@ -3,6 +3,7 @@
 
 // Feature maps that need no weights.
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "heed/linear.h"
@@ -31,6 +32,23 @@ void MapRelu(const void* /*self*/, const FeatureRows& rows) {
   }
 }
 
+void MapUnitRows(const void* /*self*/, const FeatureRows& rows) {
+  const int64_t n = rows.x.cols;
+  for (int64_t i = 0; i < rows.x.rows; ++i) {
+    const float* x = rows.x.row(i);
+    const float unit = 1.0f / std::sqrt(ops::Dot(x, x, n) + 1e-6f);
+    for (int64_t c = 0; c < n; ++c) rows.phi.row(i)[c] = x[c] * unit;
+  }
+}
+
+void MapUnitKeys(const void* self, const FeatureRows& rows) {
+  if (rows.key) return MapUnitRows(self, rows);
+  for (int64_t i = 0; i < rows.x.rows; ++i) {
+    const float* x = rows.x.row(i);
+    std::copy(x, x + rows.x.cols, rows.phi.row(i));
+  }
+}
+
 }  // namespace
 
 FeatureMap EluPlusOne(int64_t head_dim) {
@@ -38,5 +56,13 @@ FeatureMap EluPlusOne(int64_t head_dim) {
 }
 
 FeatureMap Relu(int64_t head_dim) { return {head_dim, nullptr, &MapRelu}; }
+
+FeatureMap UnitKeys(int64_t head_dim) {
+  return {head_dim, nullptr, &MapUnitKeys};
+}
+
+FeatureMap UnitRows(int64_t head_dim) {
+  return {head_dim, nullptr, &MapUnitRows};
+}
 
 }  // namespace heed

@@ -91,8 +91,8 @@ struct ScanMemory {
   float* key;      // [chunk]
   float* raw;      // [chunk] rows before the map
   float* decay;    // [chunk], or rows
-  float* value;    // [chunk][tile_width]
-  float* out;      // [chunk * group][tile_width]
+  float* value;    // [chunk][tile_width], or a row of head_dim_v
+  float* out;      // [chunk * group][tile_width], or [group] such rows
   float* prepare;  // scratch of the kernel
 };
 
@@ -109,8 +109,9 @@ inline ScanMemory CarveMemory(Carver& carver, const ScanPlan& plan) {
       carver.Take<float>(plan.shape.decay_dim == 0   ? 0
                          : plan.shape.decay_dim == 1 ? c.tokens
                                                      : c.tokens * c.row_floats);
-  m.value = carver.Take<float>(c.tokens * plan.tile_width);
-  m.out = carver.Take<float>(c.rows * plan.tile_width);
+  const int64_t floats = std::max(c.tokens * plan.tile_width, columns);
+  m.value = carver.Take<float>(floats);
+  m.out = carver.Take<float>(c.group * floats);
   m.prepare = carver.Take<float>(plan.table->scratch_floats(c));
   return m;
 }

@@ -22,6 +22,9 @@ inline constexpr int kDefaultChunk = 16;
 // Columns of the state that stay in the first-level cache. Never changes a bit.
 inline int32_t TileWidth(int64_t head_dim) { return head_dim <= 64 ? 64 : 32; }
 
+// The most heads of single tokens that one task takes.
+inline constexpr int64_t kMaxSteps = 16;
+
 // The matrices of chunks that are prepared before the columns of the values are
 // met, tile by tile: they stay in the second-level cache.
 inline constexpr int64_t kSegmentBytes = 160 * 1024;

@@ -5,6 +5,8 @@
 #include <cstdint>
 
 #include "heed/linear_variant.h"
+#include "lib/core/check.h"
+#include "lib/core/tensors.h"
 
 namespace heed {
 namespace {
@@ -15,6 +17,30 @@ uint64_t Mix(uint64_t x) {
   x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
   x = (x ^ x >> 27) * 0x94d049bb133111ebu;
   return x ^ x >> 31;
+}
+
+// The key's batch and seqlen, or those of weights.
+Status CheckInput(const VariantArgs& host, const Input& input, int64_t batch,
+                  int64_t seqlen, const ConstTensorView& view) {
+  if (view.absent()) return internal::Invalid(input.name, "is absent");
+  const internal::TensorName name = {input.name, "overlaps an input"};
+  Status status = internal::CheckType(view, name);
+  if (status.ok()) {
+    status = internal::CheckView(view, name, internal::TensorRole::kInput);
+  }
+  if (!status.ok()) return status;
+  const ConstTensorView& key = host.args.key;
+  const int64_t want[] = {batch, seqlen, key.heads(),
+                          input.per_channel ? key.head_dim() : 1};
+  for (int i = 0; i < 4; ++i) {
+    if (view.extent[i] == want[i]) continue;
+    return internal::Invalid(input.name,
+                             "has not the extents that the call asks for")
+        .WithIndex(i)
+        .WithValue(view.extent[i])
+        .WithBound(want[i], BoundKind::kNeeds);
+  }
+  return Status();
 }
 
 }  // namespace
@@ -32,30 +58,25 @@ double DrawnAt(const Input& input, int index, int64_t batch, int64_t token,
 Status InputOrDrawn(const VariantArgs& host, const Input* inputs, int index,
                     ConstTensorView* view) {
   if (host.inputs != nullptr) {
-    *view = host.inputs[index];
-    return Status();
+    const Status status =
+        CheckInput(host, inputs[index], host.args.key.batch(),
+                   host.args.key.seqlen(), host.inputs[index]);
+    if (status.ok()) *view = host.inputs[index];
+    return status;
   }
-  const ConstTensorView& key = host.args.key;
   const Input& input = inputs[index];
-  const int64_t dim = input.per_channel ? key.head_dim() : 1;
-  float* at =
-      host.scratch.Array<float>(key.batch() * key.seqlen() * key.heads() * dim);
-  if (at == nullptr) {
-    return Status(StatusCode::kOutOfMemory, "scratch",
-                  "an input could not be allocated");
-  }
-  *view = Bshd(static_cast<const float*>(at), key.batch(), key.seqlen(),
-               key.heads(), dim);
-  for (int64_t b = 0; b < key.batch(); ++b) {
-    for (int64_t t = 0; t < key.seqlen(); ++t) {
-      for (int64_t h = 0; h < key.heads(); ++h) {
-        for (int64_t c = 0; c < dim; ++c) {
-          *at++ = static_cast<float>(DrawnAt(input, index, b, t, h, c));
-        }
-      }
-    }
-  }
-  return Status();
+  return MakeInput(
+      host, input.per_channel ? host.args.key.head_dim() : 1,
+      [&](int64_t b, int64_t token, int64_t head, int64_t channel) {
+        return DrawnAt(input, index, b, token, head, channel);
+      },
+      view);
+}
+
+Status CheckWeights(const VariantArgs& host, const Input* inputs, int index,
+                    int64_t rows) {
+  if (host.inputs == nullptr) return Status();
+  return CheckInput(host, inputs[index], 1, rows, host.inputs[index]);
 }
 
 }  // namespace heed

@@ -114,19 +114,21 @@ class Chunk {
       }
       return sum * (factor * Forward(j, i, 0));
     }
-    if (i == j) {
-      std::vector<float> scaled(x, x + dim_);
-      for (float& c : scaled) c *= factor;
-      return Dot(scaled.data(), key_[j], dim_);
-    }
     // The first token of the right half of the smallest aligned block of 2, 4,
     // 8, ... tokens that has both: products meet there.
     int64_t half = 1;
     while (i / (2 * half) != j / (2 * half)) half *= 2;
     const int64_t mid = i / half * half;
+    std::vector<float> right(x, x + dim_), left(key_[j], key_[j] + dim_);
     for (int64_t m = 0; m < dim_; ++m) {
-      const float right = x[m] * factor * Forward(mid - 1, i, m);
-      sum = std::fma(right, key_[j][m] * Backward(j, mid - 1, m), sum);
+      right[static_cast<size_t>(m)] *= factor;
+      if (i == j) continue;
+      right[static_cast<size_t>(m)] *= Forward(mid - 1, i, m);
+      left[static_cast<size_t>(m)] *= Backward(j, mid - 1, m);
+    }
+    if (i / 4 == j / 4) return Dot(right.data(), left.data(), dim_);
+    for (size_t m = 0; m < right.size(); ++m) {
+      sum = std::fma(right[m], left[m], sum);
     }
     return sum;
   }

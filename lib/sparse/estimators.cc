@@ -79,14 +79,39 @@ KeyBounds KeyBoundsOf(const VariantArgs& a, int64_t key_block) {
   return {least, most, blocks};
 }
 
-namespace {
+const float* KeyNorms(const VariantArgs& a, int64_t key_block) {
+  const ConstTensorView& key = a.args.key;
+  const int64_t blocks = BlocksOf(key.seqlen(), key_block);
+  const int64_t heads = key.batch() * key.heads();
+  float* const norm = a.scratch.Array<float>(heads * blocks);
+  if (norm == nullptr) return nullptr;
+  a.phases.Enter(Phase::kEstimate);
+  ops::ParallelFor(a.executor, heads * blocks, [&](int64_t i, int /*worker*/) {
+    const int64_t head = i / blocks;
+    const int64_t begin = i % blocks * key_block;
+    const int64_t end = std::min(begin + key_block, key.seqlen());
+    float most = 0;
+    for (int64_t row = begin; row < end; ++row) {
+      const float* const x =
+          RowAt(key, head / key.heads(), row, head % key.heads());
+      const float squares = ops::Dot(x, x, key.head_dim());
+      // Written so that NaN wins.
+      if (!(squares <= most)) most = squares;
+      if (!std::isfinite(most)) break;
+    }
+    norm[i] = std::isfinite(most) ? std::sqrt(most) : INFINITY;
+  });
+  return norm;
+}
 
-// cap * tanh(x / cap), by ops::Exp: the host's tanh rounds as it likes.
-void SoftCap(float cap, float* x, int64_t n) {
+// By ops::Exp: the host's tanh rounds as it likes.
+void CapScores(float cap, float* x, int64_t n) {
   ops::Scale(2.0f / cap, x, n);
   ops::Exp(x, x, n);
   for (int64_t i = 0; i < n; ++i) x[i] = cap * (1.0f - 2.0f / (x[i] + 1.0f));
 }
+
+namespace {
 
 // Query rows whose scores are made at a time.
 constexpr int64_t kMassRows = 64;
@@ -115,7 +140,7 @@ void WeightsOf(const VariantArgs& a, int64_t batch, int64_t head, int64_t first,
     const ops::VisibleKeys see =
         ops::VisibleTo(a.params, t.query.seqlen(), t.key.seqlen(), row);
     ops::Scale(scale, x, keys);
-    if (a.params.softcap != 0) SoftCap(a.params.softcap, x, keys);
+    if (a.params.softcap != 0) CapScores(a.params.softcap, x, keys);
     std::fill(x + std::min(see.sink_end, keys), x + std::min(see.begin, keys),
               -INFINITY);
     std::fill(x + std::min(see.end, keys), x + keys, -INFINITY);

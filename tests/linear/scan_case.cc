@@ -302,6 +302,25 @@ std::vector<ScanCase> ScanCases() {
       }
     }
   }
+  // Single tokens, which meet the state where it lies.
+  const int64_t steps[][2] = {{24, 40}, {7, 5}, {66, 130}};
+  for (const auto& dim : steps) {
+    for (const Decay decay : {Decay::kNone, Decay::kScalar, Decay::kVector}) {
+      add([&](ScanCase& c) {
+        c.batch = 3;
+        c.seqlen = 1;
+        c.query_heads = 4;
+        c.value_heads = decay == Decay::kScalar ? 4 : 2;
+        c.dim = dim[0];
+        c.dim_v = dim[1];
+        c.decay = decay;
+        c.normalise = decay == Decay::kNone && dim[0] != 24;
+        c.beta = !c.normalise;
+        c.state = true;
+        c.dtype = dim[0] == 7 ? DType::kBF16 : DType::kF32;
+      });
+    }
+  }
   for (const DType dtype : {DType::kBF16, DType::kF16}) {
     add([&](ScanCase& c) {
       c.dtype = dtype;

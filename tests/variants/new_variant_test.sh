@@ -12,7 +12,7 @@ set -euo pipefail
 source_dir=$1
 build_dir=$2
 cmake=$3
-kinds=(pattern estimator kernel)
+kinds=(pattern estimator policy kernel)
 name=skeleton_under_test
 
 fail() {

@@ -5,6 +5,7 @@
 // variant by name.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -253,6 +254,43 @@ TEST_P(VariantResult, DoesNotSeeTheFuture) {
         }
       }
     }
+  }
+}
+
+// Values that no row of a group keeps become NaN: no bit may change. (Values
+// choose nothing.)
+TEST_P(VariantResult, DoesNotReadValuesThatItLeavesOut) {
+  if (variant().semantics != Semantics::kExactOnSelection) {
+    GTEST_SKIP() << "does not select";
+  }
+  const io::Problem problem = ProblemOf("b2_h4_kv2_d16_q3_k150_causal");
+  for (const Setting& setting : SettingsOf(variant())) {
+    SCOPED_TRACE("knobs at " + setting.name);
+    const eval::Tensors clean = eval::MakeTensors(problem, {});
+    const eval::Tensors poisoned = eval::MakeTensors(problem, {});
+    VariantArgs args = ArgsOf(clean, setting);
+    eval::Selection selection(args.params, problem.shape);
+    args.selection = selection.Recorder();
+    ASSERT_TRUE(RunGuarded(variant(), args).ok());
+    ASSERT_EQ(selection.Finish(), "");
+    for (int64_t b = 0; b < 2; ++b) {
+      for (int64_t kv = 0; kv < 2; ++kv) {
+        std::vector<bool> kept(150);
+        for (int64_t i = 0; i < 6; ++i) {
+          for (const KeyInterval& at : selection.Row(b, 2 * kv + i % 2, i / 2))
+            std::fill(kept.begin() + at.begin, kept.begin() + at.end, true);
+        }
+        for (int64_t key = 0; key < 150; ++key) {
+          if (kept[static_cast<size_t>(key)]) continue;
+          for (int64_t c = 0; c < 16; ++c) {
+            *poisoned.value.At(b, key, kv, c) = NAN;
+          }
+        }
+      }
+    }
+    ASSERT_TRUE(RunGuarded(variant(), ArgsOf(poisoned, setting)).ok());
+    EXPECT_TRUE(SameBits(poisoned.out, clean.out));
+    EXPECT_TRUE(SameBits(poisoned.lse, clean.lse));
   }
 }
 

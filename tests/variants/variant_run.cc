@@ -128,8 +128,10 @@ void VariantTest::SetUp() {
 }
 
 bool VariantTest::IsForTable(size_t i) const {
+  if (!Quick()) return true;
   const std::vector<std::string> targets = UsableTargets();
-  return !Quick() || targets[i % targets.size()] == GetParam().target;
+  const size_t table = i % std::max<size_t>(targets.size(), 3);
+  return table < targets.size() && targets[table] == GetParam().target;
 }
 
 void VariantTest::TearDown() {

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The subcommands. Each returns the exit status: 0, or 1 where a variant's
-// result failed its check. They throw InputError for bad input.
+// The subcommands. Each returns the exit status. They throw InputError for bad
+// input.
 #ifndef HEED_TOOLS_HEED_COMMANDS_H_
 #define HEED_TOOLS_HEED_COMMANDS_H_
 
@@ -12,9 +12,17 @@
 
 namespace heed::tool {
 
+enum ExitCode : int {
+  kFine = 0,
+  kFailedCheck = 1,  // some variant's result did
+  kBadInput = 2,
+  kChanged = 3,  // --against found a number that did
+};
+
 int RunInfo(const Options& options);
 int RunVariants(const Options& options);
 // `command` is the command line, for the record.
+int RunMerge(const Options& options, const std::string& command);
 int RunCompareCommand(const Options& options, const std::string& command);
 
 }  // namespace heed::tool

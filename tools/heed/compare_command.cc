@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,10 +20,13 @@
 #include "lib/eval/tensor_source.h"
 #include "lib/io/input_error.h"
 #include "lib/io/number_list.h"
+#include "lib/io/quoted.h"
+#include "tools/heed/against.h"
 #include "tools/heed/commands.h"
 #include "tools/heed/output_file.h"
 #include "tools/heed/progress_line.h"
 #include "tools/heed/results.h"
+#include "tools/heed/run_file.h"
 #include "tools/heed/sample.h"
 #include "tools/heed/threads.h"
 
@@ -115,21 +119,9 @@ std::vector<eval::Setting> ReadSettings(const Options& options) {
 // Two outputs to one place would overwrite or mix; the input stays.
 void CheckOutputs(const Options& options) {
   const std::string input = InputPath(options);
-  std::vector<std::string> paths;
-  for (const std::string& path :
-       {options.json_path, options.csv_path, options.html_path}) {
-    if (path.empty()) continue;
-    for (const std::string& other : paths) {
-      if (!SamePlace(path, other)) continue;
-      throw io::InputError("'" + other + "' and '" + path +
-                           "' are one place for two outputs");
-    }
-    if (!input.empty() && SamePlace(path, input)) {
-      throw io::InputError("'" + path + "' is the input");
-    }
-    CheckWritable(path);
-    paths.push_back(path);
-  }
+  CheckOutputPaths(
+      {options.json_path, options.csv_path, options.html_path},
+      input.empty() ? std::vector<std::string>() : std::vector{input});
 }
 
 std::string PlanText(const io::Problem& problem) {
@@ -201,10 +193,27 @@ eval::LengthSweep Compute(const std::vector<int64_t>& lengths,
   return sweep;
 }
 
-void WriteResults(const eval::LengthSweep& sweep,
-                  const eval::TensorSource& source,
-                  const ResultsContext& context, const Options& options) {
-  const std::string json = ResultsJson(sweep, source, context);
+// Refused before any work.
+void CheckSameInput(const RunFile& old, const eval::TensorSource& source) {
+  const std::string difference = InputDifference(
+      InputOf(old), {eval::IdentifyLayers(source), source.queries});
+  if (difference.empty()) return;
+  throw io::InputError(io::Quoted(old.path) +
+                       " has another input: " + difference);
+}
+
+// Compares with an earlier run and puts what changed into the JSON.
+Against CompareWithOld(const RunFile& old, std::string* json) {
+  RunFile now = ParseRun("this run", *json);
+  Against against = CompareRuns(old, now);
+  now.tree.Set("against", AgainstJson(against));
+  *json = io::JsonText(now.tree);
+  return against;
+}
+
+void WriteResults(const eval::LengthSweep& sweep, const std::string& json,
+                  const ResultsContext& context, const Options& options,
+                  const std::optional<Against>& against) {
   if (!options.json_path.empty()) WriteWhole(options.json_path, json);
   if (!options.csv_path.empty()) {
     WriteWhole(options.csv_path, ResultsCsv(sweep, options.by == "head"));
@@ -224,6 +233,7 @@ void WriteResults(const eval::LengthSweep& sweep,
     if (options.by == "head") {
       fmt::print("\n{}", HeadsText(result, options.wide));
     }
+    if (against) fmt::print("\n{}", AgainstText(*against, kTableWidth));
   }
   if (!options.html_path.empty() && !taken) {
     fmt::print("Report: {}\n", options.html_path);
@@ -250,9 +260,12 @@ int RunCompareCommand(const Options& options, const std::string& command) {
   const std::vector<int64_t> lengths = ReadLengths(options);
   if (!options.at.empty()) eval::ParseQuality(options.at);
   CheckOutputs(options);
+  std::optional<RunFile> old;
+  if (!options.against.empty()) old = ReadRun(options.against);
   const Threads threads(options.threads);
   // The longest input, so that what is wrong with it shows before any work.
   eval::TensorSource source = ReadSource(options, lengths.back());
+  if (old) CheckSameInput(*old, source);
   WarnOfLayout(source, options);
   if (settings.empty() && options.at.empty()) {
     settings = eval::DefaultSweep(eval::AllVariants(),
@@ -277,8 +290,12 @@ int RunCompareCommand(const Options& options, const std::string& command) {
   context.repeats = options.repeats;
   context.seed = options.seed;
   context.synthetic = !options.problem.empty();
-  WriteResults(sweep, source, context, options);
-  return AnyFailed(sweep) ? 1 : 0;
+  std::string json = ResultsJson(sweep, source, context);
+  std::optional<Against> against;
+  if (old) against = CompareWithOld(*old, &json);
+  WriteResults(sweep, json, context, options, against);
+  if (AnyFailed(sweep)) return kFailedCheck;
+  return against && !against->changes.empty() ? kChanged : kFine;
 }
 
 }  // namespace heed::tool

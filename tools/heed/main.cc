@@ -16,7 +16,7 @@
 
 namespace {
 
-constexpr int kBadInput = 2;
+using heed::tool::kBadInput;
 
 // What is printed is buffered, so that a full disk shows here at the latest.
 int Flushed(int exit_code) {
@@ -35,6 +35,9 @@ int Dispatch(const heed::tool::Options& options, int argc, char** argv) {
     case heed::tool::Command::kCompare:
       return heed::tool::RunCompareCommand(
           options, heed::tool::QuoteCommand(argc, argv));
+    case heed::tool::Command::kMerge:
+      return heed::tool::RunMerge(options,
+                                  heed::tool::QuoteCommand(argc, argv));
     case heed::tool::Command::kNone:
       break;
   }

@@ -14,10 +14,18 @@
 
 namespace heed::tool {
 
+// What two runs of the same thing agree in.
+enum class NumberKind {
+  kTime,     // measured: differs from run to run
+  kMachine,  // the same wherever CPU, threads and kernel table are
+  kQuality,  // the same wherever version and input are
+};
+
 struct NumberInfo {
   const char* key;      // in JSON and CSV
   const char* heading;  // of its column in tables; "" where it has none
   const char* meaning;  // as help and JSON give it
+  NumberKind kind;
   // NaN where the row has no such number.
   double (*value)(const eval::Summary& row);
   std::string (*show)(double value);  // as tables do; "-" for NaN

@@ -37,7 +37,8 @@ Examples:
       some variants; comma-separated values make one row each
   heed compare --help
       what the columns mean, and how to bring your own tensors
-Exit status: 0 fine, 1 a variant's result failed its check, 2 bad input.)";
+Exit status: 0 fine, 1 a variant's result failed its check, 2 bad input, 3 a
+number changed (--against).)";
 
 constexpr char kCompareHelp[] = R"(
 Variants are written name:knob=value:knob=value. A knob may list values,
@@ -74,6 +75,10 @@ Views:
       short and by long strides, has none)
   --by layer, --by head  shows each layer, or the heads with the largest errors:
       a sparse method fails on few
+  --against OLD.json  says what changed since an earlier run on the same input:
+      times by more than both runs' spreads, where CPU, threads and kernel are
+      the same, and any other number; and which rows only one of them has. The
+      exit status is then 3
 
 Columns (the narrow table shows some; --wide all; --json and --csv also hold
 every layer by itself, under the names in parentheses):
@@ -88,7 +93,20 @@ Examples:
   heed compare --tokens 128-1024 --html lengths.html
   heed compare window_sink:window=64 --by head
   heed compare --at mass=0.95 window_sink block_topk:block=16,64
-  heed compare block_topk --json - | python3 -m json.tool)";
+  heed compare block_topk --json - | python3 -m json.tool
+  heed compare --against old.json --json new.json)";
+
+constexpr char kMergeHelp[] = R"(
+Runs of one version on one input, with the same --queries and --at, are joined:
+each row once. Errors, mass, density, operations and bytes must agree, wherever
+they were computed (in double, a millionth aside). Times belong to a machine
+(CPU, kernel, threads, rounds): the first file's machine is that of the whole,
+and others' times stand beside it. Of a row that was timed twice on one machine
+the first times are kept. Speed-ups stay those to exact in the same run; the
+frontier is found anew. What is mixed is refused by file and field.
+
+Example:
+  heed merge one.json two.json --json all.json --html all.html)";
 
 // "  x exact    (speedup) time of ...", indented where it goes on.
 std::string Entry(const std::string& name, const std::string& text) {
@@ -235,10 +253,30 @@ void AddCompare(CLI::App& app, Options& options) {
                    "heads on which each does worst")
       ->check(CLI::IsMember({"variant", "layer", "head"}))
       ->capture_default_str();
+  compare
+      ->add_option("--against", options.against,
+                   "JSON of an earlier run: say what changed beyond noise")
+      ->check(RefuseEmpty);
   compare->add_flag("--wide", options.wide,
                     "All columns, full names and all heads");
   compare->add_flag("--quiet,-q", options.quiet, "No progress");
   compare->callback([&] { options.command = Command::kCompare; });
+}
+
+void AddMerge(CLI::App& app, Options& options) {
+  CLI::App* merge = app.add_subcommand(
+      "merge", "Join the JSON of many runs, or machines, into one");
+  merge->footer(kMergeHelp);
+  merge->add_option("files", options.files, "Written by compare --json")
+      ->required()
+      ->check(RefuseEmpty);
+  merge
+      ->add_option("--json", options.json_path,
+                   "Write the joined run; - for standard output")
+      ->check(RefuseEmpty);
+  merge->add_option("--html", options.html_path, "Write its report")
+      ->check(RefuseEmpty);
+  merge->callback([&] { options.command = Command::kMerge; });
 }
 
 // CLI11 says some things over several lines; errors here are one sentence.
@@ -326,6 +364,7 @@ bool ParseOptions(int argc, char** argv, Options* options, int* exit_code) {
   variants->add_flag("--json", options->json, "As JSON");
   variants->callback([&] { options->command = Command::kVariants; });
   AddCompare(app, *options);
+  AddMerge(app, *options);
   std::string topic;
   CLI::App* help = app.add_subcommand("help", "This, or the help of a command");
   help->add_option("command", topic, "Which");

@@ -13,7 +13,7 @@
 
 namespace heed::tool {
 
-enum class Command { kNone, kInfo, kVariants, kCompare };
+enum class Command { kNone, kInfo, kVariants, kCompare, kMerge };
 
 struct Options {
   Command command = Command::kNone;
@@ -36,6 +36,8 @@ struct Options {
   int repeats = 5;
   bool quiet = false;
   std::string json_path, csv_path, html_path;
+  std::vector<std::string> files;  // of merge
+  std::string against;             // an earlier run's JSON; empty: none
 };
 
 // Reads the command line. Returns true where there is something to do; else

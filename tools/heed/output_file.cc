@@ -107,6 +107,26 @@ bool SamePlace(const std::string& a, const std::string& b) {
   return Resolved(a) == Resolved(b) || fs::equivalent(a, b, error);
 }
 
+void CheckOutputPaths(const std::vector<std::string>& outputs,
+                      const std::vector<std::string>& inputs) {
+  std::vector<std::string> paths;
+  for (const std::string& path : outputs) {
+    if (path.empty()) continue;
+    for (const std::string& other : paths) {
+      if (!SamePlace(path, other)) continue;
+      throw InputError("'" + other + "' and '" + path +
+                       "' are one place for two outputs");
+    }
+    for (const std::string& input : inputs) {
+      if (SamePlace(path, input)) {
+        throw InputError("'" + path + "' is the input");
+      }
+    }
+    CheckWritable(path);
+    paths.push_back(path);
+  }
+}
+
 void WriteWhole(const std::string& name, std::string_view text) {
   if (name == "-") {
     if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) {

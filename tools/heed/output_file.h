@@ -7,6 +7,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace heed::tool {
 
@@ -17,6 +18,11 @@ void CheckWritable(const std::string& path);
 // Whether two paths lead to one file, through whatever links and folders,
 // whether it exists or not.
 bool SamePlace(const std::string& a, const std::string& b);
+
+// Throws InputError where one of the outputs ("" for none) cannot be written,
+// or two are one place, or one is an input.
+void CheckOutputPaths(const std::vector<std::string>& outputs,
+                      const std::vector<std::string>& inputs);
 
 // Writes `text` beside the path and renames it into place, so that no reader
 // ever sees a part; a symbolic link stays one. Devices and pipes are written

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "lib/eval/input_hash.h"
 #include "tools/heed/numbers.h"
 #include "tools/heed/results.h"
 
@@ -123,10 +124,14 @@ void WriteInput(const eval::TensorSource& source, const CompareResult& result,
   writer.End();
   writer.Key("layers");
   writer.StartArray();
-  for (const eval::LayerInfo& layer : result.layers) {
+  const std::vector<eval::LayerIdentity> identities =
+      eval::IdentifyLayers(source);
+  for (size_t l = 0; l < result.layers.size(); ++l) {
+    const eval::LayerInfo& layer = result.layers[l];
     writer.StartObject();
     Put(writer, "name", layer.name);
     Put(writer, "problem", layer.problem);
+    Put(writer, "hash", identities[l].hash);
     PutInteger(writer, "calls", layer.calls);
     PutInteger(writer, "rows", layer.rows);
     PutInteger(writer, "measured_rows", layer.checked_rows);

@@ -12,7 +12,6 @@
 // inputs.
 #include <heed/linear_variant.h>
 
-#include <cmath>
 #include <cstdint>
 
 namespace heed::variants {
@@ -23,20 +22,10 @@ constexpr Input kInputs[] = {
     {"gate", "Logarithm of what is left of the state.", false, -0.2, 0.0},
     {"beta", "How far the value under the key is moved.", false, 0.0, 1.0}};
 
-void Map(const void* /*self*/, const FeatureRows& rows) {
-  const int64_t dim = rows.x.cols;
-  for (int64_t i = 0; i < rows.x.rows; ++i) {
-    const float* x = rows.x.row(i);
-    const float unit =
-        rows.key ? 1.0f / std::sqrt(ops::Dot(x, x, dim) + 1e-6f) : 1.0f;
-    for (int64_t c = 0; c < dim; ++c) rows.phi.row(i)[c] = x[c] * unit;
-  }
-}
-
 Status RunVariant(const VariantArgs& a) {
   LinearCall call;
   call.params.scale = ops::SoftmaxScale(a.params, a.args.query.head_dim());
-  call.map = {a.args.query.head_dim(), nullptr, &Map};
+  call.map = UnitKeys(a.args.query.head_dim());
   call.chunk = static_cast<int>(a.knobs[0]);
   Status status = InputOrDrawn(a, kInputs, 0, &call.log_decay);
   if (status.ok()) status = InputOrDrawn(a, kInputs, 1, &call.beta);
@@ -46,13 +35,9 @@ Status RunVariant(const VariantArgs& a) {
 struct Law : LinearLaw {
   const VariantArgs* a;
 
-  void Phi(const float* x, bool key, double* phi) const {
-    double square = 1e-6;
-    for (int64_t c = 0; c < features; ++c) {
-      phi[c] = static_cast<double>(x[c]);
-      square += phi[c] * phi[c];
-    }
-    for (int64_t c = 0; key && c < features; ++c) phi[c] /= std::sqrt(square);
+  void Phi(const LinearRow& row, double* phi) const {
+    if (row.key) return UnitLength(row.x, features, phi);
+    LinearLaw::Phi(row, phi);
   }
   double LogDecay(int64_t b, int64_t token, int64_t head,
                   int64_t /*channel*/) const {

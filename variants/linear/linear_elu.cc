@@ -35,10 +35,10 @@ Status RunVariant(const VariantArgs& a) {
 }
 
 struct Law : LinearLaw {
-  void Phi(const float* x, bool /*key*/, double* phi) const {
+  void Phi(const LinearRow& row, double* phi) const {
     for (int64_t c = 0; c < features; ++c) {
-      phi[c] = x[c] > 0 ? static_cast<double>(x[c]) + 1
-                        : std::exp(static_cast<double>(x[c]));
+      const double x = static_cast<double>(row.x[c]);
+      phi[c] = x > 0 ? x + 1 : std::exp(x);
     }
   }
 };

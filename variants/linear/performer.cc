@@ -13,7 +13,7 @@
 // about 0.46^2 for entries of sigma 0.5 with 256 features and head_dim 64, and
 // far beyond 1 for sigma 1. The largest exponent of a query's row is taken off,
 // which cancels; keys are left as they are, so that no key knows of others.
-#include <heed/linear_variant.h>
+#include <heed/linear_features.h>
 
 #include <algorithm>
 #include <cmath>
@@ -39,38 +39,12 @@ constexpr Knob kKnobs[] = {
     kChunkKnob,
 };
 
-// A Gaussian number for each place, by Box and Muller.
-double Gaussian(int seed, int64_t row, int64_t c) {
-  constexpr Input kUnit = {"", "", false, 0x1p-53, 1.0};
-  const double u = DrawnAt(kUnit, seed, row, c, 0, 0);
-  const double v = DrawnAt(kUnit, seed, row, c, 1, 0);
-  return std::sqrt(-2 * std::log(u)) * std::cos(6.283185307179586 * v);
-}
-
-// Rows [features][dim] times sqrt(|scale|), by Gram and Schmidt within blocks.
+// Rows [features][dim] times sqrt(|scale|).
 void DrawRows(const VariantArgs& a, int64_t features, int64_t dim, float* w) {
-  const int seed = static_cast<int>(a.knobs[1]);
   const double root = std::sqrt(
       std::fabs(static_cast<double>(ops::SoftmaxScale(a.params, dim))));
-  std::vector<double> block(static_cast<size_t>(dim * dim));
-  for (int64_t r = 0; r < features; ++r) {
-    double* row = block.data() + r % dim * dim;
-    double length = 0, left = 0;
-    for (int64_t c = 0; c < dim; ++c) {
-      row[c] = Gaussian(seed, r, c);
-      length += row[c] * row[c];
-    }
-    for (const double* other = block.data(); other != row; other += dim) {
-      double along = 0;
-      for (int64_t c = 0; c < dim; ++c) along += row[c] * other[c];
-      for (int64_t c = 0; c < dim; ++c) row[c] -= along * other[c];
-    }
-    for (int64_t c = 0; c < dim; ++c) left += row[c] * row[c];
-    for (int64_t c = 0; c < dim; ++c) {
-      row[c] /= std::sqrt(left);
-      w[r * dim + c] = static_cast<float>(root * std::sqrt(length) * row[c]);
-    }
-  }
+  DrawOrthogonalRows(static_cast<int>(a.knobs[1]), features, dim, true, root,
+                     w);
 }
 
 // The features as a map: w, and the scale whose root is in it.
@@ -120,7 +94,8 @@ struct Law : LinearLaw {
   bool turned;
   std::vector<float> w;
 
-  void Phi(const float* x, bool key, double* phi) const {
+  void Phi(const LinearRow& from, double* phi) const {
+    const float* x = from.x;
     double square = 0;
     for (int64_t c = 0; c < dim; ++c) {
       square += static_cast<double>(x[c]) * static_cast<double>(x[c]);
@@ -132,10 +107,10 @@ struct Law : LinearLaw {
       for (int64_t c = 0; c < dim; ++c) {
         phi[r] += static_cast<double>(row[c]) * static_cast<double>(x[c]);
       }
-      if (!key && turned) phi[r] = -phi[r];
+      if (!from.key && turned) phi[r] = -phi[r];
       largest = std::max(largest, phi[r]);
     }
-    const double off = key ? half_scale * square : largest;
+    const double off = from.key ? half_scale * square : largest;
     for (int64_t r = 0; r < features; ++r) phi[r] = std::exp(phi[r] - off);
   }
 };
@@ -157,9 +132,7 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* knobs) {
   const int64_t m = static_cast<int64_t>(knobs[0]);
   Cost cost = LinearCost(shape, params, m, static_cast<int>(knobs[2]), false);
-  cost.flops += 2.0 * static_cast<double>(shape.batch * m * shape.head_dim) *
-                static_cast<double>(shape.seqlen_q * shape.num_heads +
-                                    shape.seqlen_k * shape.num_kv_heads);
+  cost.flops += MapFlops(shape, m);
   return cost;
 }
 

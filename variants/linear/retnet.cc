@@ -31,21 +31,12 @@ double Gate(const VariantArgs& a, int64_t head) {
 }
 
 Status RunVariant(const VariantArgs& a) {
-  const ConstTensorView& key = a.args.key;
-  float* gates = a.scratch.Array<float>(key.heads());
-  if (gates == nullptr) {
-    return Status(StatusCode::kOutOfMemory, "scratch",
-                  "the decays could not be allocated");
-  }
-  for (int64_t h = 0; h < key.heads(); ++h) {
-    gates[h] = static_cast<float>(Gate(a, h));
-  }
   LinearCall call;
   call.params.scale = ops::SoftmaxScale(a.params, a.args.query.head_dim());
-  call.log_decay = Strided(static_cast<const float*>(gates), key.batch(),
-                           key.seqlen(), key.heads(), 1, 0, 0, 1);
   call.chunk = static_cast<int>(a.knobs[1]);
-  return AttendLinear(a, call);
+  const Status status = MakeHeadInput(
+      a, [&](int64_t head) { return Gate(a, head); }, &call.log_decay);
+  return status.ok() ? AttendLinear(a, call) : status;
 }
 
 struct Law : LinearLaw {

@@ -1,0 +1,271 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Two runs: nothing changed, one number changed, and runs that do not compare.
+#include "tools/heed/against.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "lib/eval/workload.h"
+#include "lib/io/input_error.h"
+#include "tests/tool/comparison_json.h"
+#include "tools/heed/numbers.h"
+
+namespace heed::test {
+namespace {
+
+using tool::Against;
+using tool::CompareRuns;
+
+constexpr char kArguments[] =
+    "--repeats 3 --problem b1_h2_d8_q70_f32_causal naive window_sink:window=8 "
+    "linear_elu block_topk:block=8:total_blocks=2";
+
+const Json& Small() {
+  static const Json comparison = CompareJson(kArguments);
+  return comparison;
+}
+
+const Json& Swept() {
+  static const Json comparison = CompareJson(
+      "--repeats 2 --problem b1_h1_d8_q8_causal naive --tokens 8,16,24");
+  return comparison;
+}
+
+tool::RunFile RunOf(const Json& comparison) {
+  return tool::ParseRun("x.json", comparison.dump());
+}
+
+Against Compare(const Json& old, const Json& now) {
+  return CompareRuns(RunOf(old), RunOf(now));
+}
+
+TEST(Against, IsEmptyForARunAndItself) {
+  for (const Json* run : {&Small(), &Swept()}) {
+    const Against against = Compare(*run, *run);
+    EXPECT_TRUE(against.changes.empty());
+    EXPECT_TRUE(against.only_old.empty());
+    EXPECT_TRUE(against.only_now.empty());
+    EXPECT_EQ(against.no_times, "");
+    EXPECT_EQ(against.untimed, 0);
+    EXPECT_EQ(against.compared, run == &Small() ? 5 : 2 * 3);
+  }
+}
+
+// Whatever number is changed is what is found, in both directions.
+TEST(Against, FindsTheOneNumberThatChanged) {
+  eval::Random random(7);
+  for (int i = 0; i < 200; ++i) {
+    Json now = Small();
+    Json& row = now["rows"][static_cast<size_t>(random.Below(5))];
+    const tool::NumberInfo& number = tool::Numbers()[static_cast<size_t>(
+        random.Below(static_cast<int64_t>(tool::Numbers().size())))];
+    Json& value = row[number.key];
+    const bool absent = value.is_null();
+    value = absent ? 0.5 : value.get<double>() * 1.5 + 1;
+    const std::string key = number.key;
+    SCOPED_TRACE(row["name"].get<std::string>() + " " + key);
+    // A wider spread is no change; of the times the median alone is compared.
+    const bool counts = number.kind != tool::NumberKind::kTime || key == "time";
+    for (const Against& against :
+         {Compare(Small(), now), Compare(now, Small())}) {
+      ASSERT_EQ(against.changes.size(), counts ? 1u : 0u);
+      if (!counts) continue;
+      EXPECT_EQ(against.changes[0].row, row["name"]);
+      EXPECT_EQ(against.changes[0].number, key);
+    }
+  }
+}
+
+TEST(Against, ComparesTimesByBothSpreads) {
+  Json old = Small(), now = Small();
+  old["rows"][1]["time"] = 1.0, old["rows"][1]["mad"] = 0.25;
+  now["rows"][1]["mad"] = 0.125;
+  for (const auto& [time, changed] :
+       {std::pair{1.375, false}, std::pair{1.376, true},
+        std::pair{0.625, false}, std::pair{0.624, true}}) {
+    now["rows"][1]["time"] = time;
+    EXPECT_EQ(Compare(old, now).changes.size(), changed ? 1u : 0u) << time;
+  }
+  // A single round has no spread.
+  now["rows"][1]["mad"] = nullptr;
+  EXPECT_TRUE(Compare(old, now).changes.empty());
+  EXPECT_EQ(Compare(old, now).untimed, 1);
+}
+
+TEST(Against, ComparesNoTimesBetweenMachines) {
+  const auto differ = [](const char* part, const char* key, const Json& value,
+                         const std::string& text) {
+    Json now = Small();
+    now[part][key] = value;
+    now["rows"][0]["time"] = 5.0;
+    now["rows"][0]["workspace_bytes"] = 5.0;
+    Against against = Compare(Small(), now);
+    EXPECT_TRUE(tool::AgainstText(against, 80).find(text) != std::string::npos)
+        << tool::AgainstText(against, 80);
+    EXPECT_TRUE(against.changes.empty());
+    // Rounding of the truth is no change there, and what is more is.
+    Json& error = now["rows"][0]["rel_l2"];
+    error = error.get<double>() * (1 + 1e-7);
+    EXPECT_TRUE(Compare(Small(), now).changes.empty());
+    error = error.get<double>() * (1 + 1e-5);
+    against = Compare(Small(), now);
+    ASSERT_EQ(against.changes.size(), 1u);
+    EXPECT_EQ(against.changes[0].number, "rel_l2");
+  };
+  differ("environment", "cpu", "Other", "times are not compared: CPU ");
+  differ("run", "threads", 77, ", now 77");
+  differ("run", "target", "sve", ", now sve");
+  // On one machine the least bit is a change.
+  Json now = Small();
+  now["rows"][0]["rel_l2"] =
+      std::nextafter(now["rows"][0]["rel_l2"].get<double>(), 1);
+  EXPECT_EQ(Compare(Small(), now).changes.size(), 1u);
+}
+
+TEST(Against, NamesRowsOfOneRun) {
+  Json now = Small();
+  now["rows"].erase(2);
+  EXPECT_EQ(Compare(Small(), now).only_old,
+            std::vector<std::string>{Small()["rows"][2]["name"]});
+  EXPECT_EQ(Compare(now, Small()).only_now,
+            std::vector<std::string>{Small()["rows"][2]["name"]});
+  now = Small();
+  now["rows"][2]["gate"] = "FAILED";
+  ASSERT_EQ(Compare(Small(), now).changes.size(), 1u);
+  EXPECT_EQ(Compare(Small(), now).changes[0].number, "gate");
+}
+
+TEST(Against, FollowsASweepOfLengths) {
+  Json now = Swept();
+  now["sweep"]["rows"][1]["flops"][0] = 1.0;
+  Against against = Compare(Swept(), now);
+  ASSERT_EQ(against.changes.size(), 1u);
+  EXPECT_EQ(against.changes[0].tokens, 8);
+  EXPECT_EQ(against.changes[0].number, "flops");
+  now = Swept();
+  now["sweep"]["tokens"][0] = 9;
+  against = Compare(Swept(), now);
+  EXPECT_EQ(against.only_old, (std::vector<std::string>{"exact at 8 tokens",
+                                                        "naive at 8 tokens"}));
+  EXPECT_EQ(against.compared, 4);
+}
+
+TEST(Against, RefusesOtherInputs) {
+  const auto refuse = [](const Json& now, const std::string& part) {
+    try {
+      Compare(Small(), now);
+      ADD_FAILURE() << part;
+    } catch (const io::InputError& error) {
+      EXPECT_TRUE(Has(error.what(), "'x.json' has another input: " + part))
+          << error.what();
+    }
+  };
+  Json now = Small();
+  now["input"]["layers"][0]["hash"] = "0";
+  refuse(now, "input.layers[0].hash is ");
+  now["input"]["layers"][0]["problem"] = "b1";
+  refuse(now, "input.layers[0].problem is ");
+  now = Small();
+  now["run"]["queries"] = 3;
+  refuse(now, "run.queries is 0, not 3");
+}
+
+// Whatever field is missing or of another type is told by its name.
+TEST(Against, RefusesFilesThatAreNoComparison) {
+  const auto refuse = [](const Json& run, const std::string& part) {
+    try {
+      RunOf(run);
+      ADD_FAILURE() << part;
+    } catch (const io::InputError& error) {
+      EXPECT_TRUE(Has(error.what(), part)) << error.what();
+    }
+  };
+  for (const auto& [key, value] : Swept().items()) {
+    if (key == "definitions" || key == "headings" || key == "sweep") continue;
+    Json run = Swept();
+    run[key] = 7;
+    refuse(run, key + " is not of its type");
+    run.erase(key);
+    refuse(run, key + " is missing");
+  }
+  for (const auto& [key, value] : Small()["rows"][1].items()) {
+    if (key == "variant" || key == "knobs" || key == "summary" ||
+        key == "paper" || key == "semantics") {
+      continue;
+    }
+    Json run = Small();
+    run["rows"][1].erase(key);
+    refuse(run, "rows[1]." + key + " is missing");
+  }
+  Json run = Small();
+  run["rows"][1]["name"] = "a\x1b[31m";
+  refuse(run, "rows[1].name is none");
+  run["rows"][1]["name"] = run["rows"][0]["name"];
+  refuse(run, "rows has 'exact' twice");
+  run["rows"] = Json::array();
+  refuse(run, "rows is empty");
+  run = Swept();
+  run["sweep"]["rows"].erase(0);
+  refuse(run, "sweep.rows are not as many");
+  run = Swept();
+  run["sweep"]["rows"][0]["time"].erase(0);
+  refuse(run, "time has not a number for each");
+}
+
+TEST(Against, TellsOnTheCommandLine) {
+  const TemporaryFolder folder;
+  const std::string small =
+      "compare -q --repeats 1 --problem b1_h1_d8_q40 naive ";
+  ASSERT_EQ(RunTool(folder, small + "--json old.json").exit_code, 0);
+  const std::string old = folder.Read("old.json");
+  EXPECT_EQ(io::JsonText(io::ReadJson(old)), old);
+  const ToolRun same =
+      RunTool(folder, small + "window_sink --against old.json --json new.json");
+  EXPECT_EQ(same.exit_code, 0) << same.error;
+  EXPECT_TRUE(Has(same.out, "\n0 of 2 rows changed beyond noise\n2 have no "));
+  EXPECT_TRUE(Has(same.out, "\nonly here: window_sink:window=256:sink=4\n"));
+  Json changed = Json::parse(old);
+  changed["rows"][1]["cosine"] = 0.5;
+  folder.Write("old.json", changed.dump());
+  const ToolRun other =
+      RunTool(folder, small + "--against old.json --json new.json");
+  EXPECT_EQ(other.exit_code, 3) << other.error;
+  EXPECT_TRUE(Has(other.out, "\nnaive\n  cosine ")) << other.out;
+  EXPECT_TRUE(Has(other.out, "\n1 of 2 rows changed beyond noise\n"));
+  const Json against = Json::parse(folder.Read("new.json"))["against"];
+  EXPECT_EQ(against["file"], "old.json");
+  EXPECT_EQ(against["compared"], 2);
+  ASSERT_EQ(against["changes"].size(), 1u);
+  EXPECT_EQ(against["changes"][0]["name"], "naive");
+  EXPECT_EQ(against["changes"][0]["number"], "cosine");
+  EXPECT_EQ(against["changes"][0]["was"], 0.5);
+  EXPECT_TRUE(against["changes"][0]["tokens"].is_null());
+}
+
+TEST(Against, RefusesBadFilesBeforeItComputes) {
+  const TemporaryFolder inputs;
+  const std::string path = inputs.Write("old.json", Small().dump());
+  const auto refuse = [](const std::string& file, const std::string& part) {
+    ExpectBadInput(
+        "compare -q naive --problem b1_h1_d8_q40 --json x.json "
+        "--against '" +
+            file + "'",
+        part);
+  };
+  refuse(path, "has another input: input.layers[0].problem is ");
+  refuse(inputs.Path("none"), "No such file");
+  refuse(inputs.Path("."), "is a directory");
+  refuse("", "the name is empty");
+  refuse(inputs.Write("a", "{\"a\": "), "is not JSON at byte");
+  refuse(inputs.Write("a", "{}"), "format is missing");
+  refuse(inputs.Write("a", R"({"format":"heed-compare-9"})"),
+         "format is 'heed-compare-9'");
+}
+
+}  // namespace
+}  // namespace heed::test

@@ -1,0 +1,277 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Many runs as one: laws of merging, what is kept of each row, what is refused.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "lib/eval/workload.h"
+#include "lib/io/input_error.h"
+#include "tests/tool/comparison_json.h"
+#include "tools/heed/merge.h"
+#include "tools/heed/numbers.h"
+
+namespace heed::test {
+namespace {
+
+const Json& Small() {
+  static const Json comparison = CompareJson(
+      "--repeats 3 --layers 2,10 --tokens 48 naive window_sink:window=8,16 "
+      "linear_elu block_topk:block=8:total_blocks=2");
+  return comparison;
+}
+
+tool::RunFile RunOf(const Json& comparison, const std::string& name = "x") {
+  return tool::ParseRun(name, comparison.dump());
+}
+
+// As read back: what is merged must be a run again.
+Json Merge(const std::vector<Json>& comparisons) {
+  std::vector<tool::RunFile> runs;
+  for (const Json& comparison : comparisons) runs.push_back(RunOf(comparison));
+  const std::string text = io::JsonText(tool::MergeRuns(runs));
+  tool::ParseRun("merged", text);
+  return Json::parse(text);
+}
+
+// A run of some of the rows on one of three machines, whose times are its own.
+Json Drawn(eval::Random* random) {
+  Json run = Small();
+  run["environment"]["cpu"] = "CPU " + std::to_string(random->Below(2));
+  run["run"]["threads"] = random->Below(2) == 0 ? 1 : 2;
+  run["began"] = std::to_string(2000 + random->Below(100));
+  run["run"]["left_out"] = Json::array();
+  Json rows = Json::array();
+  for (Json row : run["rows"]) {
+    if (!row["baseline"].get<bool>() && random->Below(2) == 0) {
+      run["run"]["left_out"].push_back(row["name"]);
+      continue;
+    }
+    row["time"] = 1.0 + static_cast<double>(random->Below(1000)) / 100;
+    row["mad"] = static_cast<double>(random->Below(100)) / 100;
+    row["noisy"] = row["mad"].get<double>() > 0.03 * row["time"].get<double>();
+    rows.push_back(row);
+  }
+  run["rows"] = rows;
+  return run;
+}
+
+TEST(Merge, OfOneRunIsTheRun) {
+  EXPECT_EQ(Merge({Small()}), Small());
+  EXPECT_EQ(Merge({Small(), Small()}), Small());
+}
+
+TEST(Merge, IsAssociativeAndIdempotent) {
+  eval::Random random(3);
+  int machines = 0;
+  for (int i = 0; i < 60; ++i) {
+    const Json a = Drawn(&random), b = Drawn(&random), c = Drawn(&random);
+    const Json all = Merge({a, b, c});
+    EXPECT_EQ(Merge({Merge({a, b}), c}), all);
+    EXPECT_EQ(Merge({a, Merge({b, c})}), all);
+    EXPECT_EQ(Merge({all, all}), all);
+    EXPECT_EQ(Merge({all, b}), all);
+    machines = std::max(
+        machines, static_cast<int>(all.value("elsewhere", Json()).size()));
+  }
+  EXPECT_EQ(machines, 2);
+}
+
+bool SameMachine(const Json& a, const Json& b) {
+  return a["environment"] == b["environment"] &&
+         a["run"]["threads"] == b["run"]["threads"];
+}
+
+// Every row of every run is there once, its times beside those of its machine.
+TEST(Merge, KeepsQualityOnceAndTimesByMachine) {
+  eval::Random random(5);
+  for (int i = 0; i < 40; ++i) {
+    const std::vector<Json> runs = {Drawn(&random), Drawn(&random),
+                                    Drawn(&random)};
+    const Json all = Merge(runs);
+    std::vector<std::string> names;
+    for (const Json& row : all["rows"]) names.push_back(row["name"]);
+    std::vector<std::string> expected;
+    for (const Json& run : runs) {
+      for (const Json& row : run["rows"]) {
+        if (std::find(expected.begin(), expected.end(), row["name"]) ==
+            expected.end()) {
+          expected.push_back(row["name"]);
+        }
+      }
+    }
+    EXPECT_EQ(names, expected);
+    for (const Json& row : all["rows"]) {
+      const std::string name = row["name"];
+      const Json original = RowOf(Small(), name);
+      for (const char* key : {"rel_l2", "mass_mean", "density", "flops",
+                              "cosine", "max_abs", "bytes"}) {
+        EXPECT_EQ(row[key], original[key]) << key;
+      }
+      // The first run on the first machine that has the row.
+      const Json* timed = nullptr;
+      for (const Json& run : runs) {
+        if (!SameMachine(run, runs[0])) continue;
+        for (const Json& other : run["rows"]) {
+          if (timed == nullptr && other["name"] == name) timed = &other;
+        }
+      }
+      EXPECT_EQ(row.value("here", true), timed != nullptr);
+      EXPECT_EQ(row["time"], timed == nullptr ? Json() : (*timed)["time"]);
+      EXPECT_EQ(row["seconds"].empty(), timed == nullptr);
+      // The others, each once.
+      for (size_t r = 1; r < runs.size(); ++r) {
+        if (SameMachine(runs[r], runs[0])) continue;
+        if (r == 2 && SameMachine(runs[2], runs[1])) continue;
+        for (const Json& other : runs[r]["rows"]) {
+          if (other["name"] != name) continue;
+          int found = 0;
+          for (const Json& entry : row["elsewhere"]) {
+            const Json& machine =
+                all["elsewhere"][entry["machine"].get<size_t>() - 1];
+            if (!SameMachine(machine, runs[r])) continue;
+            EXPECT_EQ(entry["time"], other["time"]);
+            ++found;
+          }
+          EXPECT_EQ(found, 1);
+        }
+      }
+    }
+    // No row is left out that is there.
+    for (const Json& name : all["run"]["left_out"]) {
+      EXPECT_EQ(std::count(names.begin(), names.end(), name), 0) << name;
+    }
+  }
+}
+
+// The stars, by the rule in words, among the rows that the first machine timed.
+TEST(Merge, FindsTheFrontierAnew) {
+  eval::Random random(11);
+  int changed = 0;
+  for (int i = 0; i < 60; ++i) {
+    const Json a = Drawn(&random), b = Drawn(&random);
+    const Json all = Merge({a, b});
+    const double rounding = 2 * RowOf(all, "exact")["rel_l2"].get<double>();
+    const auto error = [&](const Json& row) {
+      return std::max(rounding, row["rel_l2"].get<double>());
+    };
+    for (const Json& row : all["rows"]) {
+      if (row["time"].is_null()) {
+        EXPECT_EQ(row["pareto"], false);
+        continue;
+      }
+      bool beaten = error(row) >= 1;
+      for (const Json& other : all["rows"]) {
+        if (other["time"].is_null() || error(other) >= 1) continue;
+        if (error(other) > error(row)) continue;
+        const double gap =
+            other["time"].get<double>() - row["time"].get<double>();
+        const double spreads =
+            row["mad"].get<double>() + other["mad"].get<double>();
+        if (error(other) < error(row)
+                ? gap <= spreads
+                : gap < -spreads || (row["noisy"] && gap < 0)) {
+          beaten = true;
+        }
+      }
+      EXPECT_EQ(row["pareto"], !beaten) << row["name"];
+      for (const Json& before : a["rows"]) {
+        if (before["name"] == row["name"]) {
+          changed += before["pareto"] != row["pareto"];
+        }
+      }
+    }
+  }
+  EXPECT_GT(changed, 0);
+}
+
+TEST(Merge, RefusesWhatIsMixed) {
+  const auto refuse = [](const Json& other, const std::string& part) {
+    try {
+      tool::MergeRuns({RunOf(Small(), "a.json"), RunOf(other, "b.json")});
+      ADD_FAILURE() << part;
+    } catch (const io::InputError& error) {
+      EXPECT_EQ(error.what(),
+                "'b.json' cannot be merged with 'a.json': " + part);
+    }
+  };
+  const auto with = [](const std::string& pointer, const Json& value) {
+    Json other = Small();
+    other[Json::json_pointer(pointer)] = value;
+    return other;
+  };
+  refuse(with("/environment/version", "9"),
+         "environment.version is '9', not '" +
+             Small()["environment"]["version"].get<std::string>() + "'");
+  refuse(with("/run/at", "mass=0.5"), "run.at is 'mass=0.5', not ''");
+  refuse(with("/run/queries", 4), "run.queries is 4, not 0");
+  refuse(with("/input/layers/1/hash", "0"),
+         "input.layers[1].hash is '0', not '" +
+             Small()["input"]["layers"][1]["hash"].get<std::string>() + "'");
+  refuse(with("/rows/2/gate", "FAILED"),
+         "of window_sink:window=8:sink=4 gate is FAILED, not ok");
+  refuse(with("/rows/2/density", 0.5),
+         fmt::format("of window_sink:window=8:sink=4 density is 0.5, not {}",
+                     Small()["rows"][2]["density"].get<double>()));
+  refuse(with("/rows/2/layers/1/cosine", 0.5),
+         fmt::format(
+             "of window_sink:window=8:sink=4 layers[1].cosine is 0.5, not {}",
+             Small()["rows"][2]["layers"][1]["cosine"].get<double>()));
+  Json fewer = Small();
+  fewer["input"]["layers"].erase(1);
+  for (Json& row : fewer["rows"]) row["layers"].erase(1);
+  refuse(fewer, "input.layers are 1, not 2");
+  // What is the truth's rounding is the same.
+  const double error = Small()["rows"][2]["rel_l2"];
+  EXPECT_EQ(Merge({Small(), with("/rows/2/rel_l2", error * (1 + 1e-7))}),
+            Small());
+}
+
+TEST(Merge, ReadsAndWritesFiles) {
+  const TemporaryFolder folder;
+  folder.Write("a.json", Small().dump());
+  Json other = Small();
+  other["environment"]["cpu"] = "Other";
+  folder.Write("b.json", other.dump());
+  const ToolRun run =
+      RunTool(folder, "merge a.json b.json --json all.json --html all.html");
+  EXPECT_EQ(run.exit_code, 0) << run.error;
+  EXPECT_EQ(run.out, "6 rows of 2 files, from 2 machines\n");
+  const std::string all = folder.Read("all.json");
+  EXPECT_EQ(Json::parse(all)["command"],
+            "heed merge a.json b.json --json all.json --html all.html");
+  EXPECT_TRUE(Has(folder.Read("all.html"), "heed merge a.json b.json"));
+  // Into one of the inputs, again and again.
+  EXPECT_EQ(RunTool(folder, "merge all.json a.json --json all.json").exit_code,
+            0);
+  EXPECT_EQ(RunTool(folder, "merge all.json --json -").exit_code, 0);
+  EXPECT_EQ(Json::parse(folder.Read("all.json"))["rows"],
+            Json::parse(all)["rows"]);
+}
+
+TEST(Merge, RefusesBadOptions) {
+  const TemporaryFolder inputs;
+  const std::string a = "'" + inputs.Write("a", Small().dump()) + "'";
+  ExpectBadInput("merge", "files is required");
+  ExpectBadInput("merge " + a, "merge writes --json FILE or --html FILE");
+  ExpectBadInput("merge none --json x.json", "cannot read 'none': No such");
+  ExpectBadInput("merge " + a + " --json x --html x", "one place");
+  ExpectBadInput("merge " + a + " --json x/y", "its folder does not exist");
+  ExpectBadInput("merge " + a + " --jsn x", "did you mean '--json'?");
+  const std::string swept =
+      "'" +
+      inputs.Write("b", CompareJson("--repeats 1 exact --problem b1_h1_d8_q8 "
+                                    "--tokens 8,16")
+                            .dump()) +
+      "'";
+  ExpectBadInput("merge " + swept + " --json x",
+                 "is a sweep of lengths, which cannot be merged");
+}
+
+}  // namespace
+}  // namespace heed::test

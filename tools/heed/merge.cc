@@ -1,0 +1,367 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Each row's quality is separated from its times, which belong to a machine.
+#include "tools/heed/merge.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "lib/eval/frontier.h"
+#include "lib/io/input_error.h"
+#include "lib/io/quoted.h"
+#include "tools/heed/against.h"
+#include "tools/heed/numbers.h"
+#include "tools/heed/results.h"
+
+namespace heed::tool {
+namespace {
+
+using io::JsonValue;
+
+struct Machine {
+  JsonValue environment, run;
+};
+
+// Times of a row or a layer: the members of it that belong to a machine.
+struct Timing {
+  size_t machine = 0;
+  JsonValue members;
+};
+
+struct Row {
+  JsonValue quality;  // the row without times
+  std::vector<Timing> timings;
+};
+
+struct Joined {
+  JsonValue tree;  // what is neither machine nor row
+  std::vector<Machine> machines;
+  std::vector<Row> rows;
+};
+
+// What such a member is where nothing was timed.
+std::vector<std::pair<const char*, JsonValue>> NoTimes() {
+  std::vector<std::pair<const char*, JsonValue>> members;
+  for (const NumberInfo& number : Numbers()) {
+    if (number.kind != NumberKind::kQuality)
+      members.push_back({number.key, {}});
+  }
+  members.push_back({"noisy", JsonValue::Bool(false)});
+  members.push_back({"pareto", JsonValue::Bool(false)});
+  members.push_back({"seconds", JsonValue::Array()});
+  return members;
+}
+
+// Moves the times out of a row.
+JsonValue TakeTimes(JsonValue* row) {
+  JsonValue times = JsonValue::Object();
+  for (const auto& [key, none] : NoTimes()) {
+    times.Set(key, PartOf(*row, key));
+    row->Set(key, none);
+  }
+  if (const JsonValue* layers = row->Find("layers")) {
+    JsonValue without = *layers, list = JsonValue::Array();
+    for (JsonValue& layer : without.items) {
+      list.items.push_back(TakeTimes(&layer));
+    }
+    row->Set("layers", std::move(without));
+    times.Set("layers", std::move(list));
+  }
+  return times;
+}
+
+void PutTimes(const JsonValue& times, JsonValue* row) {
+  for (const auto& [key, value] : times.members) {
+    if (key != "layers") {
+      row->Set(key, value);
+      continue;
+    }
+    JsonValue layers = PartOf(*row, "layers");
+    for (size_t l = 0; l < layers.items.size(); ++l) {
+      PutTimes(value.items[l], &layers.items[l]);
+    }
+    row->Set("layers", std::move(layers));
+  }
+}
+
+Joined Split(const RunFile& run) {
+  Joined joined;
+  joined.tree = run.tree;
+  joined.tree.Remove("against");
+  joined.tree.Remove("elsewhere");
+  joined.machines.push_back(
+      {PartOf(run.tree, "environment"), PartOf(run.tree, "run")});
+  if (const JsonValue* others = run.tree.Find("elsewhere")) {
+    for (const JsonValue& other : others->items) {
+      joined.machines.push_back(
+          {PartOf(other, "environment"), PartOf(other, "run")});
+    }
+  }
+  for (const JsonValue& original : RowsOf(run)) {
+    Row row;
+    row.quality = original;
+    row.quality.Remove("elsewhere");
+    row.quality.Remove("here");
+    JsonValue times = TakeTimes(&row.quality);
+    if (original.Find("here") == nullptr) {
+      row.timings.push_back({0, std::move(times)});
+    }
+    if (const JsonValue* others = original.Find("elsewhere")) {
+      for (const JsonValue& other : others->items) {
+        Timing timing = {static_cast<size_t>(PartOf(other, "machine").integer),
+                         other};
+        timing.members.Remove("machine");
+        row.timings.push_back(std::move(timing));
+      }
+    }
+    joined.rows.push_back(std::move(row));
+  }
+  return joined;
+}
+
+bool SameMachine(const Machine& a, const Machine& b) {
+  const auto same = [&](const char* key) {
+    const JsonValue *x = a.run.Find(key), *y = b.run.Find(key);
+    return x == nullptr || y == nullptr ? x == y : *x == *y;
+  };
+  return a.environment == b.environment && same("target") && same("threads") &&
+         same("thread_library") && same("repeats");
+}
+
+// Adds the strings of b's list that a's has not.
+void AddStrings(const char* key, const JsonValue& b, JsonValue* a) {
+  const JsonValue* more = b.Find(key);
+  if (more == nullptr) return;
+  JsonValue list = a->Find(key) == nullptr ? JsonValue::Array() : *a->Find(key);
+  for (const JsonValue& item : more->items) {
+    if (std::find(list.items.begin(), list.items.end(), item) ==
+        list.items.end()) {
+      list.items.push_back(item);
+    }
+  }
+  a->Set(key, std::move(list));
+}
+
+// Returns a field in which two rows' quality differs, "" where it does not.
+std::string QualityDifference(const JsonValue& there, const JsonValue& here) {
+  if (TextOf(there, "gate") != TextOf(here, "gate")) {
+    return fmt::format("gate is {}, not {}", TextOf(there, "gate"),
+                       TextOf(here, "gate"));
+  }
+  for (const NumberInfo& number : Numbers()) {
+    if (number.kind != NumberKind::kQuality) continue;
+    const double a = NumberIn(there, number.key),
+                 b = NumberIn(here, number.key);
+    if (!SameQuality(a, b, kQualityRounding)) {
+      return fmt::format("{} is {}, not {}", number.key, a, b);
+    }
+  }
+  if (there.Find("layers") == nullptr) return "";
+  const auto& layers = PartOf(there, "layers").items;
+  for (size_t l = 0; l < layers.size(); ++l) {
+    const std::string difference =
+        QualityDifference(layers[l], PartOf(here, "layers").items[l]);
+    if (!difference.empty()) {
+      return fmt::format("layers[{}].{}", l, difference);
+    }
+  }
+  return "";
+}
+
+[[noreturn]] void Refuse(const RunFile& run, const RunFile& first,
+                         const std::string& why) {
+  throw io::InputError(fmt::format("{} cannot be merged with {}: {}",
+                                   io::Quoted(run.path), io::Quoted(first.path),
+                                   why));
+}
+
+void CheckMixed(const RunFile& run, const RunFile& first) {
+  const auto text = [](const RunFile& file, const char* part, const char* key) {
+    return TextOf(PartOf(file.tree, part), key);
+  };
+  for (const auto& [part, key] :
+       {std::pair{"environment", "version"}, std::pair{"run", "at"}}) {
+    const std::string there = text(run, part, key);
+    const std::string here = text(first, part, key);
+    if (there == here) continue;
+    Refuse(run, first,
+           fmt::format("{}.{} is {}, not {}", part, key, io::Quoted(there),
+                       io::Quoted(here)));
+  }
+  const std::string input = InputDifference(InputOf(run), InputOf(first));
+  if (!input.empty()) Refuse(run, first, input);
+}
+
+void CheckSweep(const RunFile& run) {
+  if (run.tree.Find("sweep") == nullptr) return;
+  throw io::InputError(io::Quoted(run.path) +
+                       " is a sweep of lengths, which cannot be merged");
+}
+
+void AddRow(const Row& row, const std::vector<size_t>& machines,
+            const RunFile& run, const RunFile& first, Joined* joined) {
+  const std::string& name = TextOf(row.quality, "name");
+  auto it = std::find_if(joined->rows.begin(), joined->rows.end(),
+                         [&name](const Row& other) {
+                           return TextOf(other.quality, "name") == name;
+                         });
+  if (it == joined->rows.end()) {
+    it = joined->rows.insert(it, Row{row.quality, {}});
+  } else if (const std::string difference =
+                 QualityDifference(row.quality, it->quality);
+             !difference.empty()) {
+    Refuse(run, first, "of " + name + " " + difference);
+  }
+  for (const Timing& timing : row.timings) {
+    const size_t machine = machines[timing.machine];
+    const auto place = std::lower_bound(
+        it->timings.begin(), it->timings.end(), machine,
+        [](const Timing& other, size_t m) { return other.machine < m; });
+    if (place != it->timings.end() && place->machine == machine) continue;
+    it->timings.insert(place, {machine, timing.members});
+  }
+}
+
+void Add(const RunFile& run, const RunFile& first, Joined* joined) {
+  const Joined more = Split(run);
+  std::vector<size_t> machines;
+  for (const Machine& machine : more.machines) {
+    auto it = std::find_if(
+        joined->machines.begin(), joined->machines.end(),
+        [&](const Machine& other) { return SameMachine(machine, other); });
+    if (it == joined->machines.end()) {
+      it = joined->machines.insert(it, machine);
+    }
+    for (const char* key : {"missed", "left_out"}) {
+      AddStrings(key, machine.run, &it->run);
+    }
+    machines.push_back(static_cast<size_t>(it - joined->machines.begin()));
+  }
+  for (const Row& row : more.rows) AddRow(row, machines, run, first, joined);
+  const std::string& began = TextOf(run.tree, "began");
+  if (began < TextOf(joined->tree, "began")) {
+    joined->tree.Set("began", JsonValue::String(began));
+  }
+}
+
+// What was left out in one run may be there from another.
+void DropFound(Joined* joined) {
+  for (Machine& machine : joined->machines) {
+    const JsonValue* left = machine.run.Find("left_out");
+    if (left == nullptr) continue;
+    JsonValue list = JsonValue::Array();
+    for (const JsonValue& name : left->items) {
+      const bool found = std::any_of(
+          joined->rows.begin(), joined->rows.end(), [&name](const Row& row) {
+            return TextOf(row.quality, "name") == name.text;
+          });
+      if (!found) list.items.push_back(name);
+    }
+    machine.run.Set("left_out", std::move(list));
+  }
+}
+
+// Finds the frontier of one machine in all layers together (`layer` is -1), or
+// in one.
+void SetFrontier(size_t machine, int layer, std::vector<Row>* rows) {
+  const auto part = [layer](JsonValue* whole) -> JsonValue* {
+    if (layer < 0) return whole;
+    for (auto& [key, value] : whole->members) {
+      if (key == "layers") return &value.items[static_cast<size_t>(layer)];
+    }
+    return nullptr;
+  };
+  double baseline = 0;
+  for (Row& row : *rows) {
+    if (PartOf(row.quality, "baseline").boolean) {
+      baseline = NumberIn(*part(&row.quality), "rel_l2");
+    }
+  }
+  std::vector<eval::TradeOff> points;
+  std::vector<JsonValue*> places;
+  for (Row& row : *rows) {
+    for (Timing& timing : row.timings) {
+      if (timing.machine != machine) continue;
+      JsonValue& times = *part(&timing.members);
+      const JsonValue& quality = *part(&row.quality);
+      places.push_back(&times);
+      points.push_back(
+          {NumberIn(times, "time"), NumberIn(times, "mad"),
+           eval::RankedError(NumberIn(quality, "rel_l2"), baseline),
+           PartOf(times, "noisy").boolean,
+           TextOf(quality, "gate") == GateText(eval::Gate::kPassed)});
+    }
+  }
+  const std::vector<bool> frontier = eval::ParetoFrontier(points);
+  for (size_t i = 0; i < points.size(); ++i) {
+    places[i]->Set("pareto", JsonValue::Bool(frontier[i]));
+  }
+}
+
+JsonValue Unsplit(const Joined& joined) {
+  JsonValue tree = joined.tree;
+  tree.Set("environment", joined.machines[0].environment);
+  tree.Set("run", joined.machines[0].run);
+  JsonValue others = JsonValue::Array();
+  for (size_t m = 1; m < joined.machines.size(); ++m) {
+    JsonValue other = JsonValue::Object();
+    other.Set("environment", joined.machines[m].environment);
+    other.Set("run", joined.machines[m].run);
+    others.items.push_back(std::move(other));
+  }
+  if (!others.items.empty()) tree.Set("elsewhere", std::move(others));
+  JsonValue rows = JsonValue::Array();
+  for (const Row& row : joined.rows) {
+    JsonValue whole = row.quality;
+    JsonValue elsewhere = JsonValue::Array();
+    bool here = false;
+    for (const Timing& timing : row.timings) {
+      if (timing.machine == 0) {
+        here = true;
+        PutTimes(timing.members, &whole);
+        continue;
+      }
+      JsonValue entry = timing.members;
+      entry.Set("machine",
+                JsonValue::Integer(static_cast<int64_t>(timing.machine)));
+      elsewhere.items.push_back(std::move(entry));
+    }
+    if (!here) whole.Set("here", JsonValue::Bool(false));
+    if (!elsewhere.items.empty()) whole.Set("elsewhere", std::move(elsewhere));
+    rows.items.push_back(std::move(whole));
+  }
+  tree.Set("rows", std::move(rows));
+  return tree;
+}
+
+}  // namespace
+
+JsonValue MergeRuns(const std::vector<RunFile>& runs) {
+  for (const RunFile& run : runs) CheckSweep(run);
+  Joined joined = Split(runs[0]);
+  for (const RunFile& run : runs) {
+    CheckMixed(run, runs[0]);
+    Add(run, runs[0], &joined);
+  }
+  DropFound(&joined);
+  const int layers = static_cast<int>(InputOf(runs[0]).layers.size());
+  for (size_t m = 0; m < joined.machines.size(); ++m) {
+    for (int layer = -1; layer < layers; ++layer) {
+      SetFrontier(m, layer, &joined.rows);
+    }
+  }
+  return Unsplit(joined);
+}
+
+size_t CountMachines(const JsonValue& tree) {
+  const JsonValue* others = tree.Find("elsewhere");
+  return 1 + (others == nullptr ? 0 : others->items.size());
+}
+
+}  // namespace heed::tool
