@@ -36,13 +36,16 @@ function limits(values, room) {
 // What is drawn now: rows that are shown, passed, and have both numbers. Without
 // the whole range the picture is that of the approximations: those that are
 // exact but for rounding stand at its lower edge, slower ones than twice all of
-// them at its right one.
+// them at its right one, and those farther from the truth than zeros twice over,
+// which no longer approximate it, at its upper one.
+const FAR = 2;
 function points() {
   const shown = rows.map((row, index) => ({row, index, n: numbers(row)}))
     .map((p) => ({...p, x: X_AXES[axes.x][1](p.n), y: Y_AXES[axes.y][1](p.n)}))
     .filter((p) => !hidden.has(p.index) && p.n.gate === 'ok' && isNumber(p.x) && p.x > 0 && isNumber(p.y));
   const rounding = withoutRounding(0);
-  const approximate = shown.filter((p) => p.n.rel_l2 > rounding);
+  const near = shown.filter((p) => p.n.rel_l2 > rounding && p.n.rel_l2 < FAR);
+  const approximate = near.length ? near : shown.filter((p) => p.n.rel_l2 > rounding);
   const positive = shown.map((p) => p.y).filter((y) => y > 0);
   const floor = positive.length ? Math.min(...positive) / 10 : 1e-9;
   for (const p of shown) p.y = Math.max(p.y, floor);

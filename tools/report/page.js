@@ -76,7 +76,7 @@ function fillAround() {
     layer = Number(value);
     refresh();
   });
-  document.getElementById('layer-choice').hidden = layers.length < 2;
+  document.getElementById('layer-choice').hidden = layers.length < 2 || !rows[0].layers.length;
   describe(document.querySelector('#definitions dl'), Object.entries(data.definitions));
   const caches = data.environment.caches
     .filter((c) => c.type !== 'Instruction').map((c) => `L${c.level} ${c.size}`).join(', ');

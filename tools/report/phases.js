@@ -9,9 +9,16 @@ const PHASES = {
 
 // Those that choose, and exact, by rising time; all where none chooses.
 function phaseRows() {
-  const shown = shownRows().filter((p) => isNumber(p.n.time) && isNumber(p.n.phases.attend));
+  const shown = shownRows().filter((p) => isNumber(p.n.time) && isNumber(p.n.phases?.attend));
   const choosing = shown.filter((p) => p.row.baseline || p.n.phases.estimate + p.n.phases.select > 0);
   return (choosing.length > 1 ? choosing : shown).sort((a, b) => a.n.time - b.n.time);
+}
+
+// The knobs in which rows of one variant differ: a phone has no room for others.
+function varyingKnobs(row) {
+  const others = rows.filter((other) => other.variant === row.variant);
+  return Object.entries(row.knobs).filter(([k, v]) => others.some((other) => other.knobs[k] !== v))
+    .map(([k, v]) => `${k}=${v}`).join(' ');
 }
 
 function phaseText(item) {
@@ -25,7 +32,7 @@ function drawPhases() {
   document.getElementById('phases').hidden = !shown.length;
   document.getElementById('phase-box').style.height = `${100 + (narrow ? 34 : 24) * shown.length}px`;
   drawOn('phase-chart', 'bar', {
-    labels: shown.map((p) => (narrow ? [p.row.variant, knobText(p.row)] : p.row.name)),
+    labels: shown.map((p) => (narrow ? [p.row.variant, varyingKnobs(p.row)] : p.row.name)),
     datasets: Object.entries(PHASES).map(([phase, [label, colour]]) => ({
       label, phase, of: shown, backgroundColor: colour, barPercentage: 0.85, categoryPercentage: 0.9,
       data: shown.map((p) => p.n.phases[phase] * 1e3)})),

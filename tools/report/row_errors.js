@@ -4,7 +4,10 @@
 // The share of rows whose error is at most so much: the mean hides tails.
 const SPAN = 1e4;  // from the largest error to the left edge
 
-const withRows = () => approximations().filter((p) => p.n.row_rel_l2.some(isNumber));
+// Comparisons kept from earlier versions have none.
+const hasRowErrors = (n) => (n.row_rel_l2 || []).some(isNumber);
+
+const withRows = () => approximations().filter((p) => hasRowErrors(p.n));
 
 function rowErrorSets(shown, least) {
   return shown.map(({row, n}) => ({
@@ -21,7 +24,7 @@ const rowErrorText = (p) => [
 
 function drawRowErrors() {
   const shown = withRows();
-  document.getElementById('row-errors').hidden = !rows.some((row) => row.row_rel_l2.some(isNumber) && row.rel_l2 > withoutRounding(0));
+  document.getElementById('row-errors').hidden = !rows.some((row) => hasRowErrors(row) && row.rel_l2 > withoutRounding(0));
   const all = shown.flatMap((p) => p.n.row_rel_l2).filter((error) => isNumber(error) && error > 0);
   const most = all.length ? Math.max(...all) : 1;
   const least = all.length ? Math.max(Math.min(...all), most / SPAN) : 1e-4;

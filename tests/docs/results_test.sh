@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+
+# docs/results.md is what its script makes of the kept comparisons, and the script
+# makes a page of the same form of new ones: no time is compared.
+#
+# usage: results_test.sh SOURCE PYTHON [HEED]
+set -euo pipefail
+
+source=$1
+python=$2
+heed=${3:-}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+fail() {
+  echo "FAILED: $1" >&2
+  exit 1
+}
+
+"$python" "$source/tools/results.py" check
+for picture in $(sed -n 's/^!\[.*](\(.*\))$/\1/p' "$source/docs/results.md"); do
+  "$python" -c 'import sys, xml.dom.minidom as x; x.parse(sys.argv[1])' \
+    "$source/docs/$picture" || fail "$picture is no SVG"
+  grep -q 'prefers-color-scheme: dark' "$source/docs/$picture" ||
+    fail "$picture has one theme"
+done
+size=$(cat "$source"/bench/results/*/* | wc -c)
+[ "$size" -lt 400000 ] || fail "bench/results holds $size bytes"
+grep -rlE '"/[a-z]|/home/|/tmp/|file:' "$source/bench/results" && fail "a place on disk"
+
+# What a line is about, without its numbers.
+form() { grep -E '^(#|!|\| (row|variant) |\|-|\| ---)' "$1"; }
+if [ -n "$heed" ]; then
+  folder=$work/results/$(basename "$(ls -d "$source"/bench/results/*/ | head -n 1)")
+  mkdir -p "$folder"
+  "$heed" compare -q --repeats 1 --tokens 128 --layers 10,19 \
+    --json "$folder/sample.json" oracle_topk:block=16:total_blocks=2 linear_elu >/dev/null
+  "$heed" compare -q --repeats 2 --problem b1_h1_d8_q64_f32_causal \
+    --tokens 64,128,4096 --json "$folder/lengths.json" linear_elu >/dev/null
+  for name in sample lengths; do
+    "$python" "$source/tools/results.py" trim "$folder/$name.json"
+  done
+  "$python" "$source/tools/results.py" write "$work/results" "$work/page.md"
+  grep -q '^| `oracle_topk:' "$work/page.md" || fail "the new page has no rows"
+  form "$source/docs/results.md" | sed 's/](.*/]/' >"$work/kept"
+  form "$work/page.md" | sed 's/](.*/]/' >"$work/new"
+  diff "$work/kept" "$work/new" || fail "the new page has another form"
+fi
+echo "passed"
