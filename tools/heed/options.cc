@@ -75,6 +75,12 @@ Views:
       short and by long strides, has none)
   --by layer, --by head  shows each layer, or the heads with the largest errors:
       a sparse method fails on few
+  --time-budget SECONDS  starts no new row once so many seconds are spent, and
+      says which rows were left out; exact always runs
+  --resume FILE.json  takes the rows that an earlier run of the same input,
+      version, machine, threads and repeats left there and runs the others; a
+      FILE that does not exist yet begins empty. With either, each row is timed
+      beside exact in rounds of its own, and the JSON is written after each
   --against OLD.json  says what changed since an earlier run on the same input:
       times by more than both runs' spreads, where CPU, threads and kernel are
       the same, and any other number; and which rows only one of them has. The
@@ -143,6 +149,14 @@ std::string RefuseUnderflow(const std::string& number) {
   errno = 0;
   const bool zero = std::strtof(number.c_str(), nullptr) == 0.0f;
   return zero && errno == ERANGE ? number + " is too small for f32" : "";
+}
+
+std::string RefuseNoDuration(const std::string& number) {
+  char* end = nullptr;
+  const double seconds = std::strtod(number.c_str(), &end);
+  const bool sound =
+      !number.empty() && *end == '\0' && seconds >= 0 && seconds <= 1e9;
+  return sound ? "" : "it needs seconds from 0 to 1e9, not '" + number + "'";
 }
 
 // What is read from a file, and how; a problem string says it all itself.
@@ -253,6 +267,15 @@ void AddCompare(CLI::App& app, Options& options) {
                    "heads on which each does worst")
       ->check(CLI::IsMember({"variant", "layer", "head"}))
       ->capture_default_str();
+  compare
+      ->add_option("--time-budget", options.time_budget,
+                   "Start no new row after so many seconds")
+      ->check(RefuseNoDuration);
+  compare
+      ->add_option("--resume", options.resume,
+                   "JSON of an interrupted run: take its rows, run the others, "
+                   "write after each (to --json, else into the same file)")
+      ->check(RefuseEmpty);
   compare
       ->add_option("--against", options.against,
                    "JSON of an earlier run: say what changed beyond noise")

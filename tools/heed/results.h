@@ -31,6 +31,9 @@ struct ResultsContext {
   std::string at;  // the quality whose budgets were searched; "" for none
   std::vector<eval::Setting> missed;  // that no budget brings to it
   bool synthetic = false;
+  bool row_by_row = false;  // each row beside exact, in rounds of its own
+  double time_budget = 0;   // seconds; 0: none
+  std::vector<std::string> left_out;  // names of rows for which it was spent
 };
 
 // No line of the narrow table is longer.

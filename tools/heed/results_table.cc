@@ -127,6 +127,18 @@ std::string Notes(const CompareResult& result, const ResultsContext& context) {
                                  eval::FormatSetting(setting), context.at),
                      kTableWidth);
   }
+  if (context.row_by_row) {
+    text += "each row was timed beside exact, in rounds of its own\n";
+  }
+  if (!context.left_out.empty()) {
+    text += fmt::format(
+        "{} left out, as {:g} s were spent:\n",
+        Plural(static_cast<int64_t>(context.left_out.size()), "row"),
+        context.time_budget);
+    for (const std::string& name : context.left_out) {
+      text += WrapText("  " + name, kTableWidth);
+    }
+  }
   text +=
       fmt::format("errors are against attention in double on {} of {} rows\n",
                   measured, rows);
