@@ -227,17 +227,21 @@ void WriteResults(const eval::LengthSweep& sweep, const std::string& json,
   }
   const bool taken = options.json_path == "-" || options.csv_path == "-" ||
                      options.html_path == "-";
+  const size_t width = options.wide     ? kWideTable
+                       : options.narrow ? kNarrowTable
+                                        : kTableWidth;
   if (!taken) {
-    if (sweep.lengths.size() > 1) fmt::print("{}\n", SweepText(sweep));
+    if (sweep.lengths.size() > 1) fmt::print("{}\n", SweepText(sweep, width));
     const eval::CompareResult& result = sweep.results.back();
-    fmt::print("{}", TableText(result, context, options.wide));
+    fmt::print("{}", TableText(result, context, width));
     if (options.by == "layer") {
-      fmt::print("\n{}", LayersText(result, options.wide));
+      fmt::print("\n{}", LayersText(result, width));
     }
     if (options.by == "head") {
-      fmt::print("\n{}", HeadsText(result, options.wide));
+      fmt::print("\n{}", HeadsText(result, width));
     }
-    if (against) fmt::print("\n{}", AgainstText(*against, kTableWidth));
+    if (against)
+      fmt::print("\n{}", AgainstText(*against, std::min(width, kTableWidth)));
   }
   if (!options.html_path.empty() && !taken) {
     fmt::print("Report: {}\n", options.html_path);
@@ -374,6 +378,7 @@ int RunCompareCommand(const Options& given, const std::string& command) {
   }
   if (!options.at.empty()) {
     SetBudgets(options, source, threads.executor(), &settings, &context);
+    if (lengths.size() > 1) context.at_tokens = lengths.back();
   }
   context.plan = PlanText(source.layers[0].tensors.problem);
   const eval::LengthSweep sweep =

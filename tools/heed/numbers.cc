@@ -122,7 +122,9 @@ const std::vector<NumberInfo> kNumbers = {
      [](Summary* row, double v) { row->total.density = v; }, Fixed<3>},
     {"mass_mean", "mass",
      "share of the exact attention weights that the kept keys hold, exp(lse - "
-     "lse_exact): mean over rows, then over layers",
+     "lse_exact): mean over rows, then over layers. lse is f32, so that a "
+     "share is known to about 1e-7 |lse|: to 1 % where scores are near 1e5, "
+     "and exact's own may pass 1 by as much",
      NumberKind::kQuality,
      [](const Summary& row) { return row.total.mass_mean; },
      [](Summary* row, double v) { row->total.mass_mean = v; }, Fixed<4>},

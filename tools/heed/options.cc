@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -72,7 +73,8 @@ Views:
       selects keys takes the smallest budget that reaches it as a mean over the
       layers, its other knobs staying as given (its budget is the first knob
       that 'heed variants' says can be exact; strided, which keeps everything by
-      short and by long strides, has none)
+      short and by long strides, has none). With several --tokens the budgets are
+      searched at the longest, and serve all lengths
   --by layer, --by head  shows each layer, or the heads with the largest errors:
       a sparse method fails on few
   --time-budget SECONDS  starts no new row once so many seconds are spent, and
@@ -86,7 +88,7 @@ Views:
       the same, and any other number; and which rows only one of them has. The
       exit status is then 3
 
-Columns (the narrow table shows some; --wide all; --json and --csv also hold
+Columns (tables show some; --wide all; --json and --csv also hold
 every layer by itself, under the names in parentheses):
 )";
 
@@ -280,8 +282,10 @@ void AddCompare(CLI::App& app, Options& options) {
       ->add_option("--against", options.against,
                    "JSON of an earlier run: say what changed beyond noise")
       ->check(RefuseEmpty);
-  compare->add_flag("--wide", options.wide,
-                    "All columns, full names and all heads");
+  auto* wide = compare->add_flag("--wide", options.wide,
+                                 "All columns, full names and all heads");
+  compare->add_flag("--narrow", options.narrow, "Tables of at most 40 columns")
+      ->excludes(wide);
   compare->add_flag("--quiet,-q", options.quiet, "No progress");
   compare->callback([&] { options.command = Command::kCompare; });
 }
@@ -300,6 +304,32 @@ void AddMerge(CLI::App& app, Options& options) {
   merge->add_option("--html", options.html_path, "Write its report")
       ->check(RefuseEmpty);
   merge->callback([&] { options.command = Command::kMerge; });
+}
+
+// CLI11 breaks no line. Where an option's text begins, its next lines do.
+std::string WrapHelp(const std::string& text) {
+  std::string wrapped;
+  for (size_t begin = 0, end; begin < text.size(); begin = end + 1) {
+    end = std::min(text.find('\n', begin), text.size());
+    const std::string line = text.substr(begin, end - begin);
+    if (line.size() <= kTableWidth) {
+      wrapped += line + "\n";
+      continue;
+    }
+    size_t indent = std::min(line.find_first_not_of(' '), line.size());
+    const size_t gap = line.find("  ", indent);
+    if (gap != std::string::npos) indent = line.find_first_not_of(' ', gap);
+    if (gap == std::string::npos && indent < 6) indent = 6;  // an option alone
+    const std::string lines =
+        WrapText(line.substr(indent), kTableWidth - indent);
+    std::string head = line.substr(0, indent);
+    for (size_t at = 0, stop; at < lines.size(); at = stop + 1) {
+      stop = lines.find('\n', at);
+      wrapped += head + lines.substr(at, stop - at) + "\n";
+      head.assign(indent, ' ');
+    }
+  }
+  return wrapped;
 }
 
 // CLI11 says some things over several lines; errors here are one sentence.
@@ -392,7 +422,7 @@ bool ParseOptions(int argc, char** argv, Options* options, int* exit_code) {
   CLI::App* help = app.add_subcommand("help", "This, or the help of a command");
   help->add_option("command", topic, "Which");
   if (argc <= 1) {
-    std::fputs(app.help().c_str(), stderr);
+    std::fputs(WrapHelp(app.help()).c_str(), stderr);
     *exit_code = kUsageError;
     return false;
   }
@@ -403,7 +433,9 @@ bool ParseOptions(int argc, char** argv, Options* options, int* exit_code) {
     std::fprintf(stderr, "heed: %s\n", what.c_str());
     *exit_code = kUsageError;
   } catch (const CLI::Success& success) {  // help or version
-    *exit_code = app.exit(success);
+    std::ostringstream out, error;
+    *exit_code = app.exit(success, out, error);
+    std::fputs(WrapHelp(out.str()).c_str(), stdout);
   } catch (const CLI::Error& error) {
     std::string what = FindUnknown(app, argc, argv);
     if (what.empty()) {

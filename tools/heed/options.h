@@ -31,7 +31,7 @@ struct Options {
   eval::CaptureParams params;
   std::string at;              // as eval::ParseQuality reads it; empty: none
   std::string by = "variant";  // "layer", "head": what tables have rows of
-  bool wide = false;
+  bool wide = false, narrow = false;
   int threads = 0;  // 0: all processors
   uint64_t seed = 1;
   int repeats = 5;
