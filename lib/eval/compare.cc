@@ -62,6 +62,7 @@ class Steps {
     if (progress_) progress_({std::min(1.0, done_ / total_), what});
   }
   void Done(double amount) { done_ += amount; }
+  void Expect(double total) { total_ = total; }
 
  private:
   const ProgressFunction& progress_;
@@ -97,6 +98,57 @@ void CheckBaseline(const TensorSource& source, const CallRun& run,
                        overflow);
 }
 
+// A truth costs about ten runs, a check about three.
+constexpr double kTruthSteps = 10, kCheckSteps = 3;
+
+CompareResult Begin(const TensorSource& source, std::vector<Setting> settings,
+                    const CompareOptions& options, double truth_steps,
+                    Steps* steps) {
+  PutBaselineFirst(&settings);
+  DropRepeated(&settings);
+  CompareResult result;
+  result.queries = source.queries;
+  result.tokens =
+      static_cast<double>(source.queries) *
+      static_cast<double>(source.layers[0].tensors.problem.shape.batch);
+  result.cells.resize(settings.size());
+  const double per_setting = kCheckSteps + options.repeats;
+  steps->Expect(
+      static_cast<double>(source.layers.size()) *
+      (truth_steps + per_setting * static_cast<double>(settings.size())));
+  result.settings = std::move(settings);
+  return result;
+}
+
+// Checks every setting on a call, then times those that hold.
+void MeasureCall(const TensorSource& source, const Layer& layer,
+                 const CompareOptions& options, CallRun* run, Steps* steps,
+                 CompareResult* result) {
+  const std::vector<Setting>& settings = result->settings;
+  AddInfo(run->Info(), source.queries, &result->layers);
+  std::vector<ScratchPool> scratch(settings.size());
+  for (size_t i = 0; i < settings.size(); ++i) {
+    steps->Start("checking " + FormatSetting(settings[i]) + " on " +
+                 layer.name);
+    result->cells[i].push_back(run->Check(settings[i], &scratch[i]));
+    steps->Done(kCheckSteps);
+    const Measurement& cell = result->cells[i].back();
+    if (i == result->baseline) CheckBaseline(source, *run, cell);
+  }
+  for (int round = 0; round < options.repeats; ++round) {
+    for (size_t i = 0; i < settings.size(); ++i) {
+      Measurement& cell = result->cells[i].back();
+      if (cell.gate == Gate::kPassed) {
+        steps->Start("timing " + FormatSetting(settings[i]) + " on " +
+                     layer.name);
+        cell.seconds.push_back(
+            run->Time(settings[i], &scratch[i], &cell.phases));
+      }
+      steps->Done(1);
+    }
+  }
+}
+
 }  // namespace
 
 Measurement::Measurement()
@@ -111,51 +163,56 @@ CompareResult RunCompare(const TensorSource& source,
                          std::vector<Setting> settings,
                          const CompareOptions& options,
                          const ProgressFunction& progress) {
-  PutBaselineFirst(&settings);
-  DropRepeated(&settings);
-  CompareResult result;
-  result.queries = source.queries;
-  result.tokens =
-      static_cast<double>(source.queries) *
-      static_cast<double>(source.layers[0].tensors.problem.shape.batch);
-  result.cells.resize(settings.size());
-  // A truth costs about ten runs, a check about three.
-  constexpr double kTruthSteps = 10, kCheckSteps = 3;
-  const double per_setting = kCheckSteps + options.repeats;
-  Steps steps(
-      progress,
-      static_cast<double>(source.layers.size()) *
-          (kTruthSteps + per_setting * static_cast<double>(settings.size())));
+  Steps steps(progress, 0);
+  CompareResult result =
+      Begin(source, std::move(settings), options, kTruthSteps, &steps);
   for (const Layer& layer : source.layers) {
     steps.Start("computing the truth of " + layer.name);
     CallRun run(layer, options);
-    AddInfo(run.Info(), source.queries, &result.layers);
     steps.Done(kTruthSteps);
-    std::vector<ScratchPool> scratch(settings.size());
-    for (size_t i = 0; i < settings.size(); ++i) {
-      steps.Start("checking " + FormatSetting(settings[i]) + " on " +
-                  layer.name);
-      result.cells[i].push_back(run.Check(settings[i], &scratch[i]));
-      steps.Done(kCheckSteps);
-      const Measurement& cell = result.cells[i].back();
-      if (i == result.baseline) CheckBaseline(source, run, cell);
-    }
-    for (int round = 0; round < options.repeats; ++round) {
-      for (size_t i = 0; i < settings.size(); ++i) {
-        Measurement& cell = result.cells[i].back();
-        if (cell.gate == Gate::kPassed) {
-          steps.Start("timing " + FormatSetting(settings[i]) + " on " +
-                      layer.name);
-          cell.seconds.push_back(
-              run.Time(settings[i], &scratch[i], &cell.phases));
-        }
-        steps.Done(1);
-      }
-    }
+    MeasureCall(source, layer, options, &run, &steps, &result);
   }
-  result.settings = std::move(settings);
   FillSummaries(&result);
   return result;
+}
+
+Comparison::Comparison(const TensorSource& source,
+                       const CompareOptions& options)
+    : source_(source), options_(options) {
+  for (const Layer& layer : source.layers) {
+    calls_.push_back(std::make_unique<CallRun>(layer, options_));
+  }
+}
+
+Comparison::~Comparison() = default;
+
+CompareResult Comparison::Run(std::vector<Setting> settings,
+                              const ProgressFunction& progress) {
+  Steps steps(progress, 0);
+  CompareResult result =
+      Begin(source_, std::move(settings), options_, 0, &steps);
+  for (size_t i = 0; i < calls_.size(); ++i) {
+    MeasureCall(source_, source_.layers[i], options_, calls_[i].get(), &steps,
+                &result);
+  }
+  FillSummaries(&result);
+  return result;
+}
+
+void AddRows(const CompareResult& more, CompareResult* result) {
+  for (size_t i = 0; i < more.settings.size(); ++i) {
+    const std::string name = FormatSetting(more.settings[i]);
+    const bool there = std::any_of(
+        result->settings.begin(), result->settings.end(),
+        [&name](const Setting& s) { return FormatSetting(s) == name; });
+    if (there) continue;
+    result->settings.push_back(more.settings[i]);
+    result->rows.push_back(more.rows[i]);
+    for (size_t l = 0; l < result->by_layer.size(); ++l) {
+      result->by_layer[l].push_back(more.by_layer[l][i]);
+    }
+  }
+  FillFrontiers(result);
 }
 
 }  // namespace heed::eval

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -133,6 +134,30 @@ CompareResult RunCompare(const TensorSource& source,
                          std::vector<Setting> settings,
                          const CompareOptions& options,
                          const ProgressFunction& progress);
+
+class CallRun;
+
+// The same with some settings at a time: the truth is computed once. Holds the
+// truths of all calls, as RunCompare does of one.
+class Comparison {
+ public:
+  // The source must stay.
+  Comparison(const TensorSource& source, const CompareOptions& options);
+  ~Comparison();
+
+  CompareResult Run(std::vector<Setting> settings,
+                    const ProgressFunction& progress);
+
+ private:
+  const TensorSource& source_;
+  CompareOptions options_;
+  std::vector<std::unique_ptr<CallRun>> calls_;
+};
+
+// Adds the rows of `more` that `result`, of the same source, lacks. Their
+// speed-ups stay those to the baseline of their own rounds; the frontier is
+// found anew.
+void AddRows(const CompareResult& more, CompareResult* result);
 
 }  // namespace heed::eval
 

@@ -97,15 +97,18 @@ std::vector<HeadMeasurement> MeanHeads(const std::vector<Measurement>& calls) {
   return heads;
 }
 
-// Fills in what depends on the other settings.
-void SetRanks(size_t baseline_index, std::vector<Summary>* rows) {
-  const Summary& baseline = (*rows)[baseline_index];
-  const double seconds = baseline.median_seconds;
-  const double baseline_error = baseline.total.rel_l2;
-  std::vector<TradeOff> points;
+void SetSpeedups(size_t baseline, std::vector<Summary>* rows) {
+  const double seconds = (*rows)[baseline].median_seconds;
   for (Summary& row : *rows) {
     row.speedup = seconds / row.median_seconds;
     row.beaten_by_zeros = row.total.rel_l2 >= kErrorOfZeros;
+  }
+}
+
+void SetFrontier(size_t baseline, std::vector<Summary>* rows) {
+  const double baseline_error = (*rows)[baseline].total.rel_l2;
+  std::vector<TradeOff> points;
+  for (const Summary& row : *rows) {
     points.push_back({row.median_seconds, row.mad_seconds,
                       RankedError(row.total.rel_l2, baseline_error), row.noisy,
                       row.total.gate == Gate::kPassed});
@@ -134,8 +137,14 @@ void FillSummaries(CompareResult* result) {
   for (auto& rows : result->by_layer) {
     std::for_each(rows.begin(), rows.end(), set_tokens);
   }
-  SetRanks(result->baseline, &result->rows);
-  for (auto& rows : result->by_layer) SetRanks(result->baseline, &rows);
+  SetSpeedups(result->baseline, &result->rows);
+  for (auto& rows : result->by_layer) SetSpeedups(result->baseline, &rows);
+  FillFrontiers(result);
+}
+
+void FillFrontiers(CompareResult* result) {
+  SetFrontier(result->baseline, &result->rows);
+  for (auto& rows : result->by_layer) SetFrontier(result->baseline, &rows);
 }
 
 }  // namespace heed::eval

@@ -12,6 +12,9 @@ namespace heed::eval {
 // Fills in `rows` and `by_layer` from `cells`.
 void FillSummaries(CompareResult* result);
 
+// Finds the frontier anew, of all layers and of each, where rows were added.
+void FillFrontiers(CompareResult* result);
+
 }  // namespace heed::eval
 
 #endif  // HEED_LIB_EVAL_SUMMARISE_H_

@@ -115,9 +115,16 @@ JsonValue JsonValue::Array(std::vector<JsonValue> items) {
 JsonValue JsonValue::Object() { return Of(Kind::kObject); }
 
 bool JsonValue::operator==(const JsonValue& other) const {
-  return kind == other.kind && boolean == other.boolean &&
-         integer == other.integer && number == other.number &&
-         text == other.text && items == other.items && members == other.members;
+  if (kind != other.kind || boolean != other.boolean ||
+      integer != other.integer || number != other.number ||
+      text != other.text || items != other.items ||
+      members.size() != other.members.size()) {
+    return false;
+  }
+  return std::all_of(members.begin(), members.end(), [&](const auto& member) {
+    const JsonValue* same = other.Find(member.first);
+    return same != nullptr && *same == member.second;
+  });
 }
 
 const JsonValue* JsonValue::Find(std::string_view key) const {

@@ -33,6 +33,7 @@ struct JsonValue {
   static JsonValue Array(std::vector<JsonValue> items = {});
   static JsonValue Object();
 
+  // The order of members does not count.
   bool operator==(const JsonValue& other) const;
 
   // Returns the member of an object, or null for what has none of this name.

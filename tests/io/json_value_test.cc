@@ -40,6 +40,8 @@ TEST(JsonValue, GivesPartsByName) {
   value.Remove("b");
   EXPECT_EQ(value, ReadJson(R"({"a":1,"d":"x"})"));
   EXPECT_EQ(JsonValue::Number(1.0 / 0.0), JsonValue());
+  EXPECT_EQ(ReadJson(R"({"a":1,"d":"x"})"), ReadJson(R"({"d":"x","a":1})"));
+  EXPECT_FALSE(ReadJson(R"({"a":1})") == ReadJson(R"({"b":1})"));
 }
 
 TEST(JsonValue, RefusesWhatItCannotHold) {

@@ -99,6 +99,23 @@ TEST(Cli, FitsTheTableIntoATerminal) {
   EXPECT_LE(LongestLine(refused.out), 80u) << refused.out;
 }
 
+TEST(Cli, FitsTheTableIntoFortyColumns) {
+  const TemporaryFolder folder;
+  for (const char* more :
+       {"", "--queries 2 --by layer", "--by head",
+        "block_topk:block=17:total_blocks=123456789 --tokens 8-64",
+        "window_sink:window=8 --at mass=0.5 --time-budget 0"}) {
+    SCOPED_TRACE(more);
+    const ToolRun run =
+        RunTool(folder, std::string(kSmall) + "--narrow " + more);
+    EXPECT_EQ(run.exit_code, 0) << run.error;
+    EXPECT_TRUE(Has(run.out, "  x exact  ")) << run.out;
+    EXPECT_GT(LongestLine(run.out), 30u);
+    EXPECT_LE(LongestLine(run.out), 40u) << run.out;
+  }
+  ExpectBadInput("compare --narrow --wide", "excludes");
+}
+
 // Three tables: times, growth, and the longest length as ever.
 TEST(Cli, SweepsLengths) {
   const TemporaryFolder folder;
@@ -173,6 +190,13 @@ TEST(Cli, SearchesBudgets) {
                   "\nbudgets are the smallest that reach "
                   "rel_l2=0.1\n"));
   EXPECT_TRUE(Has(table.out, "\nlinear_elu "));
+  // In a sweep at its longest length.
+  const ToolRun swept =
+      RunTool(folder,
+              "compare -q --repeats 1 --at mass=0.9 --problem "
+              "b1_h1_d8_q8_causal window_sink --tokens 16,32");
+  EXPECT_TRUE(Has(swept.out, "that reach mass=0.9 at 32 tokens\n"))
+      << swept.out;
   const ToolRun missed =
       RunTool(folder,
               "compare -q --at rel_l2=1e-12 --repeats 1 "
@@ -273,6 +297,13 @@ TEST(Cli, Teaches) {
   const std::string help = RunTool(folder, "--help").out;
   EXPECT_TRUE(Has(help, "Examples:"));
   EXPECT_EQ(RunTool(folder, "help").out, help);
+  EXPECT_LE(LongestLine(RunTool(folder, "").error), 80u);
+  for (const char* command :
+       {"help", "help info", "help variants", "help compare", "help merge"}) {
+    const std::string text = RunTool(folder, command).out;
+    EXPECT_GT(LongestLine(text), 40u) << command;
+    EXPECT_LE(LongestLine(text), 80u) << command << text;
+  }
   const ToolRun compare = RunTool(folder, "help compare");
   EXPECT_EQ(compare.exit_code, 0);
   EXPECT_EQ(compare.out, RunTool(folder, "compare --help").out);

@@ -416,5 +416,31 @@ TEST(ShownNumbers, FollowFromTheSweep) {
   }
 }
 
+// Where scores are near 1e5, what f32 holds of lse is seen in exact's own mass.
+TEST(ShownNumbers, KnowMassAsFarAsLse) {
+  const std::string problem = "b1_h1_d16_q64_f32_causal_scale8000";
+  const eval::TensorSource source = eval::MakeSynthetic(problem, {});
+  const eval::Tensors& tensors = source.layers[0].tensors;
+  double largest = 0;  // of |lse|, which is the largest score there
+  for (int64_t q = 0; q < 64; ++q) {
+    double top = -1e300;
+    for (int64_t k = 0; k <= q; ++k) {
+      double score = 0;
+      for (int64_t c = 0; c < 16; ++c) {
+        score += 8000.0 * *tensors.query.At(0, q, 0, c) *
+                 *tensors.key.At(0, k, 0, c);
+      }
+      top = std::max(top, score);
+    }
+    largest = std::max(largest, std::fabs(top));
+  }
+  EXPECT_GT(largest, 5e4);
+  const Json exact =
+      RowOf(CompareJson("--repeats 1 exact --problem " + problem), "exact");
+  const double off = std::fabs(exact.at("mass_mean").get<double>() - 1);
+  EXPECT_LE(off, 1e-7 * largest);
+  EXPECT_GT(off, 1e-7);
+}
+
 }  // namespace
 }  // namespace heed::test

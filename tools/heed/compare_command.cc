@@ -5,9 +5,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -26,6 +29,7 @@
 #include "tools/heed/output_file.h"
 #include "tools/heed/progress_line.h"
 #include "tools/heed/results.h"
+#include "tools/heed/resume.h"
 #include "tools/heed/run_file.h"
 #include "tools/heed/sample.h"
 #include "tools/heed/threads.h"
@@ -223,21 +227,107 @@ void WriteResults(const eval::LengthSweep& sweep, const std::string& json,
   }
   const bool taken = options.json_path == "-" || options.csv_path == "-" ||
                      options.html_path == "-";
+  const size_t width = options.wide     ? kWideTable
+                       : options.narrow ? kNarrowTable
+                                        : kTableWidth;
   if (!taken) {
-    if (sweep.lengths.size() > 1) fmt::print("{}\n", SweepText(sweep));
+    if (sweep.lengths.size() > 1) fmt::print("{}\n", SweepText(sweep, width));
     const eval::CompareResult& result = sweep.results.back();
-    fmt::print("{}", TableText(result, context, options.wide));
+    fmt::print("{}", TableText(result, context, width));
     if (options.by == "layer") {
-      fmt::print("\n{}", LayersText(result, options.wide));
+      fmt::print("\n{}", LayersText(result, width));
     }
     if (options.by == "head") {
-      fmt::print("\n{}", HeadsText(result, options.wide));
+      fmt::print("\n{}", HeadsText(result, width));
     }
-    if (against) fmt::print("\n{}", AgainstText(*against, kTableWidth));
+    if (against)
+      fmt::print("\n{}", AgainstText(*against, std::min(width, kTableWidth)));
   }
   if (!options.html_path.empty() && !taken) {
     fmt::print("Report: {}\n", options.html_path);
   }
+}
+
+// Rows that are not all known at once have no place in a sweep of lengths.
+void CheckRowByRow(const Options& options,
+                   const std::vector<int64_t>& lengths) {
+  const char* option = !options.resume.empty() ? "--resume"
+                       : options.time_budget   ? "--time-budget"
+                                               : nullptr;
+  if (option == nullptr || lengths.size() == 1) return;
+  throw io::InputError(fmt::format("{} needs one length, and --tokens names {}",
+                                   option, lengths.size()));
+}
+
+// The run to resume, if it is there: the file that is written may not be yet.
+std::optional<RunFile> ReadEarlier(const Options& options) {
+  if (options.resume.empty()) return std::nullopt;
+  std::error_code error;
+  if (SamePlace(options.resume, options.json_path) &&
+      !std::filesystem::exists(options.resume, error)) {
+    if (!options.quiet) {
+      fmt::print(stderr, "heed: note: {} does not exist yet: every row runs\n",
+                 io::Quoted(options.resume));
+    }
+    return std::nullopt;
+  }
+  return ReadRun(options.resume);
+}
+
+void SetContext(const Options& options, const Threads& threads,
+                ResultsContext* context) {
+  context->environment = ReadEnvironment();
+  context->target = DefaultTarget();
+  context->threads = threads.executor().max_workers;
+  context->threads_asked = options.threads;
+  context->thread_library = threads.runtime();
+  context->repeats = options.repeats;
+  context->seed = options.seed;
+  context->synthetic = !options.problem.empty();
+  context->row_by_row = options.time_budget || !options.resume.empty();
+  context->time_budget = options.time_budget.value_or(0);
+}
+
+// Takes the rows that are there and runs the others, writing after each.
+eval::LengthSweep ComputeRows(const std::vector<int64_t>& lengths,
+                              const std::vector<eval::Setting>& settings,
+                              const Options& options, const Executor& executor,
+                              const eval::TensorSource& source,
+                              const std::optional<RunFile>& earlier,
+                              std::chrono::steady_clock::time_point start,
+                              ResultsContext* context) {
+  eval::CompareOptions compare;
+  compare.executor = executor;
+  compare.repeats = options.repeats;
+  eval::LengthSweep sweep;
+  sweep.lengths = lengths;
+  sweep.results.emplace_back();
+  if (earlier) {
+    const double batch =
+        static_cast<double>(source.layers[0].tensors.problem.shape.batch);
+    sweep.results[0] =
+        ResultOf(*earlier, static_cast<double>(source.queries) * batch);
+  }
+  ProgressLine line(options.quiet);
+  RowByRow hooks;
+  hooks.time_is_left = [&] {
+    const std::chrono::duration<double> spent =
+        std::chrono::steady_clock::now() - start;
+    return !options.time_budget || spent.count() < *options.time_budget;
+  };
+  hooks.after_row = [&](const eval::CompareResult& result,
+                        const std::vector<std::string>& left) {
+    if (options.json_path.empty() || options.json_path == "-") return;
+    ResultsContext interim = *context;
+    interim.left_out = left;
+    WriteWhole(options.json_path,
+               ResultsJson({sweep.lengths, {result}}, source, interim));
+  };
+  context->left_out = RunRows(
+      source, settings, compare, hooks,
+      [&](const eval::Progress& progress) { line.Show(progress); },
+      &sweep.results[0]);
+  return sweep;
 }
 
 bool AnyFailed(const eval::LengthSweep& sweep) {
@@ -251,7 +341,10 @@ bool AnyFailed(const eval::LengthSweep& sweep) {
 
 }  // namespace
 
-int RunCompareCommand(const Options& options, const std::string& command) {
+int RunCompareCommand(const Options& given, const std::string& command) {
+  const auto start = std::chrono::steady_clock::now();
+  Options options = given;
+  if (options.json_path.empty()) options.json_path = options.resume;
   ResultsContext context;
   context.command = command;
   context.time = UtcNow();
@@ -259,13 +352,20 @@ int RunCompareCommand(const Options& options, const std::string& command) {
   std::vector<eval::Setting> settings = ReadSettings(options);
   const std::vector<int64_t> lengths = ReadLengths(options);
   if (!options.at.empty()) eval::ParseQuality(options.at);
+  CheckRowByRow(options, lengths);
   CheckOutputs(options);
-  std::optional<RunFile> old;
+  std::optional<RunFile> old, earlier;
   if (!options.against.empty()) old = ReadRun(options.against);
+  earlier = ReadEarlier(options);
   const Threads threads(options.threads);
+  SetContext(options, threads, &context);
   // The longest input, so that what is wrong with it shows before any work.
   eval::TensorSource source = ReadSource(options, lengths.back());
   if (old) CheckSameInput(*old, source);
+  if (earlier) {
+    CheckSameInput(*earlier, source);
+    CheckSameSetting(*earlier, context);
+  }
   WarnOfLayout(source, options);
   if (settings.empty() && options.at.empty()) {
     settings = eval::DefaultSweep(eval::AllVariants(),
@@ -278,18 +378,14 @@ int RunCompareCommand(const Options& options, const std::string& command) {
   }
   if (!options.at.empty()) {
     SetBudgets(options, source, threads.executor(), &settings, &context);
+    if (lengths.size() > 1) context.at_tokens = lengths.back();
   }
-  const eval::LengthSweep sweep =
-      Compute(lengths, settings, options, threads.executor(), &source);
-  context.environment = ReadEnvironment();
-  context.target = DefaultTarget();
   context.plan = PlanText(source.layers[0].tensors.problem);
-  context.threads = threads.executor().max_workers;
-  context.threads_asked = options.threads;
-  context.thread_library = threads.runtime();
-  context.repeats = options.repeats;
-  context.seed = options.seed;
-  context.synthetic = !options.problem.empty();
+  const eval::LengthSweep sweep =
+      context.row_by_row
+          ? ComputeRows(lengths, settings, options, threads.executor(), source,
+                        earlier, start, &context)
+          : Compute(lengths, settings, options, threads.executor(), &source);
   std::string json = ResultsJson(sweep, source, context);
   std::optional<Against> against;
   if (old) against = CompareWithOld(*old, &json);

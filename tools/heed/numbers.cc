@@ -49,17 +49,19 @@ const std::vector<NumberInfo> kNumbers = {
      "seconds a run, median over rounds; over layers the sum of a round. In a "
      "round every row runs once.",
      NumberKind::kTime, [](const Summary& row) { return row.median_seconds; },
+     [](Summary* row, double v) { row->median_seconds = v; },
      [](double seconds) { return Amount(2, 1e3 * seconds); }},
     {"token_time", "ms/token", "time of a token, which passes every layer",
      NumberKind::kTime,
      [](const Summary& row) { return PerToken(row, row.median_seconds); },
-     [](double seconds) { return Amount(3, 1e3 * seconds); }},
+     nullptr, [](double seconds) { return Amount(3, 1e3 * seconds); }},
     {"mad", "",
      "median absolute deviation of the rounds' seconds; none for one round",
      NumberKind::kTime, [](const Summary& row) { return row.mad_seconds; },
-     Scientific},
+     [](Summary* row, double v) { row->mad_seconds = v; }, Scientific},
     {"spread", "+-", "mad over time", NumberKind::kTime,
      [](const Summary& row) { return row.mad_seconds / row.median_seconds; },
+     nullptr,
      [](double share) {
        return std::isnan(share) ? "-" : fmt::format("{:.1f}%", 100 * share);
      }},
@@ -67,21 +69,23 @@ const std::vector<NumberInfo> kNumbers = {
      [](const Summary& row) {
        return row.tokens > 0 ? row.tokens / row.median_seconds : kNaN;
      },
-     Fixed<0>},
+     nullptr, Fixed<0>},
     {"speedup", "x exact",
      "time of `exact` over this row's, same threads, same rounds",
      NumberKind::kTime, [](const Summary& row) { return row.speedup; },
-     Fixed<2>},
+     [](Summary* row, double v) { row->speedup = v; }, Fixed<2>},
     {"flops", "GFLOP",
      "operations, multiply and add being two: 2 (head_dim + head_dim_v) for "
      "each pair that was recorded as kept, and what choosing them took; where "
      "nothing is recorded, by the variant's own formula",
      NumberKind::kQuality,
      [](const Summary& row) { return IfRan(row, row.total.cost.flops); },
+     [](Summary* row, double v) { row->total.cost.flops = v; },
      [](double flops) { return Amount(3, flops * 1e-9); }},
     {"select_flops", "", "of these, what choosing took by the formula",
      NumberKind::kQuality,
      [](const Summary& row) { return IfRan(row, row.total.cost.select_flops); },
+     [](Summary* row, double v) { row->total.cost.select_flops = v; },
      [](double flops) { return Amount(3, flops * 1e-9); }},
     {"bytes", "MB",
      "bytes to move at least: queries and output once, every key and value "
@@ -89,48 +93,57 @@ const std::vector<NumberInfo> kNumbers = {
      "nothing is recorded, by the variant's own formula",
      NumberKind::kQuality,
      [](const Summary& row) { return IfRan(row, row.total.cost.bytes); },
+     [](Summary* row, double v) { row->total.cost.bytes = v; },
      [](double bytes) { return Amount(2, bytes * 1e-6); }},
     {"kv_bytes", "",
      "keys and values that the pairs kept need, each once, and what choosing "
      "them reads; where nothing is recorded, all that the masks leave",
      NumberKind::kQuality,
      [](const Summary& row) { return IfRan(row, row.total.kv_bytes); },
+     [](Summary* row, double v) { row->total.kv_bytes = v; },
      [](double bytes) { return Amount(2, bytes * 1e-6); }},
     {"token_kv_bytes", "KV KiB/token", "kv_bytes of a token, over all layers",
      NumberKind::kQuality,
      [](const Summary& row) { return PerToken(row, row.total.kv_bytes); },
-     [](double bytes) { return Amount(1, bytes / 1024); }},
+     nullptr, [](double bytes) { return Amount(1, bytes / 1024); }},
     {"workspace_bytes", "work KiB",
      "most memory asked for beside input and output; over layers the maximum",
      NumberKind::kMachine,
      [](const Summary& row) {
        return IfRan(row, static_cast<double>(row.total.workspace));
      },
+     [](Summary* row, double v) {
+       row->total.workspace = v >= 0 && v < 1e18 ? static_cast<size_t>(v) : 0;
+     },
      [](double bytes) { return Fixed<0>(std::ceil(bytes / 1024)); }},
     {"density", "density",
      "pairs kept over pairs that the masks allow; mean over layers",
      NumberKind::kQuality, [](const Summary& row) { return row.total.density; },
-     Fixed<3>},
+     [](Summary* row, double v) { row->total.density = v; }, Fixed<3>},
     {"mass_mean", "mass",
      "share of the exact attention weights that the kept keys hold, exp(lse - "
-     "lse_exact): mean over rows, then over layers",
+     "lse_exact): mean over rows, then over layers. lse is f32, so that a "
+     "share is known to about 1e-7 |lse|: to 1 % where scores are near 1e5, "
+     "and exact's own may pass 1 by as much",
      NumberKind::kQuality,
-     [](const Summary& row) { return row.total.mass_mean; }, Fixed<4>},
+     [](const Summary& row) { return row.total.mass_mean; },
+     [](Summary* row, double v) { row->total.mass_mean = v; }, Fixed<4>},
     {"mass_p05", "mass p05",
      "5th percentile over rows of the same; mean over layers",
      NumberKind::kQuality,
-     [](const Summary& row) { return row.total.mass_p05; }, Fixed<4>},
+     [](const Summary& row) { return row.total.mass_p05; },
+     [](Summary* row, double v) { row->total.mass_p05 = v; }, Fixed<4>},
     {"rel_l2", "rel L2",
      "|out - truth| over |truth|, truth being attention in double precision; "
      "mean over layers",
      NumberKind::kQuality, [](const Summary& row) { return row.total.rel_l2; },
-     Scientific},
+     [](Summary* row, double v) { row->total.rel_l2 = v; }, Scientific},
     {"max_abs", "max abs", "largest absolute error; over layers the maximum",
      NumberKind::kQuality, [](const Summary& row) { return row.total.max_abs; },
-     Scientific},
+     [](Summary* row, double v) { row->total.max_abs = v; }, Scientific},
     {"cosine", "cosine", "cosine between out and truth; mean over layers",
      NumberKind::kQuality, [](const Summary& row) { return row.total.cosine; },
-     Fixed<6>},
+     [](Summary* row, double v) { row->total.cosine = v; }, Fixed<6>},
 };
 
 const std::vector<FlagInfo> kFlags = {

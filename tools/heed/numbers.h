@@ -28,6 +28,9 @@ struct NumberInfo {
   NumberKind kind;
   // NaN where the row has no such number.
   double (*value)(const eval::Summary& row);
+  // Puts a number back that was read from JSON; null for what follows from
+  // others.
+  void (*set)(eval::Summary* row, double value);
   std::string (*show)(double value);  // as tables do; "-" for NaN
 };
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -72,15 +73,22 @@ Views:
       selects keys takes the smallest budget that reaches it as a mean over the
       layers, its other knobs staying as given (its budget is the first knob
       that 'heed variants' says can be exact; strided, which keeps everything by
-      short and by long strides, has none)
+      short and by long strides, has none). With several --tokens the budgets are
+      searched at the longest, and serve all lengths
   --by layer, --by head  shows each layer, or the heads with the largest errors:
       a sparse method fails on few
+  --time-budget SECONDS  starts no new row once so many seconds are spent, and
+      says which rows were left out; exact always runs
+  --resume FILE.json  takes the rows that an earlier run of the same input,
+      version, machine, threads and repeats left there and runs the others; a
+      FILE that does not exist yet begins empty. With either, each row is timed
+      beside exact in rounds of its own, and the JSON is written after each
   --against OLD.json  says what changed since an earlier run on the same input:
       times by more than both runs' spreads, where CPU, threads and kernel are
       the same, and any other number; and which rows only one of them has. The
       exit status is then 3
 
-Columns (the narrow table shows some; --wide all; --json and --csv also hold
+Columns (tables show some; --wide all; --json and --csv also hold
 every layer by itself, under the names in parentheses):
 )";
 
@@ -143,6 +151,14 @@ std::string RefuseUnderflow(const std::string& number) {
   errno = 0;
   const bool zero = std::strtof(number.c_str(), nullptr) == 0.0f;
   return zero && errno == ERANGE ? number + " is too small for f32" : "";
+}
+
+std::string RefuseNoDuration(const std::string& number) {
+  char* end = nullptr;
+  const double seconds = std::strtod(number.c_str(), &end);
+  const bool sound =
+      !number.empty() && *end == '\0' && seconds >= 0 && seconds <= 1e9;
+  return sound ? "" : "it needs seconds from 0 to 1e9, not '" + number + "'";
 }
 
 // What is read from a file, and how; a problem string says it all itself.
@@ -254,11 +270,22 @@ void AddCompare(CLI::App& app, Options& options) {
       ->check(CLI::IsMember({"variant", "layer", "head"}))
       ->capture_default_str();
   compare
+      ->add_option("--time-budget", options.time_budget,
+                   "Start no new row after so many seconds")
+      ->check(RefuseNoDuration);
+  compare
+      ->add_option("--resume", options.resume,
+                   "JSON of an interrupted run: take its rows, run the others, "
+                   "write after each (to --json, else into the same file)")
+      ->check(RefuseEmpty);
+  compare
       ->add_option("--against", options.against,
                    "JSON of an earlier run: say what changed beyond noise")
       ->check(RefuseEmpty);
-  compare->add_flag("--wide", options.wide,
-                    "All columns, full names and all heads");
+  auto* wide = compare->add_flag("--wide", options.wide,
+                                 "All columns, full names and all heads");
+  compare->add_flag("--narrow", options.narrow, "Tables of at most 40 columns")
+      ->excludes(wide);
   compare->add_flag("--quiet,-q", options.quiet, "No progress");
   compare->callback([&] { options.command = Command::kCompare; });
 }
@@ -277,6 +304,32 @@ void AddMerge(CLI::App& app, Options& options) {
   merge->add_option("--html", options.html_path, "Write its report")
       ->check(RefuseEmpty);
   merge->callback([&] { options.command = Command::kMerge; });
+}
+
+// CLI11 breaks no line. Where an option's text begins, its next lines do.
+std::string WrapHelp(const std::string& text) {
+  std::string wrapped;
+  for (size_t begin = 0, end; begin < text.size(); begin = end + 1) {
+    end = std::min(text.find('\n', begin), text.size());
+    const std::string line = text.substr(begin, end - begin);
+    if (line.size() <= kTableWidth) {
+      wrapped += line + "\n";
+      continue;
+    }
+    size_t indent = std::min(line.find_first_not_of(' '), line.size());
+    const size_t gap = line.find("  ", indent);
+    if (gap != std::string::npos) indent = line.find_first_not_of(' ', gap);
+    if (gap == std::string::npos && indent < 6) indent = 6;  // an option alone
+    const std::string lines =
+        WrapText(line.substr(indent), kTableWidth - indent);
+    std::string head = line.substr(0, indent);
+    for (size_t at = 0, stop; at < lines.size(); at = stop + 1) {
+      stop = lines.find('\n', at);
+      wrapped += head + lines.substr(at, stop - at) + "\n";
+      head.assign(indent, ' ');
+    }
+  }
+  return wrapped;
 }
 
 // CLI11 says some things over several lines; errors here are one sentence.
@@ -369,7 +422,7 @@ bool ParseOptions(int argc, char** argv, Options* options, int* exit_code) {
   CLI::App* help = app.add_subcommand("help", "This, or the help of a command");
   help->add_option("command", topic, "Which");
   if (argc <= 1) {
-    std::fputs(app.help().c_str(), stderr);
+    std::fputs(WrapHelp(app.help()).c_str(), stderr);
     *exit_code = kUsageError;
     return false;
   }
@@ -380,7 +433,9 @@ bool ParseOptions(int argc, char** argv, Options* options, int* exit_code) {
     std::fprintf(stderr, "heed: %s\n", what.c_str());
     *exit_code = kUsageError;
   } catch (const CLI::Success& success) {  // help or version
-    *exit_code = app.exit(success);
+    std::ostringstream out, error;
+    *exit_code = app.exit(success, out, error);
+    std::fputs(WrapHelp(out.str()).c_str(), stdout);
   } catch (const CLI::Error& error) {
     std::string what = FindUnknown(app, argc, argv);
     if (what.empty()) {

@@ -6,6 +6,7 @@
 #define HEED_TOOLS_HEED_OPTIONS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,14 +31,16 @@ struct Options {
   eval::CaptureParams params;
   std::string at;              // as eval::ParseQuality reads it; empty: none
   std::string by = "variant";  // "layer", "head": what tables have rows of
-  bool wide = false;
+  bool wide = false, narrow = false;
   int threads = 0;  // 0: all processors
   uint64_t seed = 1;
   int repeats = 5;
   bool quiet = false;
   std::string json_path, csv_path, html_path;
   std::vector<std::string> files;  // of merge
-  std::string against;             // an earlier run's JSON; empty: none
+  std::string resume;              // a JSON whose rows are taken; empty: none
+  std::optional<double> time_budget;  // seconds
+  std::string against;                // an earlier run's JSON; empty: none
 };
 
 // Reads the command line. Returns true where there is something to do; else

@@ -29,28 +29,36 @@ struct ResultsContext {
   int repeats = 0;
   uint64_t seed = 0;
   std::string at;  // the quality whose budgets were searched; "" for none
+  int64_t at_tokens =
+      0;  // the length of the search; 0 where it is the only one
   std::vector<eval::Setting> missed;  // that no budget brings to it
   bool synthetic = false;
+  bool row_by_row = false;  // each row beside exact, in rounds of its own
+  double time_budget = 0;   // seconds; 0: none
+  std::vector<std::string> left_out;  // names of rows for which it was spent
 };
 
-// No line of the narrow table is longer.
+// Widths of tables: no line of the first two is longer; the last has all
+// columns and full names.
 inline constexpr size_t kTableWidth = 80;
+inline constexpr size_t kNarrowTable = 40;
+inline constexpr size_t kWideTable = static_cast<size_t>(-1);
 
-// Returns the table for a terminal, with the reasons of what did not pass: all
-// columns and full names where `wide`.
+// Returns the table for a terminal, with the reasons of what did not pass.
 std::string TableText(const eval::CompareResult& result,
-                      const ResultsContext& context, bool wide);
+                      const ResultsContext& context, size_t width);
 
 // Returns a table like it with a row for each layer.
-std::string LayersText(const eval::CompareResult& result, bool wide);
+std::string LayersText(const eval::CompareResult& result, size_t width);
 
 // Returns a table of the heads on which each setting does worst, or of all
-// where `wide`.
-std::string HeadsText(const eval::CompareResult& result, bool wide);
+// in a wide table.
+std::string HeadsText(const eval::CompareResult& result, size_t width);
 
 // Returns the times of a sweep of lengths, how they grow and from where each
-// row pays, in tables of kTableWidth.
-std::string SweepText(const eval::LengthSweep& sweep);
+// row pays (a narrow table without the interval), in tables of at most
+// kTableWidth.
+std::string SweepText(const eval::LengthSweep& sweep, size_t width);
 
 // Adds the sweep of lengths as an object; the caller wrote the key.
 void WriteSweep(const eval::LengthSweep& sweep, io::JsonWriter* writer);

@@ -218,6 +218,12 @@ std::string ResultsJson(const eval::LengthSweep& sweep,
     writer.String(eval::FormatSetting(setting));
   }
   writer.End();
+  writer.Key("row_by_row");
+  writer.Bool(context.row_by_row);
+  writer.Key("left_out");
+  writer.StartArray();
+  for (const std::string& name : context.left_out) writer.String(name);
+  writer.End();
   PutInteger(writer, "seed", static_cast<int64_t>(context.seed));
   writer.End();
   WriteInput(source, result, context, writer);

@@ -20,7 +20,7 @@ using eval::Crossing;
 using eval::LengthSweep;
 
 // Lengths side by side beside names of up to thirty letters.
-constexpr size_t kLengthsSideBySide = 5;
+size_t LengthsSideBySide(size_t width) { return width < kTableWidth ? 2 : 5; }
 
 std::string LengthText(const LengthSweep& sweep, double length) {
   if (length == 0) return fmt::format("<={}", sweep.lengths.front());
@@ -29,12 +29,13 @@ std::string LengthText(const LengthSweep& sweep, double length) {
 }
 
 // "1234 [1100, 1400]", "<=512", "not up to 2048".
-std::string CrossingText(const LengthSweep& sweep, const Crossing& crossing) {
+std::string CrossingText(const LengthSweep& sweep, const Crossing& crossing,
+                         bool interval) {
   if (std::isnan(crossing.length)) return "-";
   std::string text = std::isinf(crossing.length)
                          ? fmt::format("not up to {}", sweep.lengths.back())
                          : LengthText(sweep, crossing.length);
-  if (crossing.shortest != crossing.longest) {
+  if (interval && crossing.shortest != crossing.longest) {
     text += fmt::format(" [{}, {}]", LengthText(sweep, crossing.shortest),
                         LengthText(sweep, crossing.longest));
   }
@@ -49,7 +50,8 @@ const char* CrossingKind(const Crossing& crossing) {
 }
 
 // The rows' times at lengths [first, end).
-std::string TimesText(const LengthSweep& sweep, size_t first, size_t end) {
+std::string TimesText(const LengthSweep& sweep, size_t first, size_t end,
+                      size_t width) {
   const CompareResult& last = sweep.results.back();
   const NumberInfo& time = NumberOf(last.queries > 0 ? "token_time" : "time");
   std::vector<Line> lines(1, {std::string(time.heading) + " at"});
@@ -64,7 +66,7 @@ std::string TimesText(const LengthSweep& sweep, size_t first, size_t end) {
     }
     lines.push_back(std::move(line));
   }
-  return AlignColumns(lines, kTableWidth);
+  return AlignColumns(lines, width);
 }
 
 // Null for infinities, which the kind tells apart.
@@ -75,21 +77,24 @@ void PutFinite(io::JsonWriter* writer, const char* key, double value) {
 
 }  // namespace
 
-std::string SweepText(const LengthSweep& sweep) {
+std::string SweepText(const LengthSweep& sweep, size_t wanted) {
+  const size_t width = std::min(wanted, kTableWidth);
+  const size_t beside = LengthsSideBySide(width);
   const CompareResult& last = sweep.results.back();
   std::string text;
-  for (size_t l = 0; l < sweep.lengths.size(); l += kLengthsSideBySide) {
-    const size_t end = std::min(l + kLengthsSideBySide, sweep.lengths.size());
-    text += TimesText(sweep, l, end) + "\n";
+  for (size_t l = 0; l < sweep.lengths.size(); l += beside) {
+    const size_t end = std::min(l + beside, sweep.lengths.size());
+    text += TimesText(sweep, l, end, width) + "\n";
   }
   std::vector<Line> lines = {{"all lengths", "growth", "pays from"}};
   for (size_t i = 0; i < last.rows.size(); ++i) {
     const double growth = GrowthOf(sweep.CurveOf(i));
-    lines.push_back({eval::ShortSetting(last.settings[i]),
-                     std::isnan(growth) ? "-" : fmt::format("{:.2f}", growth),
-                     CrossingText(sweep, sweep.EfficiencyLength(i))});
+    lines.push_back(
+        {eval::ShortSetting(last.settings[i]),
+         std::isnan(growth) ? "-" : fmt::format("{:.2f}", growth),
+         CrossingText(sweep, sweep.EfficiencyLength(i), width == kTableWidth)});
   }
-  text += AlignColumns(lines, kTableWidth);
+  text += AlignColumns(lines, width);
   return text + fmt::format("\nAt {} tokens:\n", sweep.lengths.back());
 }
 

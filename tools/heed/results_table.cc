@@ -19,8 +19,11 @@ namespace {
 using eval::CompareResult;
 using eval::Summary;
 
-std::vector<const char*> ColumnKeys(bool decoding, bool wide) {
-  if (!wide) {
+std::vector<const char*> ColumnKeys(bool decoding, size_t width) {
+  if (width <= kNarrowTable) {
+    return {decoding ? "token_time" : "time", "speedup", "rel_l2"};
+  }
+  if (width != kWideTable) {
     if (decoding) {
       return {"token_time", "tokens_per_second", "token_kv_bytes", "mass_mean",
               "rel_l2"};
@@ -38,10 +41,10 @@ std::vector<const char*> ColumnKeys(bool decoding, bool wide) {
   return keys;
 }
 
-// A narrow table has no column for the spread where it decodes: the sign of a
-// noisy row then stands at its time.
-std::string Sign(const Summary& row, std::string_view key, bool spread_shown) {
-  if (row.noisy && key == (spread_shown ? "spread" : "token_time")) return "!";
+// The sign of a noisy row stands at `noisy_key`.
+std::string Sign(const Summary& row, std::string_view key,
+                 std::string_view noisy_key) {
+  if (row.noisy && key == noisy_key) return "!";
   if (row.beaten_by_zeros && key == "rel_l2") return "#";
   return "";
 }
@@ -49,12 +52,16 @@ std::string Sign(const Summary& row, std::string_view key, bool spread_shown) {
 // Columns of numbers and the last ones, without the first.
 class Columns {
  public:
-  Columns(bool decoding, bool wide)
-      : keys_(ColumnKeys(decoding, wide)),
-        spread_shown_(std::any_of(
-            keys_.begin(), keys_.end(),
-            [](const char* key) { return std::string_view(key) == "spread"; })),
-        wide_(wide) {}
+  Columns(bool decoding, size_t width)
+      : keys_(ColumnKeys(decoding, width)),
+        // A table without a column for the spread has it at the time.
+        noisy_key_(std::any_of(keys_.begin(), keys_.end(),
+                               [](const char* key) {
+                                 return std::string_view(key) == "spread";
+                               })
+                       ? "spread"
+                       : keys_[0]),
+        wide_(width == kWideTable) {}
 
   Line Heading(const char* first) const {
     Line line = {first};
@@ -69,7 +76,7 @@ class Columns {
     for (const char* key : keys_) {
       const NumberInfo& number = NumberOf(key);
       line.push_back(number.show(number.value(row)) +
-                     Sign(row, key, spread_shown_));
+                     Sign(row, key, noisy_key_));
     }
     const bool passed = row.total.gate == eval::Gate::kPassed;
     if (wide_ || !passed) line.push_back(GateText(row.total.gate));
@@ -79,15 +86,25 @@ class Columns {
 
  private:
   std::vector<const char*> keys_;
-  bool spread_shown_;
+  const char* noisy_key_;
   bool wide_;
 };
 
-std::string NameOf(const eval::Setting& setting, bool wide) {
-  return wide ? eval::FormatSetting(setting) : eval::ShortSetting(setting);
+std::string NameOf(const eval::Setting& setting, size_t width) {
+  return width == kWideTable ? eval::FormatSetting(setting)
+                             : eval::ShortSetting(setting);
 }
 
-size_t WidthOf(bool wide) { return wide ? std::string::npos : kTableWidth; }
+// Each line by itself.
+std::string WrapLines(const std::string& text, size_t width) {
+  std::string wrapped;
+  for (size_t begin = 0, end; begin < text.size(); begin = end + 1) {
+    end = std::min(text.find('\n', begin), text.size());
+    const std::string line = text.substr(begin, end - begin);
+    wrapped += line.empty() ? "\n" : WrapText(line, width);
+  }
+  return wrapped;
+}
 
 std::string Plural(int64_t count, const char* noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
@@ -120,12 +137,28 @@ std::string Notes(const CompareResult& result, const ResultsContext& context) {
                         Plural(result.queries, "token"));
   }
   if (!context.at.empty()) {
-    text += fmt::format("budgets are the smallest that reach {}\n", context.at);
+    text +=
+        fmt::format("budgets are the smallest that reach {}{}\n", context.at,
+                    context.at_tokens == 0
+                        ? ""
+                        : fmt::format(" at {} tokens", context.at_tokens));
   }
   for (const eval::Setting& setting : context.missed) {
     text += WrapText(fmt::format("no budget of {} reaches {}",
                                  eval::FormatSetting(setting), context.at),
                      kTableWidth);
+  }
+  if (context.row_by_row) {
+    text += "each row was timed beside exact, in rounds of its own\n";
+  }
+  if (!context.left_out.empty()) {
+    text += fmt::format(
+        "{} left out, as {:g} s were spent:\n",
+        Plural(static_cast<int64_t>(context.left_out.size()), "row"),
+        context.time_budget);
+    for (const std::string& name : context.left_out) {
+      text += WrapText("  " + name, kTableWidth);
+    }
   }
   text +=
       fmt::format("errors are against attention in double on {} of {} rows\n",
@@ -149,49 +182,51 @@ std::string Notes(const CompareResult& result, const ResultsContext& context) {
 }  // namespace
 
 std::string TableText(const CompareResult& result,
-                      const ResultsContext& context, bool wide) {
-  const Columns columns(result.queries > 0, wide);
+                      const ResultsContext& context, size_t width) {
+  const Columns columns(result.queries > 0, width);
   std::vector<Line> lines = {columns.Heading("variant")};
   for (size_t i = 0; i < result.rows.size(); ++i) {
     lines.push_back(
-        columns.Of(NameOf(result.settings[i], wide), result.rows[i]));
+        columns.Of(NameOf(result.settings[i], width), result.rows[i]));
   }
   std::string text =
-      AlignColumns(lines, WidthOf(wide)) + "\n" + Notes(result, context);
+      AlignColumns(lines, width) + "\n" +
+      WrapLines(Notes(result, context), std::min(width, kTableWidth));
   for (size_t i = 0; i < result.rows.size(); ++i) {
     const eval::Measurement& total = result.rows[i].total;
     if (total.gate == eval::Gate::kPassed) continue;
     text += WrapText(
         fmt::format("{}: {}: {}", GateText(total.gate),
                     eval::FormatSetting(result.settings[i]), total.reason),
-        WidthOf(wide));
+        width);
   }
   return text;
 }
 
-std::string LayersText(const CompareResult& result, bool wide) {
-  const Columns columns(result.queries > 0, wide);
+std::string LayersText(const CompareResult& result, size_t width) {
+  const Columns columns(result.queries > 0, width);
   std::vector<Line> lines = {columns.Heading("by layer")};
   for (size_t i = 0; i < result.rows.size(); ++i) {
-    lines.push_back({NameOf(result.settings[i], wide)});
+    lines.push_back({NameOf(result.settings[i], width)});
     for (size_t l = 0; l < result.layers.size(); ++l) {
       lines.push_back(
           columns.Of("  " + result.layers[l].name, result.by_layer[l][i]));
     }
   }
-  return AlignColumns(lines, WidthOf(wide));
+  return AlignColumns(lines, width);
 }
 
-std::string HeadsText(const CompareResult& result, bool wide) {
+std::string HeadsText(const CompareResult& result, size_t width) {
   constexpr size_t kWorst = 5;
   const NumberInfo &density = NumberOf("density"),
                    &mass = NumberOf("mass_mean"), &error = NumberOf("rel_l2");
   std::vector<Line> lines = {
       {"by head, worst first", density.heading, mass.heading, error.heading}};
   for (size_t i = 0; i < result.rows.size(); ++i) {
-    lines.push_back({NameOf(result.settings[i], wide)});
+    lines.push_back({NameOf(result.settings[i], width)});
     const std::vector<eval::HeadRow> rows = eval::WorstHeads(result, i);
-    const size_t shown = wide ? rows.size() : std::min(rows.size(), kWorst);
+    const size_t shown =
+        width == kWideTable ? rows.size() : std::min(rows.size(), kWorst);
     const auto add = [&](const std::string& name,
                          const eval::HeadMeasurement& lost) {
       lines.push_back({name, density.show(lost.density),
@@ -206,7 +241,7 @@ std::string HeadsText(const CompareResult& result, bool wide) {
     add(fmt::format("  the middle one of {}", rows.size()),
         rows[rows.size() / 2].lost);
   }
-  return AlignColumns(lines, WidthOf(wide));
+  return AlignColumns(lines, width);
 }
 
 }  // namespace heed::tool

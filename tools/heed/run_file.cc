@@ -239,10 +239,14 @@ void CheckRun(const std::string& path, const JsonValue& tree) {
   const JsonValue& layers =
       checker.Need(input, "input.", "layers", {Kind::kArray});
   for (size_t i = 0; i < layers.items.size(); ++i) {
+    const std::string place = fmt::format("input.layers[{}].", i);
     for (const char* key : {"name", "problem", "hash"}) {
-      checker.Need(layers.items[i], fmt::format("input.layers[{}].", i), key,
-                   {Kind::kString});
+      checker.Need(layers.items[i], place, key, {Kind::kString});
     }
+    for (const char* key : {"calls", "rows", "measured_rows"}) {
+      checker.Need(layers.items[i], place, key, {Kind::kInteger});
+    }
+    checker.Need(layers.items[i], place, "heads", {Kind::kArray});
   }
   checker.Rows(tree, layers.items.size());
   if (tree.Find("sweep") != nullptr) {

@@ -1,0 +1,161 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Runs that end early and are taken up again.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <set>
+#include <string>
+
+#include "tests/tool/comparison_json.h"
+
+namespace heed::test {
+namespace {
+
+constexpr char kProblem[] = "--problem b1_h2_d8_q70_f32_causal --repeats 2 ";
+constexpr char kRows[] =
+    "naive window_sink:window=8,16 linear_elu "
+    "block_topk:block=8:total_blocks=2 gla ";
+
+std::string Row(const std::string& more) {
+  return std::string("compare -q ") + kProblem + kRows + more;
+}
+
+Json ReadJsonFile(const TemporaryFolder& folder, const std::string& name) {
+  return Json::parse(folder.Read(name));
+}
+
+// What does not depend on the clock.
+Json QualityOf(Json rows) {
+  for (Json& row : rows) {
+    for (const char* key :
+         {"time", "token_time", "mad", "spread", "tokens_per_second", "speedup",
+          "seconds", "noisy", "pareto", "workspace_bytes"}) {
+      row.erase(key);
+      for (Json& layer : row["layers"]) layer.erase(key);
+    }
+  }
+  return rows;
+}
+
+TEST(Resume, RunsWhatIsMissingAndTakesTheRest) {
+  const TemporaryFolder folder;
+  const ToolRun first = RunTool(folder, Row("--time-budget 0 --resume a.json"));
+  EXPECT_EQ(first.exit_code, 0) << first.error;
+  EXPECT_TRUE(
+      Has(first.out, "\n6 rows left out, as 0 s were spent:\n  naive\n"))
+      << first.out;
+  const Json part = ReadJsonFile(folder, "a.json");
+  ASSERT_EQ(part["rows"].size(), 1u);
+  EXPECT_EQ(part["rows"][0]["name"], "exact");
+  EXPECT_EQ(part["run"]["left_out"].size(), 6u);
+  EXPECT_EQ(part["run"]["row_by_row"], true);
+
+  // Some more, then all.
+  ASSERT_EQ(RunTool(folder, std::string("compare -q ") + kProblem +
+                                "window_sink:window=16 --resume a.json")
+                .exit_code,
+            0);
+  const Json more = ReadJsonFile(folder, "a.json");
+  EXPECT_EQ(more["rows"].size(), 2u);
+  EXPECT_TRUE(more["run"]["left_out"].empty());
+  ASSERT_EQ(RunTool(folder, Row("--resume a.json --json b.json")).exit_code, 0);
+  EXPECT_EQ(ReadJsonFile(folder, "a.json"), more);  // is only read
+  const Json whole = ReadJsonFile(folder, "b.json");
+  ASSERT_EQ(whole["rows"].size(), 7u);
+  for (const char* name : {"exact", "window_sink:window=16"}) {
+    EXPECT_EQ(RowOf(whole, name)["seconds"], RowOf(more, name)["seconds"]);
+    EXPECT_EQ(RowOf(whole, name)["speedup"], RowOf(more, name)["speedup"]);
+  }
+  // The rows of a run in one go.
+  const Json single = CompareJson(std::string(kProblem) + kRows);
+  for (const Json& row : single["rows"]) {
+    EXPECT_EQ(QualityOf(Json::array({row})),
+              QualityOf(Json::array({RowOf(whole, row["name"])})));
+  }
+}
+
+// All that a file says of its rows comes back as it was.
+TEST(Resume, GivesBackEveryNumber) {
+  for (const char* view : {"", "--queries 3 "}) {
+    const TemporaryFolder folder;
+    const std::string layers =
+        "compare -q --repeats 2 --layers 2,10 --tokens 40 linear_elu "
+        "window_sink:window=8 --resume a.json --csv a.csv ";
+    ASSERT_EQ(RunTool(folder, layers + view).exit_code, 0);
+    const Json before = ReadJsonFile(folder, "a.json");
+    const std::string csv = folder.Read("a.csv");
+    const ToolRun again = RunTool(folder, layers + view);
+    ASSERT_EQ(again.exit_code, 0) << again.error;
+    Json after = ReadJsonFile(folder, "a.json");
+    after["began"] = before["began"];
+    EXPECT_EQ(after, before);
+    EXPECT_EQ(folder.Read("a.csv"), csv);
+    EXPECT_TRUE(Has(again.out, "\nwindow_sink:window=8 ")) << again.out;
+  }
+}
+
+// Killed at any moment, the file holds whole rows or is not there.
+TEST(Resume, LeavesWholeRowsWhenKilled) {
+  const TemporaryFolder folder;
+  const std::string slow =
+      "compare -q --problem b1_h4_d32_q300_f32_causal --repeats 9 naive "
+      "window_sink:window=8,16,32,64 linear_elu:chunk=8,16,32 dilated "
+      "--resume a.json";
+  std::set<size_t> seen;
+  for (const char* seconds : {"0.05", "0.1", "0.2", "0.3", "0.4", "0.6", "1"}) {
+    RunTool(folder, slow, std::string("timeout -s KILL ") + seconds);
+    if (!std::filesystem::exists(folder.Path("a.json"))) continue;
+    const Json run = ReadJsonFile(folder, "a.json");
+    EXPECT_EQ(run["rows"].size() + run["run"]["left_out"].size(), 10u);
+    seen.insert(run["rows"].size());
+  }
+  ASSERT_EQ(RunTool(folder, slow).exit_code, 0);
+  EXPECT_EQ(ReadJsonFile(folder, "a.json")["rows"].size(), 10u);
+  EXPECT_FALSE(seen.empty());
+}
+
+TEST(Resume, RefusesRowsThatCannotStandBesideOthers) {
+  const TemporaryFolder inputs;
+  const Json run = CompareJson(std::string(kProblem) + "naive --threads 1");
+  const auto refuse = [&](const char* pointer, const Json& value,
+                          const std::string& part) {
+    Json other = run;
+    other[Json::json_pointer(pointer)] = value;
+    const std::string path = "'" + inputs.Write("a.json", other.dump()) + "'";
+    ExpectBadInput(std::string("compare ") + kProblem +
+                       "naive --threads 1 --json x.json --resume " + path,
+                   part);
+  };
+  refuse("/environment/cpu", "X", "resumed: environment.cpu is 'X', not '");
+  refuse("/environment/version", "9", "environment.version is '9', not '");
+  refuse("/environment/processors", 999, "environment is another");
+  refuse("/run/target", "sve9", "run.target is 'sve9', not '");
+  refuse("/run/threads", 9, "run.threads is 9, not 1");
+  refuse("/run/repeats", 9, "run.repeats is 9, not 2");
+  refuse("/run/queries", 9, "another input: run.queries is 9, not 0");
+  refuse("/input/layers/0/hash", "9", "input.layers[0].hash is '9', not '");
+  refuse("/rows/1/name", "nave", "unknown variant 'nave'");
+  refuse("/rows/1/name", "naive:", "cannot be resumed");
+  refuse("/rows/1/here", false, "merged from several machines");
+  refuse("/rows/1/gate", "fine", "rows[1].gate is none");
+  refuse("/input/layers/0/rows", "9",
+         "input.layers[0].rows is not of its type");
+}
+
+TEST(Resume, RefusesBadOptions) {
+  ExpectBadInput("compare --time-budget -1", "seconds from 0 to 1e9, not '-1'");
+  ExpectBadInput("compare --time-budget nan", "not 'nan'");
+  ExpectBadInput("compare --time-budget 3s", "not '3s'");
+  ExpectBadInput("compare --time-budget 3 --tokens 64,128 --json x.json",
+                 "--time-budget needs one length, and --tokens names 2");
+  ExpectBadInput("compare --resume x.json --tokens 64,128",
+                 "--resume needs one length, and --tokens names 2");
+  ExpectBadInput("compare --resume none.json --json x.json",
+                 "cannot read 'none.json': No such file");
+  ExpectBadInput("compare --resume no/x.json", "its folder does not exist");
+}
+
+}  // namespace
+}  // namespace heed::test

@@ -1,0 +1,49 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// A comparison row by row: taken from an earlier file where they are there, run
+// where not, until the time is spent.
+#ifndef HEED_TOOLS_HEED_RESUME_H_
+#define HEED_TOOLS_HEED_RESUME_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "lib/eval/compare.h"
+#include "tools/heed/results.h"
+#include "tools/heed/run_file.h"
+
+namespace heed::tool {
+
+// Returns the rows of a run as this build's comparison, with `tokens` decoded
+// in a round. Throws InputError for rows whose variant this build has not, and
+// for merged runs and sweeps of lengths.
+eval::CompareResult ResultOf(const RunFile& run, double tokens);
+
+// Throws InputError, which names the file and the field, where the run's rows
+// cannot stand beside those of this context: another version, machine, kernel
+// table, number of threads or rounds.
+void CheckSameSetting(const RunFile& run, const ResultsContext& context);
+
+struct RowByRow {
+  std::function<bool()> time_is_left;
+  // Told after each row, with the names of those still to run.
+  std::function<void(const eval::CompareResult& result,
+                     const std::vector<std::string>& left)>
+      after_row;
+};
+
+// Runs the settings that `result` lacks, each beside `exact` and in its own
+// rounds, as long as time is left; exact always runs. Returns the names of
+// those left out. Throws as RunCompare.
+std::vector<std::string> RunRows(const eval::TensorSource& source,
+                                 const std::vector<eval::Setting>& settings,
+                                 const eval::CompareOptions& options,
+                                 const RowByRow& hooks,
+                                 const eval::ProgressFunction& progress,
+                                 eval::CompareResult* result);
+
+}  // namespace heed::tool
+
+#endif  // HEED_TOOLS_HEED_RESUME_H_
