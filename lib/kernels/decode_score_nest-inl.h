@@ -37,7 +37,8 @@ inline constexpr int kNestKeys =
     HEED_TARGET_FACTS.attend.rows == 8 || R <= 2 ? kScoreVectors
                                                  : kScoreVectors / 2;
 
-// What elements of keys are multiplied by and what is added, where keys are
+// What elements of keys are multiplied by (finite ones by the factor too) and
+// what is added, where keys are
 // lanes: of group g of a row's elements, of the keys k, k + 1, ..., at
 // [g * KeyStride() + k].
 struct TurnedScales {
@@ -54,7 +55,9 @@ struct TurnedScales {
 template <class T>
 HWY_INLINE float OneElement(const T* row, const TurnedScales& scales,
                             size_t k) {
-  if constexpr (kPerUnit<T> == 1) {
+  if constexpr (kIsFinite<T>) {
+    return ScaledRow<T>::ScaledOne(*row, scales.scale[k]);
+  } else if constexpr (kPerUnit<T> == 1) {
     const float x = internal::scalar::Widen(*row);
     return kScaled<T> ? x * scales.scale[k] : x;
   } else {

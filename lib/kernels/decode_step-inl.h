@@ -14,6 +14,7 @@
 
 #include "hwy/highway.h"
 #include "lib/kernels/convert-inl.h"
+#include "lib/kernels/decode_f8-inl.h"
 #include "lib/kernels/decode_fetch-inl.h"
 #include "lib/kernels/decode_nest-inl.h"
 #include "lib/kernels/decode_score_nest-inl.h"
@@ -72,6 +73,9 @@ HWY_INLINE TurnedScales TurnScales(const DecodeStep& s, size_t lanes) {
   float* scale = s.tile->key_f32;
   float* minimum = scale + groups * KeyStride();
   turn(from.scale, scale);
+  if constexpr (kIsFinite<T>) {
+    for (size_t k = 0; k < lanes; ++k) scale[k] *= kFiniteFactor<T>;
+  }
   if constexpr (kPerUnit<T> == 2) turn(from.minimum, minimum);
   return {scale, minimum, group};
 }
@@ -117,6 +121,10 @@ HWY_INLINE void ScoreWidenedRows(const T* const* key, size_t lanes,
         const ScaledRow<T> row(key[k] + c / 2, scales.scale + group,
                                scales.minimum + group);
         WidenScaledRow(row, part.depth, to);
+      } else if constexpr (kIsFinite<T>) {
+        ConvertRow(ScaledStep{scales.scale[k] / kFiniteFactor<T>},
+                   reinterpret_cast<const FormatOf<T>*>(key[k] + c), part.depth,
+                   to);
       } else if constexpr (kScaled<T>) {
         ConvertRow(ScaledStep{scales.scale[k]}, key[k] + c, part.depth, to);
       } else {
@@ -337,10 +345,15 @@ HWY_INLINE void DecodeValues(const DecodeStep& s) {
   const internal::ScoreRows* scores = s.tile->scores;
   const bool all_seen = s.full && (scores == nullptr || !scores->adds);
   if (!all_seen && HasNonFiniteValue<T>(s)) {
-    WeighSeenValues<T>(s);
-  } else {
-    WeighDecodeValues<T>(s);
+    return WeighSeenValues<T>(s);
   }
+  if constexpr (kMayBeFinite<T>) {
+    if (AreFinite<T>(s.block->value, s.block->value_scales, s.first, s.keys,
+                     static_cast<size_t>(s.tile->shape.head_dim_v))) {
+      return WeighDecodeValues<Finite<T>>(s);
+    }
+  }
+  WeighDecodeValues<T>(s);
 }
 
 HWY_INLINE bool SeesNothing(const QueryTile& tile, const KeyBlock& block) {
@@ -361,8 +374,16 @@ HWY_INLINE DecodeStep StepOf(const QueryTile& tile, const KeyBlock& block) {
 inline void ScoreKeys(const DecodeStep& s) {
   const QueryTile& tile = *s.tile;
   const size_t N = hn::Lanes(hn::ScalableTag<float>());
-  WithElement(tile.shape.key,
-              [&](auto key) { DecodeScores<decltype(key)>(s); });
+  WithElement(tile.shape.key, [&](auto key) {
+    using T = decltype(key);
+    if constexpr (kMayBeFinite<T>) {
+      if (AreFinite<T>(s.block->key, s.block->key_scales, s.first, s.keys,
+                       static_cast<size_t>(tile.shape.head_dim))) {
+        return DecodeScores<Finite<T>>(s);
+      }
+    }
+    DecodeScores<T>(s);
+  });
   int32_t position[kMostKeyLanes];
   const bool modify = !s.full || s.keys % N != 0 || tile.shape.rule.softcap ||
                       tile.scores != nullptr;

@@ -15,6 +15,7 @@
 
 #include "hwy/highway.h"
 #include "lib/kernels/convert-inl.h"
+#include "lib/kernels/decode_f8-inl.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
 #include "lib/kernels/scaled_rows-inl.h"
@@ -57,7 +58,7 @@ HWY_INLINE size_t KeyStride() {
 
 // Elements that 32 bits of a row hold, and are turned as one word: as many as
 // they are wide, but f16, which Highway widens by the vector, one at a time.
-// 8-bit floats are turned as floats.
+// 8-bit floats are turned as floats where they may not be finite.
 template <class T>
 inline constexpr size_t kPerWord = 1;
 template <>
@@ -66,6 +67,8 @@ template <>
 inline constexpr size_t kPerWord<int8_t> = 4;
 template <>
 inline constexpr size_t kPerWord<u4x2> = 8;
+template <class F>
+inline constexpr size_t kPerWord<Finite<F>> = 4;
 
 // Whether rows can be turned as they are stored. Others, and rows that are not
 // equally far apart, are made floats first, so many columns at a time (of u4
@@ -153,6 +156,9 @@ HWY_INLINE V ElementOfWord(D d, V word, V scale, V minimum) {
   } else if constexpr (std::is_same_v<T, int8_t>) {
     const auto whole = hn::ShiftRight<24>(hn::ShiftLeft<24 - 8 * j>(bits));
     return hn::Mul(hn::ConvertTo(d, whole), scale);
+  } else if constexpr (kIsFinite<T>) {
+    const auto upper = hn::ShiftLeft<24 - 8 * j>(bits);
+    return hn::Mul(FiniteOfUpper<FormatOf<T>>(d, upper), scale);
   } else if constexpr (std::is_same_v<T, u4x2>) {
     const auto whole = hn::And(hn::ShiftRight<4 * j>(bits), hn::Set(di, 15));
     return hn::MulAdd(hn::ConvertTo(d, whole), scale, minimum);

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "lib/kernels/kernels.h"
 #include "lib/oracle/oracle.h"
 #include "tests/support/compare.h"
+#include "tests/support/float_control.h"
 #include "tests/support/quick.h"
 #include "tests/support/run.h"
 #include "tests/support/targets.h"
@@ -154,6 +156,91 @@ TEST_P(Decode, NegativeZeros) {
     *tensors.key.At(0, key, 1, 3) = -0.0f;
   }
   Check(tensors);
+}
+
+// Sets element c of every key and value of head 0 to code(key, c).
+template <class Code>
+void SetCodes(const eval::Tensors& tensors, const Code& code) {
+  for (const TensorView& view : {tensors.key.view, tensors.value.view}) {
+    for (int64_t key = 0; key < view.seqlen(); ++key) {
+      uint8_t* row = static_cast<uint8_t*>(const_cast<void*>(view.data)) +
+                     key * view.stride[1];
+      for (int64_t c = 0; c < view.head_dim(); ++c) {
+        row[c] = static_cast<uint8_t>(code(key, c));
+      }
+    }
+  }
+}
+
+// Whatever is among 8-bit floats: numbers below the normal ones, infinities and
+// NaNs; scales of every size.
+TEST_P(Decode, FloatsOfEightBits) {
+  for (const char* type : {"e4m3", "e5m2"}) {
+    SCOPED_TRACE(type);
+    const int finite = type[1] == '4' ? 0x7f : 0x7c;
+    const auto any = [&](int64_t key, int64_t c) {
+      const int64_t i = (key * 37 + c * 11) % (2 * finite);
+      return i < finite ? i : 0x80 + i - finite;
+    };
+    const auto small = [](int64_t key, int64_t c) {
+      return (key + c) % 8 + (key + 3 * c) % 2 * 0x80;
+    };
+    for (const char* shape :
+         {"h4_kv2_q1_d43_k200", "h2_kv2_q1_d128_k128", "h2_kv1_q3_d15_k70"}) {
+      const eval::Tensors tensors = eval::MakeTensors(
+          ProblemOf(std::string(shape) + "_scale0.0001_kv" + type), {});
+      SetCodes(tensors, small);
+      Check(tensors);
+      SetCodes(tensors, any);
+      Check(tensors);
+      // The scales that a block may have, and beyond.
+      for (const float scale : {0x1p7f, -0x1p7f, 0x1.8p7f, 0x1p100f, 0x1p-100f,
+                                0x1.8p-101f, 0x1p-130f, 0.0f}) {
+        SCOPED_TRACE(scale);
+        *tensors.key_scale.At(0, 66, 0) = scale;
+        *tensors.value_scale.At(0, 67, 0) = scale;
+        Check(tensors);
+      }
+    }
+    // In a block that every row sees whole, in keys or in values.
+    for (const int code : {finite, 0x80 + finite, 0x7f, 0xff}) {
+      for (const bool in_keys : {true, false}) {
+        SCOPED_TRACE(std::to_string(code) + (in_keys ? " key" : " value"));
+        const eval::Tensors tensors = eval::MakeTensors(
+            ProblemOf(std::string("h2_kv2_q1_d40_k150_kv") + type), {});
+        SetCodes(tensors, any);
+        const TensorView& view = (in_keys ? tensors.key : tensors.value).view;
+        static_cast<uint8_t*>(const_cast<void*>(
+            view.data))[100 * view.stride[1] + 7] = static_cast<uint8_t>(code);
+        Check(tensors);
+      }
+    }
+  }
+}
+
+// What the caller has the CPU do with numbers below the normal ones does not
+// matter to 8-bit floats.
+TEST_P(Decode, FloatsOfEightBitsWhateverTheCallersMode) {
+  for (const char* type : {"e4m3", "e5m2"}) {
+    SCOPED_TRACE(type);
+    const eval::Tensors tensors = eval::MakeTensors(
+        ProblemOf(std::string("h2_kv2_q1_d40_k200_kv") + type), {});
+    SetCodes(tensors, [](int64_t key, int64_t c) {
+      return (key + c) % 8 + (key + 3 * c) % 2 * 0x80;
+    });
+    RunConfig config;
+    config.target = GetParam();
+    config.decode_rows = kEveryRow;
+    ASSERT_TRUE(RunOn(config, AttentionParams(), tensors.Args()).ok());
+    const std::vector<float> usual = tensors.out.Dense();
+    tensors.ClearOutput();
+    const uint64_t before = FloatingPointControl();
+    SetFloatingPointControl(before | kFlushDenormals);
+    const bool ok = RunOn(config, AttentionParams(), tensors.Args()).ok();
+    SetFloatingPointControl(before);
+    ASSERT_TRUE(ok);
+    EXPECT_EQ(tensors.out.Dense(), usual);
+  }
 }
 
 // Short of rows for the decode kernel, the tile kernel takes over.
