@@ -3,10 +3,10 @@
 
 // Feature maps that need no weights.
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 
 #include "heed/linear.h"
+#include "heed/linear_ops.h"
 
 namespace heed {
 namespace {
@@ -33,11 +33,8 @@ void MapRelu(const void* /*self*/, const FeatureRows& rows) {
 }
 
 void MapUnitRows(const void* /*self*/, const FeatureRows& rows) {
-  const int64_t n = rows.x.cols;
   for (int64_t i = 0; i < rows.x.rows; ++i) {
-    const float* x = rows.x.row(i);
-    const float unit = 1.0f / std::sqrt(ops::Dot(x, x, n) + 1e-6f);
-    for (int64_t c = 0; c < n; ++c) rows.phi.row(i)[c] = x[c] * unit;
+    ops::L2Norm(rows.x.row(i), 1e-6f, rows.phi.row(i), rows.x.cols);
   }
 }
 
