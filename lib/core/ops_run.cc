@@ -23,6 +23,17 @@ Status CheckHost(const VariantArgs& host) {
   return Status();
 }
 
+// A variant that selects reads the keys of whole sequences, where they stand.
+Status CheckSelects(const AttentionArgs& args) {
+  const char* argument = nullptr;
+  if (args.key_intervals.query_block_size != 0) argument = "key_intervals";
+  if (args.ragged.num_sequences != 0) argument = "ragged";
+  if (args.pages.any()) argument = "page_table";
+  if (argument == nullptr) return Status();
+  return Status(StatusCode::kUnsupported, argument,
+                "a sparse variant makes its own lists of keys");
+}
+
 PlanOptions OptionsOf(const VariantArgs& host) {
   PlanOptions options;
   options.target = host.target;
@@ -56,6 +67,10 @@ Status RunVariant(const Variant& variant, const VariantArgs& args) {
   if (!status.ok()) return status;
   status = CheckArgs(args.params, args.args);
   if (!status.ok()) return status;
+  if (variant.semantics == Semantics::kExactOnSelection) {
+    status = CheckSelects(args.args);
+    if (!status.ok()) return status;
+  }
   if (args.target != nullptr) {
     Plan plan;
     status = MakePlan(args.params, ShapeOf(args.args), OptionsOf(args), &plan);
