@@ -35,6 +35,10 @@ HEED_API KeyBounds KeyBoundsOf(const VariantArgs& a, int64_t key_block);
 // where memory is short.
 HEED_API const float* KeyNorms(const VariantArgs& a, int64_t key_block);
 
+// Returns the Euclidean norm of x[0, n), within 1e-7 of it, however small or
+// large its numbers are; +infinity where one is not finite or it is too large.
+HEED_API float NormOf(const float* x, int64_t n);
+
 // x[i] = cap * tanh(x[i] / cap), to within 4e-7 cap.
 HEED_API void CapScores(float cap, float* x, int64_t n);
 

@@ -11,6 +11,7 @@
 #include "heed/cache_policy.h"
 #include "heed/estimators.h"
 #include "heed/ops.h"
+#include "lib/core/tuning.h"
 #include "lib/sparse/plan_memory.h"
 #include "lib/sparse/variant_call.h"
 
@@ -128,7 +129,7 @@ class CacheRun {
 
   bool Allocate() {
     const int64_t workers = a_.executor.max_workers;
-    last_seen_ = a_.scratch.Array<int64_t>(caches_ * keys_);
+    last_seen_ = a_.scratch.Array<int64_t>(caches_, keys_);
     latest_ = a_.scratch.Array<int64_t>(caches_ *
                                         BlocksOf(keys_, CachedKeys::kBlock));
     workers_ = a_.scratch.Array<Memory>(workers);
@@ -244,6 +245,7 @@ class CacheRun {
     shape.batch = 1;
     SparseOptions options;
     options.per_head = true;
+    options.query_block_size = heed::internal::kChosenRows;
     const Status status = MakeSparsePlan(a_.params, shape, pattern, options,
                                          a_.scratch, a_.executor, plan);
     plan->batch = a_.args.query.batch();
