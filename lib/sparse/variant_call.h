@@ -14,7 +14,9 @@ inline Status CheckCall(const VariantArgs& a) {
   const char* argument = nullptr;
   if (a.args.key_intervals.query_block_size != 0) argument = "key_intervals";
   if (a.args.ragged.num_sequences != 0) argument = "ragged";
-  if (a.args.pages.page_table != nullptr) argument = "page_table";
+  if (a.args.pages.any()) {
+    argument = a.args.pages.by_pointers() ? "key_pages" : "page_table";
+  }
   if (argument == nullptr) return Status();
   return Status(StatusCode::kUnsupported, argument,
                 "a sparse variant makes its own lists of keys");
