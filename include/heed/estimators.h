@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What variants score blocks of keys by. Each is made once a run, from the
-// variant's scratch, on its executor, and is then asked by any worker.
+// variant's scratch, on its executor, and is then asked by any worker. None
+// knows what score inputs (heed/score_inputs.h) add or hide: choices are made
+// without, and what is chosen is attended to with them. Only WeightsOf and what
+// is made of it apply softcap.
 #ifndef HEED_ESTIMATORS_H_
 #define HEED_ESTIMATORS_H_
 

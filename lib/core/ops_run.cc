@@ -9,6 +9,7 @@
 #include "heed/ops.h"
 #include "lib/core/check.h"
 #include "lib/core/tensors.h"
+#include "lib/core/variant_call.h"
 
 namespace heed {
 namespace {
@@ -21,17 +22,6 @@ Status CheckHost(const VariantArgs& host) {
     return internal::Invalid("scratch", "has no allocate");
   }
   return Status();
-}
-
-// A variant that selects reads the keys of whole sequences, where they stand.
-Status CheckSelects(const AttentionArgs& args) {
-  const char* argument = nullptr;
-  if (args.key_intervals.query_block_size != 0) argument = "key_intervals";
-  if (args.ragged.num_sequences != 0) argument = "ragged";
-  if (args.pages.any()) argument = "page_table";
-  if (argument == nullptr) return Status();
-  return Status(StatusCode::kUnsupported, argument,
-                "a sparse variant makes its own lists of keys");
 }
 
 PlanOptions OptionsOf(const VariantArgs& host) {
@@ -68,7 +58,7 @@ Status RunVariant(const Variant& variant, const VariantArgs& args) {
   status = CheckArgs(args.params, args.args);
   if (!status.ok()) return status;
   if (variant.semantics == Semantics::kExactOnSelection) {
-    status = CheckSelects(args.args);
+    status = internal::CheckSelects(args.args);
     if (!status.ok()) return status;
   }
   if (args.target != nullptr) {

@@ -12,8 +12,8 @@
 #include "heed/estimators.h"
 #include "heed/ops.h"
 #include "lib/core/tuning.h"
+#include "lib/core/variant_call.h"
 #include "lib/sparse/plan_memory.h"
-#include "lib/sparse/variant_call.h"
 
 namespace heed::sparse {
 namespace {
@@ -269,7 +269,7 @@ namespace internal {
 
 Status AttendCache(const VariantArgs& a, const CacheRules& rules,
                    const PolicyView& policy) {
-  const Status status = CheckCall(a);
+  const Status status = heed::internal::CheckSelects(a.args);
   if (!status.ok()) return status;
   if (a.args.scores.any()) {
     return Status(StatusCode::kUnsupported, "scores",

@@ -13,8 +13,8 @@
 #include "heed/estimators.h"
 #include "heed/ops.h"
 #include "lib/core/tuning.h"
+#include "lib/core/variant_call.h"
 #include "lib/sparse/plan_memory.h"
-#include "lib/sparse/variant_call.h"
 
 namespace heed::sparse {
 
@@ -159,7 +159,7 @@ namespace internal {
 
 Status AttendRows(const VariantArgs& a, ListOf lists,
                   const RowFunction& choose) {
-  const Status status = CheckCall(a);
+  const Status status = heed::internal::CheckSelects(a.args);
   if (!status.ok()) return status;
   const ConstTensorView& query = a.args.query;
   if (query.batch() * query.heads() * query.seqlen() == 0) {

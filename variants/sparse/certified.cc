@@ -45,7 +45,7 @@ constexpr Knob kKnobs[] = {
      .exact_value = 0},
     {.name = "block",
      .summary = "Keys of a block.",
-     .default_value = 16,
+     .default_value = 4,
      .min = 4,
      .max = 65536,
      .integer = true},
@@ -86,7 +86,7 @@ class Certifier {
         r.order[r.count++] = static_cast<int32_t>(j);
       } else if (row.Touches(begin, end)) {
         choice->Keep(begin, end);
-        Take(&r, row, begin, end);
+        Take(&r, row, begin, end, -1);
       }
     }
     std::sort(r.order, r.order + r.count, [&](int32_t i, int32_t j) {
@@ -102,7 +102,7 @@ class Certifier {
       const int64_t begin = r.order[i] * block_;
       const int64_t end = std::min(begin + block_, keys_);
       choice->Keep(begin, end);
-      Take(&r, row, begin, end);
+      Take(&r, row, begin, end, NormOf(row, r.order[i]));
     }
   }
 
@@ -174,9 +174,11 @@ class Certifier {
     return bound <= INFINITY ? bound : INFINITY;  // nor NaN, which has no order
   }
 
-  // Adds what the row sees of keys [begin, end) to what was taken.
-  void Take(Row* r, const sparse::QueryRow& row, int64_t begin,
-            int64_t end) const {
+  // Adds what the row sees of keys [begin, end) to what was taken. No key is
+  // longer than `norm`, or each is asked where that is below 0: the norm of a
+  // block that a mask cuts knows keys that the row may not see.
+  void Take(Row* r, const sparse::QueryRow& row, int64_t begin, int64_t end,
+            float norm) const {
     int64_t count = 0;
     float most = r->most;
     for (int64_t key = begin; key < end; ++key) {
@@ -186,7 +188,7 @@ class Certifier {
       if (a_.params.softcap != 0) {
         sparse::CapScores(a_.params.softcap, &score, 1);
       }
-      score -= ErrorOf(*r, sparse::NormOf(x, dim_));
+      score -= ErrorOf(*r, norm < 0 ? sparse::NormOf(x, dim_) : norm);
       r->score[count++] = score;
       most = std::max(most, score);
     }
