@@ -102,7 +102,7 @@ class Certifier {
       const int64_t begin = r.order[i] * block_;
       const int64_t end = std::min(begin + block_, keys_);
       choice->Keep(begin, end);
-      Take(&r, row, begin, end, NormOf(row, r.order[i]));
+      Take(&r, row, begin, end, NormOfBlock(row, r.order[i]));
     }
   }
 
