@@ -53,6 +53,8 @@ void Map(const void* self, const FeatureRows& rows) {
 }
 
 Status RunVariant(const VariantArgs& a) {
+  const Status status = CheckMapWidth(a, 2);
+  if (!status.ok()) return status;
   const double angle = Angle(a);
   LinearCall call;
   call.params.normalise = true;

@@ -57,6 +57,8 @@ void Map(const void* self, const FeatureRows& rows) {
 
 Status RunVariant(const VariantArgs& a) {
   const int64_t dim = a.args.key.head_dim();
+  const Status wide = CheckMapWidth(a, 2);
+  if (!wide.ok()) return wide;
   Maps maps;
   maps.one = a.knobs[0] != 0;
   for (const bool key : {false, true}) {
