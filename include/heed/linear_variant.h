@@ -37,7 +37,8 @@ struct LinearCall {
 HEED_API Status AttendLinear(const VariantArgs& host, const LinearCall& call);
 
 // Returns what that costs by the formulas of docs/linear.md, with `features`
-// columns of keys; of the delta rule where `delta`.
+// columns of keys; of the delta rule where `delta`. What a variant adds beside
+// the state is not in it.
 HEED_API Cost LinearCost(const AttentionShape& shape,
                          const AttentionParams& params, int64_t features,
                          int chunk, bool delta);
