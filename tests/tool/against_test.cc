@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "lib/eval/workload.h"
@@ -202,7 +203,51 @@ TEST(Against, RefusesFilesThatAreNoComparison) {
     run["rows"][1].erase(key);
     refuse(run, "rows[1]." + key + " is missing");
   }
+  for (const char* key : {"time", "mad"}) {
+    Json run = Small();
+    run["rows"][1][key] = -1e-9;
+    refuse(run, std::string("rows[1].") + key + " is negative");
+  }
+  for (const auto& [pointer, value, part] :
+       {std::tuple{"/rows/1/seconds/0", Json(-1), "seconds holds what is neg"},
+        std::tuple{"/rows/1/phases/select", Json("a"), "select is not of its"},
+        std::tuple{"/rows/1/phases/select", Json(-1), "phases.select is neg"},
+        std::tuple{"/rows/1/phases/other", Json(1), "more than the phases"},
+        std::tuple{"/rows/1/layers/0/phases", Json::object(),
+                   "layers[0].phases.estimate is missing"},
+        std::tuple{"/rows/1/row_rel_l2", Json{1, 2}, "row_rel_l2 has not a"},
+        std::tuple{"/rows/1/row_rel_l2/3", Json("a"), "row_rel_l2 holds what"},
+        std::tuple{"/row_quantiles/3", Json(0.11), "row_quantiles are not"},
+        std::tuple{"/rows/1/baseline", Json(true), "rows has 2 baselines"},
+        std::tuple{"/rows/0/baseline", Json(false), "rows has 0 baselines"}}) {
+    Json run = Small();
+    run[Json::json_pointer(pointer)] = value;
+    refuse(run, part);
+  }
+  // Of another machine there are times, and nothing else.
   Json run = Small();
+  run["elsewhere"] = {
+      {{"environment", run["environment"]}, {"run", run["run"]}}};
+  Json timing = {{"machine", 1}, {"layers", Json::array()}};
+  for (const char* key : {"noisy", "pareto", "seconds", "phases"}) {
+    timing[key] = run["rows"][1][key];
+  }
+  for (const tool::NumberInfo& number : tool::Numbers()) {
+    if (number.kind != tool::NumberKind::kQuality) {
+      timing[number.key] = run["rows"][1][number.key];
+    }
+  }
+  timing["layers"].push_back(timing);
+  timing["layers"][0].erase("machine");
+  timing["layers"][0].erase("layers");
+  run["rows"][1]["elsewhere"] = {timing};
+  RunOf(run);
+  run["rows"][1]["elsewhere"][0]["rel_l2"] = 1;
+  refuse(run, "elsewhere.'rel_l2' belongs to no machine");
+  run["rows"][1]["elsewhere"][0] = timing;
+  run["rows"][1]["elsewhere"][0]["layers"][0]["gate"] = "ok";
+  refuse(run, "elsewhere.layers.'gate' belongs to no machine");
+  run = Small();
   run["rows"][1]["name"] = "a\x1b[31m";
   refuse(run, "rows[1].name is none");
   run["rows"][1]["name"] = run["rows"][0]["name"];
@@ -260,11 +305,28 @@ TEST(Against, RefusesBadFilesBeforeItComputes) {
   refuse(path, "has another input: input.layers[0].problem is ");
   refuse(inputs.Path("none"), "No such file");
   refuse(inputs.Path("."), "is a directory");
+  refuse("/proc/self/mem", "it could not be read to its end");
   refuse("", "the name is empty");
   refuse(inputs.Write("a", "{\"a\": "), "is not JSON at byte");
   refuse(inputs.Write("a", "{}"), "format is missing");
   refuse(inputs.Write("a", R"({"format":"heed-compare-9"})"),
          "format is 'heed-compare-9'");
+}
+
+TEST(Against, OverwritesNothingThatItReads) {
+  const TemporaryFolder folder;
+  folder.Write("old.json", Small().dump());
+  for (const char* output :
+       {"--json old.json", "--html old.json", "--csv ./old.json"}) {
+    ExpectComplaint(RunTool(folder, std::string("compare -q ") + kArguments +
+                                        " --against old.json " + output),
+                    "is the input, and would be overwritten");
+    EXPECT_EQ(folder.Read("old.json"), Small().dump());
+  }
+  ExpectComplaint(RunTool(folder, std::string("compare -q ") + kArguments +
+                                      " --resume old.json --csv old.json"),
+                  "");
+  EXPECT_EQ(folder.Read("old.json"), Small().dump());
 }
 
 }  // namespace

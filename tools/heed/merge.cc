@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "lib/eval/frontier.h"
+#include "lib/eval/phase_timer.h"
 #include "lib/io/input_error.h"
 #include "lib/io/quoted.h"
 #include "tools/heed/against.h"
@@ -55,6 +56,9 @@ std::vector<std::pair<const char*, JsonValue>> NoTimes() {
   members.push_back({"noisy", JsonValue::Bool(false)});
   members.push_back({"pareto", JsonValue::Bool(false)});
   members.push_back({"seconds", JsonValue::Array()});
+  JsonValue phases = JsonValue::Object();
+  for (const char* phase : eval::kPhaseNames) phases.Set(phase, {});
+  members.push_back({"phases", std::move(phases)});
   return members;
 }
 
