@@ -367,7 +367,10 @@ int RunCompareCommand(const Options& given, const std::string& command) {
   SetContext(options, threads, &context);
   // The longest input, so that what is wrong with it shows before any work.
   eval::TensorSource source = ReadSource(options, lengths.back());
-  if (old) CheckSameInput(*old, source);
+  if (old) {
+    CheckSameKind(*old, lengths.size() > 1);
+    CheckSameInput(*old, source);
+  }
   if (earlier) {
     CheckSameInput(*earlier, source);
     CheckSameSetting(*earlier, context);
@@ -397,7 +400,7 @@ int RunCompareCommand(const Options& given, const std::string& command) {
   if (old) against = CompareWithOld(*old, &json);
   WriteResults(sweep, json, context, options, against);
   if (AnyFailed(sweep)) return kFailedCheck;
-  return against && !against->changes.empty() ? kChanged : kFine;
+  return against && against->Changed() ? kChanged : kFine;
 }
 
 }  // namespace heed::tool
