@@ -6,14 +6,17 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "lib/eval/workload.h"
 #include "lib/io/input_error.h"
 #include "tests/tool/comparison_json.h"
 #include "tools/heed/numbers.h"
+#include "tools/heed/time_change.h"
 
 namespace heed::test {
 namespace {
@@ -22,11 +25,35 @@ using tool::Against;
 using tool::CompareRuns;
 
 constexpr char kArguments[] =
-    "--repeats 3 --problem b1_h2_d8_q70_f32_causal naive window_sink:window=8 "
+    "--repeats 5 --problem b1_h2_d8_q70_f32_causal naive window_sink:window=8 "
     "linear_elu block_topk:block=8:total_blocks=2";
 
+// Times as if the row had taken them in its rounds.
+void SetSeconds(const std::vector<double>& seconds, Json* row) {
+  std::vector<double> sorted = seconds;
+  std::sort(sorted.begin(), sorted.end());
+  const double median =
+      (sorted[sorted.size() / 2] + sorted[(sorted.size() - 1) / 2]) / 2;
+  (*row)["seconds"] = seconds;
+  (*row)["time"] = median;
+  for (double& second : sorted) second = std::fabs(second - median);
+  std::sort(sorted.begin(), sorted.end());
+  const double mad =
+      (sorted[sorted.size() / 2] + sorted[(sorted.size() - 1) / 2]) / 2;
+  (*row)["mad"] = mad;
+  (*row)["spread"] = mad / median;
+  (*row)["noisy"] = mad > 0.03 * median;
+}
+
+// A run whose rounds are quiet, whatever the machine is doing.
 const Json& Small() {
-  static const Json comparison = CompareJson(kArguments);
+  static const Json comparison = [] {
+    Json run = CompareJson(kArguments);
+    for (Json& row : run["rows"]) {
+      SetSeconds({1.0, 1.01, 0.99, 1.005, 0.995}, &row);
+    }
+    return run;
+  }();
   return comparison;
 }
 
@@ -51,7 +78,7 @@ TEST(Against, IsEmptyForARunAndItself) {
     EXPECT_TRUE(against.only_old.empty());
     EXPECT_TRUE(against.only_now.empty());
     EXPECT_EQ(against.no_times, "");
-    EXPECT_EQ(against.untimed, 0);
+    EXPECT_EQ(against.untimed.size(), run == &Small() ? 0u : 6u);
     EXPECT_EQ(against.compared, run == &Small() ? 5 : 2 * 3);
   }
 }
@@ -68,6 +95,8 @@ TEST(Against, FindsTheOneNumberThatChanged) {
     const bool absent = value.is_null();
     value = absent ? 0.5 : value.get<double>() * 1.5 + 1;
     const std::string key = number.key;
+    if (key == "mad") value = 0.001;
+    if (key == "time") SetSeconds({2.5, 2.51, 2.49, 2.505, 2.495}, &row);
     SCOPED_TRACE(row["name"].get<std::string>() + " " + key);
     // A wider spread is no change; of the times the median alone is compared.
     const bool counts = number.kind != tool::NumberKind::kTime || key == "time";
@@ -81,20 +110,141 @@ TEST(Against, FindsTheOneNumberThatChanged) {
   }
 }
 
-TEST(Against, ComparesTimesByBothSpreads) {
-  Json old = Small(), now = Small();
-  old["rows"][1]["time"] = 1.0, old["rows"][1]["mad"] = 0.25;
-  now["rows"][1]["mad"] = 0.125;
-  for (const auto& [time, changed] :
-       {std::pair{1.375, false}, std::pair{1.376, true},
-        std::pair{0.625, false}, std::pair{0.624, true}}) {
-    now["rows"][1]["time"] = time;
-    EXPECT_EQ(Compare(old, now).changes.size(), changed ? 1u : 0u) << time;
+// Five rounds of five rows: a difference of ten of these spreads is a change.
+TEST(Against, ComparesTimesByTheirRounds) {
+  Json now = Small();
+  Json& row = now["rows"][1];
+  for (const auto& [shift, changed] :
+       {std::pair{0.02, false}, std::pair{-0.02, false}, std::pair{0.1, true},
+        std::pair{-0.1, true}}) {
+    SetSeconds(
+        {1 + shift, 1.01 + shift, 0.99 + shift, 1.005 + shift, 0.995 + shift},
+        &row);
+    EXPECT_EQ(Compare(Small(), now).changes.size(), changed ? 1u : 0u) << shift;
+    EXPECT_TRUE(Compare(Small(), now).untimed.empty());
   }
-  // A single round has no spread.
-  now["rows"][1]["mad"] = nullptr;
-  EXPECT_TRUE(Compare(old, now).changes.empty());
-  EXPECT_EQ(Compare(old, now).untimed, 1);
+  const auto untimed = [&](const std::string& reason) {
+    for (const Against& against :
+         {Compare(Small(), now), Compare(now, Small())}) {
+      EXPECT_TRUE(against.changes.empty());
+      ASSERT_EQ(against.untimed.size(), 1u);
+      EXPECT_EQ(against.untimed[0].row, now["rows"][1]["name"]);
+      EXPECT_EQ(against.untimed[0].reason, reason);
+      EXPECT_TRUE(Has(tool::AgainstText(against, 80),
+                      "\ntimes of 1 not compared: " + reason + "\n"));
+      EXPECT_EQ(Json::parse(io::JsonText(
+                    tool::AgainstJson(against)))["untimed"][0]["reason"],
+                reason);
+    }
+  };
+  SetSeconds({5, 5.01, 5.02, 5.03}, &row);
+  untimed("fewer than 5 rounds");
+  SetSeconds({5, 5.5, 4.5, 5.2, 4.8}, &row);
+  untimed("noisy (a spread over 3 %)");
+  row["time"] = row["mad"] = nullptr;
+  untimed("no time");
+}
+
+// Runs of equal times, again and again: how often is any of 40 rows told as
+// changed? And do changes that are there show?
+TEST(Against, RaisesFewFalseAlarms) {
+  eval::Random random(17);
+  const auto unit = [&] {
+    return (static_cast<double>(random.Below(1 << 30)) + 0.5) / (1 << 30);
+  };
+  const auto normal = [&] {
+    return std::sqrt(-2 * std::log(unit())) * std::cos(6.283185307 * unit());
+  };
+  const auto of = [](std::vector<double> seconds) {
+    const auto middle = [](std::vector<double> values) {
+      std::sort(values.begin(), values.end());
+      return values[values.size() / 2];
+    };
+    tool::RoundTimes times;
+    times.rounds = static_cast<int64_t>(seconds.size());
+    times.median = middle(seconds);
+    for (double& second : seconds) second = std::fabs(second - times.median);
+    times.mad = middle(seconds);
+    return times;
+  };
+  constexpr int kRows = 40, kComparisons = 2000;
+  for (const int rounds : {5, 7, 9, 15}) {
+    for (const bool disturbed : {false, true}) {
+      const auto draw = [&](double mean) {
+        std::vector<double> seconds;
+        for (int i = 0; i < rounds; ++i) {
+          double second = mean + 0.005 * normal();
+          // Disturbances only ever slow down.
+          if (disturbed && unit() < 0.2) second += -0.1 * std::log(unit());
+          seconds.push_back(second);
+        }
+        return of(seconds);
+      };
+      int alarms = 0, found = 0;
+      for (int c = 0; c < kComparisons; ++c) {
+        bool any = false;
+        for (int row = 0; row < kRows; ++row) {
+          any |= tool::TimesDiffer(draw(1), draw(1), kRows);
+        }
+        alarms += any;
+        found += tool::TimesDiffer(draw(1), draw(1.1), kRows);
+      }
+      EXPECT_LT(alarms, 0.05 * kComparisons) << rounds << " " << disturbed;
+      EXPECT_GT(found, 0.5 * kComparisons) << rounds << " " << disturbed;
+    }
+  }
+}
+
+// What the row's own number hides is told by the first part where it shows.
+TEST(Against, LooksIntoLayersHeadsAndQuantiles) {
+  for (const auto& [pointer, place] :
+       {std::pair{"/rows/1/layers/0/cosine", "layers[0].cosine"},
+        std::pair{"/rows/1/layers/0/heads/rel_l2/1",
+                  "layers[0].heads.rel_l2[1]"},
+        std::pair{"/rows/1/row_rel_l2/3", "row_rel_l2[3]"},
+        std::pair{"/rows/1/layers/0/row_rel_l2/23",
+                  "layers[0].row_rel_l2[23]"}}) {
+    Json now = Small();
+    now[Json::json_pointer(pointer)] = 0.5;
+    const Against against = Compare(Small(), now);
+    ASSERT_EQ(against.changes.size(), 1u) << place;
+    EXPECT_EQ(against.changes[0].number, place);
+    EXPECT_TRUE(Has(tool::AgainstText(against, 80), std::string(place)));
+  }
+  Json now = Small();
+  now["rows"][1]["layers"][0]["gate"] = "FAILED";
+  ASSERT_EQ(Compare(Small(), now).changes.size(), 1u);
+  EXPECT_EQ(Compare(Small(), now).changes[0].number, "layers[0].gate");
+}
+
+TEST(Against, RefusesWhereNothingCanBeCompared) {
+  const auto refuse = [](const Json& old, const Json& now,
+                         const std::string& part) {
+    try {
+      Compare(old, now);
+      ADD_FAILURE() << part;
+    } catch (const io::InputError& error) {
+      EXPECT_TRUE(Has(error.what(), part)) << error.what();
+    }
+  };
+  Json now = Small();
+  for (Json& row : now["rows"]) {
+    row["name"] = "other:" + row["name"].get<std::string>();
+  }
+  refuse(Small(), now, "'x.json' has no row that can be compared");
+  now = Small();
+  for (Json& row : now["rows"]) {
+    row["layers"] = Small()["rows"][0]["layers"];
+    row["row_rel_l2"] = Json::array();
+    for (const tool::NumberInfo& number : tool::Numbers()) {
+      row[number.key] = nullptr;
+    }
+  }
+  refuse(now, now, "'x.json' has no number that can be compared");
+  now = Swept();
+  now.erase("sweep");
+  refuse(Swept(), now, "is a sweep of lengths, and this run is none");
+  refuse(now, Swept(), "is no sweep of lengths, and this run is one");
 }
 
 TEST(Against, ComparesNoTimesBetweenMachines) {
@@ -202,7 +352,51 @@ TEST(Against, RefusesFilesThatAreNoComparison) {
     run["rows"][1].erase(key);
     refuse(run, "rows[1]." + key + " is missing");
   }
+  for (const char* key : {"time", "mad"}) {
+    Json run = Small();
+    run["rows"][1][key] = -1e-9;
+    refuse(run, std::string("rows[1].") + key + " is negative");
+  }
+  for (const auto& [pointer, value, part] :
+       {std::tuple{"/rows/1/seconds/0", Json(-1), "seconds holds what is neg"},
+        std::tuple{"/rows/1/phases/select", Json("a"), "select is not of its"},
+        std::tuple{"/rows/1/phases/select", Json(-1), "phases.select is neg"},
+        std::tuple{"/rows/1/phases/other", Json(1), "more than the phases"},
+        std::tuple{"/rows/1/layers/0/phases", Json::object(),
+                   "layers[0].phases.estimate is missing"},
+        std::tuple{"/rows/1/row_rel_l2", Json{1, 2}, "row_rel_l2 has not a"},
+        std::tuple{"/rows/1/row_rel_l2/3", Json("a"), "row_rel_l2 holds what"},
+        std::tuple{"/row_quantiles/3", Json(0.11), "row_quantiles are not"},
+        std::tuple{"/rows/1/baseline", Json(true), "rows has 2 baselines"},
+        std::tuple{"/rows/0/baseline", Json(false), "rows has 0 baselines"}}) {
+    Json run = Small();
+    run[Json::json_pointer(pointer)] = value;
+    refuse(run, part);
+  }
+  // Of another machine there are times, and nothing else.
   Json run = Small();
+  run["elsewhere"] = {
+      {{"environment", run["environment"]}, {"run", run["run"]}}};
+  Json timing = {{"machine", 1}, {"layers", Json::array()}};
+  for (const char* key : {"noisy", "pareto", "seconds", "phases"}) {
+    timing[key] = run["rows"][1][key];
+  }
+  for (const tool::NumberInfo& number : tool::Numbers()) {
+    if (number.kind != tool::NumberKind::kQuality) {
+      timing[number.key] = run["rows"][1][number.key];
+    }
+  }
+  timing["layers"].push_back(timing);
+  timing["layers"][0].erase("machine");
+  timing["layers"][0].erase("layers");
+  run["rows"][1]["elsewhere"] = {timing};
+  RunOf(run);
+  run["rows"][1]["elsewhere"][0]["rel_l2"] = 1;
+  refuse(run, "elsewhere.'rel_l2' belongs to no machine");
+  run["rows"][1]["elsewhere"][0] = timing;
+  run["rows"][1]["elsewhere"][0]["layers"][0]["gate"] = "ok";
+  refuse(run, "elsewhere.layers.'gate' belongs to no machine");
+  run = Small();
   run["rows"][1]["name"] = "a\x1b[31m";
   refuse(run, "rows[1].name is none");
   run["rows"][1]["name"] = run["rows"][0]["name"];
@@ -227,7 +421,10 @@ TEST(Against, TellsOnTheCommandLine) {
   const ToolRun same =
       RunTool(folder, small + "window_sink --against old.json --json new.json");
   EXPECT_EQ(same.exit_code, 0) << same.error;
-  EXPECT_TRUE(Has(same.out, "\n0 of 2 rows changed beyond noise\n2 have no "));
+  EXPECT_TRUE(Has(same.out,
+                  "\n0 of 2 rows changed beyond noise\n"
+                  "times of 2 not compared: fewer than 5 rounds\n"))
+      << same.out;
   EXPECT_TRUE(Has(same.out, "\nonly here: window_sink:window=256:sink=4\n"));
   Json changed = Json::parse(old);
   changed["rows"][1]["cosine"] = 0.5;
@@ -245,6 +442,15 @@ TEST(Against, TellsOnTheCommandLine) {
   EXPECT_EQ(against["changes"][0]["number"], "cosine");
   EXPECT_EQ(against["changes"][0]["was"], 0.5);
   EXPECT_TRUE(against["changes"][0]["tokens"].is_null());
+  // A row that is gone is a change; a run of another kind is refused at once.
+  folder.Write("old.json", old);
+  const ToolRun fewer = RunTool(
+      folder,
+      "compare -q --repeats 1 --problem b1_h1_d8_q40 exact --against old.json");
+  EXPECT_EQ(fewer.exit_code, 3) << fewer.error;
+  EXPECT_TRUE(Has(fewer.out, "\nonly there: naive\n")) << fewer.out;
+  ExpectComplaint(RunTool(folder, small + "--against old.json --tokens 20,40"),
+                  "is no sweep of lengths, and this run is one");
 }
 
 TEST(Against, RefusesBadFilesBeforeItComputes) {
@@ -260,11 +466,28 @@ TEST(Against, RefusesBadFilesBeforeItComputes) {
   refuse(path, "has another input: input.layers[0].problem is ");
   refuse(inputs.Path("none"), "No such file");
   refuse(inputs.Path("."), "is a directory");
+  refuse("/proc/self/mem", "it could not be read to its end");
   refuse("", "the name is empty");
   refuse(inputs.Write("a", "{\"a\": "), "is not JSON at byte");
   refuse(inputs.Write("a", "{}"), "format is missing");
   refuse(inputs.Write("a", R"({"format":"heed-compare-9"})"),
          "format is 'heed-compare-9'");
+}
+
+TEST(Against, OverwritesNothingThatItReads) {
+  const TemporaryFolder folder;
+  folder.Write("old.json", Small().dump());
+  for (const char* output :
+       {"--json old.json", "--html old.json", "--csv ./old.json"}) {
+    ExpectComplaint(RunTool(folder, std::string("compare -q ") + kArguments +
+                                        " --against old.json " + output),
+                    "is the input, and would be overwritten");
+    EXPECT_EQ(folder.Read("old.json"), Small().dump());
+  }
+  ExpectComplaint(RunTool(folder, std::string("compare -q ") + kArguments +
+                                      " --resume old.json --csv old.json"),
+                  "");
+  EXPECT_EQ(folder.Read("old.json"), Small().dump());
 }
 
 }  // namespace

@@ -39,6 +39,33 @@ Json Merge(const std::vector<Json>& comparisons) {
   return Json::parse(text);
 }
 
+double PhaseSum(const Json& times) {
+  double sum = 0;
+  for (const Json& phase : times["phases"]) sum += phase.get<double>();
+  return sum;
+}
+
+// Shares the time out anew, as it was.
+void ScalePhases(Json* times) {
+  const double factor = (*times)["time"].get<double>() / PhaseSum(*times);
+  for (Json& phase : (*times)["phases"]) {
+    phase = phase.get<double>() * factor;
+  }
+}
+
+// Phases are of the times that they stand beside.
+void ExpectPhasesOfTime(const Json& times) {
+  if (times["time"].is_null()) {
+    ASSERT_EQ(times["phases"].size(), 4u);
+    for (const Json& phase : times["phases"]) EXPECT_TRUE(phase.is_null());
+  } else {
+    const double time = times["time"];
+    EXPECT_NEAR(PhaseSum(times), time, 1e-9 * time);
+  }
+  if (!times.contains("layers")) return;
+  for (const Json& layer : times["layers"]) ExpectPhasesOfTime(layer);
+}
+
 // A run of some of the rows on one of three machines, whose times are its own.
 Json Drawn(eval::Random* random) {
   Json run = Small();
@@ -55,6 +82,11 @@ Json Drawn(eval::Random* random) {
     row["time"] = 1.0 + static_cast<double>(random->Below(1000)) / 100;
     row["mad"] = static_cast<double>(random->Below(100)) / 100;
     row["noisy"] = row["mad"].get<double>() > 0.03 * row["time"].get<double>();
+    ScalePhases(&row);
+    for (Json& layer : row["layers"]) {
+      layer["time"] = 0.5 * row["time"].get<double>();
+      ScalePhases(&layer);
+    }
     rows.push_back(row);
   }
   run["rows"] = rows;
@@ -124,6 +156,10 @@ TEST(Merge, KeepsQualityOnceAndTimesByMachine) {
       EXPECT_EQ(row.value("here", true), timed != nullptr);
       EXPECT_EQ(row["time"], timed == nullptr ? Json() : (*timed)["time"]);
       EXPECT_EQ(row["seconds"].empty(), timed == nullptr);
+      ExpectPhasesOfTime(row);
+      for (const Json& entry : row.value("elsewhere", Json::array())) {
+        ExpectPhasesOfTime(entry);
+      }
       // The others, each once.
       for (size_t r = 1; r < runs.size(); ++r) {
         if (SameMachine(runs[r], runs[0])) continue;
@@ -246,12 +282,21 @@ TEST(Merge, ReadsAndWritesFiles) {
   EXPECT_EQ(Json::parse(all)["command"],
             "heed merge a.json b.json --json all.json --html all.html");
   EXPECT_TRUE(Has(folder.Read("all.html"), "heed merge a.json b.json"));
-  // Into one of the inputs, again and again.
-  EXPECT_EQ(RunTool(folder, "merge all.json a.json --json all.json").exit_code,
+  EXPECT_EQ(RunTool(folder, "merge all.json a.json --json more.json").exit_code,
             0);
   EXPECT_EQ(RunTool(folder, "merge all.json --json -").exit_code, 0);
-  EXPECT_EQ(Json::parse(folder.Read("all.json"))["rows"],
+  EXPECT_EQ(Json::parse(folder.Read("more.json"))["rows"],
             Json::parse(all)["rows"]);
+  // What is read is not written, by whatever name.
+  for (const char* output :
+       {"--html a.json", "--json b.json", "--json ./a.json",
+        "--json x.json --html b.json"}) {
+    ExpectComplaint(
+        RunTool(folder, std::string("merge a.json b.json ") + output),
+        "is the input, and would be overwritten");
+  }
+  EXPECT_EQ(folder.Read("a.json"), Small().dump());
+  EXPECT_EQ(folder.Read("b.json"), other.dump());
 }
 
 TEST(Merge, RefusesBadOptions) {

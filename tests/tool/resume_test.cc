@@ -31,7 +31,7 @@ Json QualityOf(Json rows) {
   for (Json& row : rows) {
     for (const char* key :
          {"time", "token_time", "mad", "spread", "tokens_per_second", "speedup",
-          "seconds", "noisy", "pareto", "workspace_bytes"}) {
+          "seconds", "noisy", "pareto", "phases", "workspace_bytes"}) {
       row.erase(key);
       for (Json& layer : row["layers"]) layer.erase(key);
     }

@@ -9,12 +9,16 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
-#include "lib/eval/frontier.h"
+#include "lib/eval/compare.h"
+#include "lib/eval/metrics.h"
 #include "lib/io/input_error.h"
 #include "lib/io/quoted.h"
 #include "tools/heed/numbers.h"
+#include "tools/heed/quality_change.h"
 #include "tools/heed/text_table.h"
+#include "tools/heed/time_change.h"
 
 namespace heed::tool {
 namespace {
@@ -26,6 +30,7 @@ struct Point {
   std::string name;
   int64_t tokens = 0;
   JsonValue numbers;
+  int64_t rounds = 0;
 
   bool Is(const Point& other) const {
     return name == other.name && tokens == other.tokens;
@@ -35,6 +40,10 @@ struct Point {
   }
 };
 
+int64_t RoundsOf(const JsonValue& row) {
+  return static_cast<int64_t>(PartOf(row, "seconds").items.size());
+}
+
 // The points of a run: its rows, or in a sweep of lengths every row at each.
 std::vector<Point> PointsOf(const RunFile& run) {
   std::vector<Point> points;
@@ -42,17 +51,19 @@ std::vector<Point> PointsOf(const RunFile& run) {
   for (size_t i = 0; i < RowsOf(run).size(); ++i) {
     const JsonValue& row = RowsOf(run)[i];
     if (sweep == nullptr) {
-      points.push_back({TextOf(row, "name"), 0, row});
+      points.push_back({TextOf(row, "name"), 0, row, RoundsOf(row)});
       continue;
     }
     const std::vector<JsonValue>& lengths = PartOf(*sweep, "tokens").items;
     const JsonValue& swept = PartOf(*sweep, "rows").items[i];
     for (size_t l = 0; l < lengths.size(); ++l) {
       Point point = {TextOf(row, "name"), lengths[l].integer,
-                     JsonValue::Object()};
+                     JsonValue::Object(),
+                     PartOf(PartOf(run.tree, "run"), "repeats").integer};
       // The longest length is the row's own, which has a gate, too.
       if (l + 1 == lengths.size()) {
         point.numbers = row;
+        point.rounds = RoundsOf(row);
       } else {
         for (const NumberInfo& number : Numbers()) {
           point.numbers.Set(number.key, PartOf(swept, number.key).items[l]);
@@ -71,42 +82,88 @@ const Point* FindPoint(const std::vector<Point>& points, const Point& like) {
   return nullptr;
 }
 
-eval::TradeOff TimeOf(const Point& point) {
-  eval::TradeOff time;
-  time.time = NumberIn(point.numbers, "time");
-  time.spread = NumberIn(point.numbers, "mad");
-  return time;
+// Of the first so many rounds; where they are not kept one by one, of all.
+RoundTimes TimesOf(const Point& point, int64_t rounds) {
+  const JsonValue* list = point.numbers.Find("seconds");
+  if (list == nullptr) {
+    return {NumberIn(point.numbers, "time"), NumberIn(point.numbers, "mad"),
+            point.rounds};
+  }
+  std::vector<double> seconds;
+  for (int64_t i = 0; i < rounds; ++i) {
+    seconds.push_back(list->items[static_cast<size_t>(i)].number);
+  }
+  return {eval::QuantileOf(seconds, 0.5),
+          eval::MedianAbsoluteDeviation(seconds), rounds};
 }
 
-void ComparePoints(const Point& was, const Point& now, Against* against) {
-  const auto add = [&](const char* key) {
-    against->changes.push_back({now.name, now.tokens, key,
-                                PartOf(was.numbers, key),
-                                PartOf(now.numbers, key)});
-  };
-  if (now.numbers.Find("gate") != nullptr &&
-      was.numbers.Find("gate") != nullptr &&
-      TextOf(was.numbers, "gate") != TextOf(now.numbers, "gate")) {
-    add("gate");
+// Why two times say nothing of each other; empty: they do.
+std::string WhyUntimed(const Point& was, const Point& now) {
+  const int64_t rounds = std::min(was.rounds, now.rounds);
+  for (const Point* point : {&was, &now}) {
+    if (std::isnan(NumberIn(point->numbers, "time"))) return "no time";
   }
+  if (rounds < kFewestRounds) {
+    return fmt::format("fewer than {} rounds", kFewestRounds);
+  }
+  for (const Point* point : {&was, &now}) {
+    if (NumberIn(point->numbers, "mad") >
+        eval::kNoisySpread * NumberIn(point->numbers, "time")) {
+      return fmt::format("noisy (a spread over {:g} %)",
+                         100 * eval::kNoisySpread);
+    }
+  }
+  if (was.rounds != now.rounds && was.numbers.Find("seconds") == nullptr) {
+    return "another number of rounds";
+  }
+  return "";
+}
+
+// Whether there is anything to compare; then what of it changed. `rows` are
+// compared in all.
+bool ComparePoints(const Point& was, const Point& now, int64_t rows,
+                   Against* against) {
+  bool any = false;
+  const auto add = [&](const std::string& number, const JsonValue& before,
+                       const JsonValue& after) {
+    against->changes.push_back({now.name, now.tokens, number, before, after});
+  };
   if (against->no_times.empty()) {
-    const eval::TradeOff before = TimeOf(was), after = TimeOf(now);
-    // NaN where a round is alone, or none.
-    if (std::isnan(before.spread) || std::isnan(after.spread)) {
-      ++against->untimed;
-    } else if (eval::Faster(before, after) || eval::Faster(after, before)) {
-      add("time");
+    const std::string why = WhyUntimed(was, now);
+    const int64_t rounds = std::min(was.rounds, now.rounds);
+    if (!why.empty()) {
+      against->untimed.push_back({now.name, now.tokens, why});
+    } else if (any = true;
+               TimesDiffer(TimesOf(was, rounds), TimesOf(now, rounds), rows)) {
+      add("time", PartOf(was.numbers, "time"), PartOf(now.numbers, "time"));
     }
   }
   const double rounding = against->same_machine ? 0 : kQualityRounding;
   for (const NumberInfo& number : Numbers()) {
     if (number.kind == NumberKind::kTime) continue;
-    if (number.kind == NumberKind::kMachine && !against->same_machine) continue;
-    if (!SameQuality(NumberIn(was.numbers, number.key),
-                     NumberIn(now.numbers, number.key), rounding)) {
-      add(number.key);
+    const double before = NumberIn(was.numbers, number.key),
+                 after = NumberIn(now.numbers, number.key);
+    if (number.kind == NumberKind::kQuality) {
+      any = any || !std::isnan(before) || !std::isnan(after);
+    } else if (against->same_machine && !SameQuality(before, after, rounding)) {
+      add(number.key, PartOf(was.numbers, number.key),
+          PartOf(now.numbers, number.key));
     }
   }
+  for (const QualityChange& change :
+       QualityChanges(was.numbers, now.numbers, rounding)) {
+    any = true;
+    add(change.place, change.was, change.now);
+  }
+  return any;
+}
+
+// "layers[0].heads.rel_l2[3]" is a rel_l2, and row_rel_l2 is shown as one.
+std::string KeyOf(const std::string& place) {
+  std::string key = place;
+  if (key.back() == ']') key.resize(key.rfind('['));
+  key = key.substr(key.rfind('.') + 1);
+  return key == "row_rel_l2" ? "rel_l2" : key;
 }
 
 // As tables show it; with all its digits where that shows no difference.
@@ -115,12 +172,13 @@ Line ShownChange(const Change& change) {
                (change.tokens == 0
                     ? change.number
                     : fmt::format("{} at {}", change.number, change.tokens))};
-  if (change.number == "gate") {
+  const std::string key = KeyOf(change.number);
+  if (key == "gate") {
     line.insert(line.end(), {change.was.text, change.now.text, ""});
     return line;
   }
-  const NumberInfo& number = NumberOf(change.number);
-  if (*number.heading != '\0') {
+  const NumberInfo& number = NumberOf(key);
+  if (key == change.number && *number.heading != '\0') {
     line[0].replace(2, change.number.size(), number.heading);
   }
   const auto value = [](const JsonValue& json) {
@@ -141,6 +199,10 @@ Line ShownChange(const Change& change) {
   return line;
 }
 
+JsonValue TokensJson(int64_t tokens) {
+  return tokens == 0 ? JsonValue() : JsonValue::Integer(tokens);
+}
+
 std::string Names(const std::string& head,
                   const std::vector<std::string>& names, size_t width) {
   std::string text;
@@ -150,12 +212,12 @@ std::string Names(const std::string& head,
 
 }  // namespace
 
-bool SameQuality(double was, double now, double rounding) {
-  if (std::isnan(was) || std::isnan(now)) {
-    return std::isnan(was) && std::isnan(now);
-  }
-  return std::fabs(was - now) <=
-         rounding * std::max(std::fabs(was), std::fabs(now));
+void CheckSameKind(const RunFile& old, bool sweep) {
+  if ((old.tree.Find("sweep") != nullptr) == sweep) return;
+  throw io::InputError(io::Quoted(old.path) +
+                       (sweep
+                            ? " is no sweep of lengths, and this run is one"
+                            : " is a sweep of lengths, and this run is none"));
 }
 
 std::string MachineDifference(const RunFile& old, const RunFile& now) {
@@ -184,6 +246,7 @@ Against CompareRuns(const RunFile& old, const RunFile& now) {
   if (!input.empty()) {
     throw io::InputError(io::Quoted(old.path) + " has another input: " + input);
   }
+  CheckSameKind(old, now.tree.Find("sweep") != nullptr);
   Against against;
   against.path = old.path;
   against.began = TextOf(old.tree, "began");
@@ -198,14 +261,25 @@ Against CompareRuns(const RunFile& old, const RunFile& now) {
       against.only_old.push_back(point.Label());
     }
   }
+  std::vector<std::pair<const Point*, const Point*>> pairs;
   for (const Point& point : after) {
     const Point* same = FindPoint(before, point);
     if (same == nullptr) {
       against.only_now.push_back(point.Label());
       continue;
     }
-    ++against.compared;
-    ComparePoints(*same, point, &against);
+    pairs.push_back({same, &point});
+  }
+  against.compared = static_cast<int64_t>(pairs.size());
+  bool any = false;
+  for (const auto& [was_row, is_row] : pairs) {
+    any |= ComparePoints(*was_row, *is_row, against.compared, &against);
+  }
+  // That nothing changed would be no finding.
+  if (!any) {
+    throw io::InputError(io::Quoted(old.path) + " has no " +
+                         (pairs.empty() ? "row" : "number") +
+                         " that can be compared with this run's");
   }
   return against;
 }
@@ -241,12 +315,17 @@ std::string AgainstText(const Against& against, size_t width) {
   text += WrapText(fmt::format("{} of {} rows changed beyond noise",
                                rows.size(), against.compared),
                    width);
-  if (against.untimed > 0) {
-    text += WrapText(
-        fmt::format("{} have no spread (a single round, or none) by which to "
-                    "compare times",
-                    against.untimed),
-        width);
+  std::vector<std::pair<std::string, size_t>> reasons;
+  for (const Untimed& row : against.untimed) {
+    auto it = std::find_if(
+        reasons.begin(), reasons.end(),
+        [&row](const auto& reason) { return reason.first == row.reason; });
+    if (it == reasons.end()) it = reasons.insert(it, {row.reason, 0});
+    ++it->second;
+  }
+  for (const auto& [reason, count] : reasons) {
+    text += WrapText(fmt::format("times of {} not compared: {}", count, reason),
+                     width);
   }
   text += Names("only there: ", against.only_old, width);
   return text + Names("only here: ", against.only_now, width);
@@ -260,13 +339,20 @@ JsonValue AgainstJson(const Against& against) {
   json.Set("no_times", JsonValue::String(against.no_times));
   json.Set("versions", JsonValue::String(against.versions));
   json.Set("compared", JsonValue::Integer(against.compared));
-  json.Set("untimed", JsonValue::Integer(against.untimed));
+  JsonValue untimed = JsonValue::Array();
+  for (const Untimed& row : against.untimed) {
+    JsonValue entry = JsonValue::Object();
+    entry.Set("name", JsonValue::String(row.row));
+    entry.Set("tokens", TokensJson(row.tokens));
+    entry.Set("reason", JsonValue::String(row.reason));
+    untimed.items.push_back(std::move(entry));
+  }
+  json.Set("untimed", std::move(untimed));
   JsonValue changes = JsonValue::Array();
   for (const Change& change : against.changes) {
     JsonValue entry = JsonValue::Object();
     entry.Set("name", JsonValue::String(change.row));
-    entry.Set("tokens", change.tokens == 0 ? JsonValue()
-                                           : JsonValue::Integer(change.tokens));
+    entry.Set("tokens", TokensJson(change.tokens));
     entry.Set("number", JsonValue::String(change.number));
     entry.Set("was", change.was);
     entry.Set("now", change.now);

@@ -14,20 +14,19 @@
 
 namespace heed::tool {
 
-// The numbers of errors are sums in double, whose order may follow the CPU:
-// between environments they agree to this share of themselves.
-inline constexpr double kQualityRounding = 1e-6;
-
-// Whether two numbers are equal, or both NaN, or differ by no more than this
-// share of the larger.
-bool SameQuality(double was, double now, double rounding);
-
 // One number of one row that is not what it was.
 struct Change {
   std::string row;     // its name
   int64_t tokens = 0;  // of a sweep of lengths; 0 without one
-  std::string number;  // its key, or "gate"
+  std::string number;  // its place in the row, such as "layers[0].rel_l2"
   io::JsonValue was, now;
+};
+
+// A row of which no times are compared, and why.
+struct Untimed {
+  std::string row;
+  int64_t tokens = 0;
+  std::string reason;
 };
 
 struct Against {
@@ -40,14 +39,23 @@ struct Against {
   std::vector<Change> changes;
   std::vector<std::string> only_old, only_now;  // rows, in their order
   int64_t compared = 0;                         // rows in both
-  int64_t untimed = 0;  // of these, those without a time or spread to compare
+  std::vector<Untimed> untimed;  // of these, those whose times say nothing
+
+  // Whether anything is not what it was; a row that is new is no change.
+  bool Changed() const { return !changes.empty() || !only_old.empty(); }
 };
 
-// Returns what changed. Times change where they differ by more than both
-// spreads; what one round measured has none and is not compared. Other numbers
+// Returns what changed. Times of whole rows change where TimesDiffer says so;
+// those of fewer than kFewestRounds, or noisy, are not compared. Other numbers
 // change where they differ, or by more than kQualityRounding from one machine
-// to another. Throws InputError where the inputs differ.
+// to another: those of rows, layers, heads and row_rel_l2, each told where
+// QualityChanges sees it first. In a sweep of lengths, the shorter ones have
+// rows alone. Throws InputError where the inputs differ, or nothing can be
+// compared.
 Against CompareRuns(const RunFile& old, const RunFile& now);
+
+// Throws InputError where only one of the runs is a sweep of lengths.
+void CheckSameKind(const RunFile& old, bool sweep);
 
 // Returns the environments' difference in CPU, threads or kernel table, or "".
 std::string MachineDifference(const RunFile& old, const RunFile& now);

@@ -120,12 +120,18 @@ std::vector<eval::Setting> ReadSettings(const Options& options) {
   return settings;
 }
 
-// Two outputs to one place would overwrite or mix; the input stays.
+// Two outputs to one place would overwrite or mix; what is read stays.
 void CheckOutputs(const Options& options) {
-  const std::string input = InputPath(options);
-  CheckOutputPaths(
-      {options.json_path, options.csv_path, options.html_path},
-      input.empty() ? std::vector<std::string>() : std::vector{input});
+  std::vector<std::string> inputs;
+  for (const std::string& path : {InputPath(options), options.against}) {
+    if (!path.empty()) inputs.push_back(path);
+  }
+  // The JSON may go back to where it was resumed from, and nothing else may.
+  CheckOutputPaths({options.csv_path, options.html_path},
+                   options.resume.empty() ? std::vector<std::string>()
+                                          : std::vector{options.resume});
+  CheckOutputPaths({options.json_path, options.csv_path, options.html_path},
+                   inputs);
 }
 
 std::string PlanText(const io::Problem& problem) {
@@ -361,7 +367,10 @@ int RunCompareCommand(const Options& given, const std::string& command) {
   SetContext(options, threads, &context);
   // The longest input, so that what is wrong with it shows before any work.
   eval::TensorSource source = ReadSource(options, lengths.back());
-  if (old) CheckSameInput(*old, source);
+  if (old) {
+    CheckSameKind(*old, lengths.size() > 1);
+    CheckSameInput(*old, source);
+  }
   if (earlier) {
     CheckSameInput(*earlier, source);
     CheckSameSetting(*earlier, context);
@@ -391,7 +400,7 @@ int RunCompareCommand(const Options& given, const std::string& command) {
   if (old) against = CompareWithOld(*old, &json);
   WriteResults(sweep, json, context, options, against);
   if (AnyFailed(sweep)) return kFailedCheck;
-  return against && !against->changes.empty() ? kChanged : kFine;
+  return against && against->Changed() ? kChanged : kFine;
 }
 
 }  // namespace heed::tool

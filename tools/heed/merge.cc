@@ -13,10 +13,11 @@
 #include <utility>
 
 #include "lib/eval/frontier.h"
+#include "lib/eval/phase_timer.h"
 #include "lib/io/input_error.h"
 #include "lib/io/quoted.h"
-#include "tools/heed/against.h"
 #include "tools/heed/numbers.h"
+#include "tools/heed/quality_change.h"
 #include "tools/heed/results.h"
 
 namespace heed::tool {
@@ -55,6 +56,9 @@ std::vector<std::pair<const char*, JsonValue>> NoTimes() {
   members.push_back({"noisy", JsonValue::Bool(false)});
   members.push_back({"pareto", JsonValue::Bool(false)});
   members.push_back({"seconds", JsonValue::Array()});
+  JsonValue phases = JsonValue::Object();
+  for (const char* phase : eval::kPhaseNames) phases.Set(phase, {});
+  members.push_back({"phases", std::move(phases)});
   return members;
 }
 
@@ -150,28 +154,17 @@ void AddStrings(const char* key, const JsonValue& b, JsonValue* a) {
 
 // Returns a field in which two rows' quality differs, "" where it does not.
 std::string QualityDifference(const JsonValue& there, const JsonValue& here) {
-  if (TextOf(there, "gate") != TextOf(here, "gate")) {
-    return fmt::format("gate is {}, not {}", TextOf(there, "gate"),
-                       TextOf(here, "gate"));
-  }
-  for (const NumberInfo& number : Numbers()) {
-    if (number.kind != NumberKind::kQuality) continue;
-    const double a = NumberIn(there, number.key),
-                 b = NumberIn(here, number.key);
-    if (!SameQuality(a, b, kQualityRounding)) {
-      return fmt::format("{} is {}, not {}", number.key, a, b);
-    }
-  }
-  if (there.Find("layers") == nullptr) return "";
-  const auto& layers = PartOf(there, "layers").items;
-  for (size_t l = 0; l < layers.size(); ++l) {
-    const std::string difference =
-        QualityDifference(layers[l], PartOf(here, "layers").items[l]);
-    if (!difference.empty()) {
-      return fmt::format("layers[{}].{}", l, difference);
-    }
-  }
-  return "";
+  const std::vector<QualityChange> changes =
+      QualityChanges(there, here, kQualityRounding);
+  if (changes.empty()) return "";
+  const auto shown = [](const JsonValue& value) {
+    if (value.kind == JsonValue::Kind::kString) return value.text;
+    return value.kind == JsonValue::Kind::kNull
+               ? std::string("none")
+               : fmt::format("{}", value.number);
+  };
+  return fmt::format("{} is {}, not {}", changes[0].place,
+                     shown(changes[0].was), shown(changes[0].now));
 }
 
 [[noreturn]] void Refuse(const RunFile& run, const RunFile& first,

@@ -21,7 +21,7 @@ int RunMerge(const Options& options, const std::string& command) {
   if (options.json_path.empty() && options.html_path.empty()) {
     throw io::InputError("merge writes --json FILE or --html FILE, or both");
   }
-  CheckOutputPaths({options.json_path, options.html_path}, {});
+  CheckOutputPaths({options.json_path, options.html_path}, options.files);
   std::vector<RunFile> runs;
   for (const std::string& path : options.files) runs.push_back(ReadRun(path));
   io::JsonValue merged = MergeRuns(runs);

@@ -39,7 +39,7 @@ Examples:
   heed compare --help
       what the columns mean, and how to bring your own tensors
 Exit status: 0 fine, 1 a variant's result failed its check, 2 bad input, 3 a
-number changed (--against).)";
+number changed or a row is gone (--against).)";
 
 constexpr char kCompareHelp[] = R"(
 Variants are written name:knob=value:knob=value. A knob may list values,
@@ -84,9 +84,11 @@ Views:
       FILE that does not exist yet begins empty. With either, each row is timed
       beside exact in rounds of its own, and the JSON is written after each
   --against OLD.json  says what changed since an earlier run on the same input:
-      times by more than both runs' spreads, where CPU, threads and kernel are
-      the same, and any other number; and which rows only one of them has. The
-      exit status is then 3
+      times of rows by more than the rounds of both runs explain (of 5 rounds or
+      more, not noisy, on the same CPU, threads and kernel; at most one
+      comparison in twenty names a row by noise alone); any other number, of
+      rows, layers, heads and row_rel_l2; and which rows only one of them has.
+      The exit status is 3 where something changed or a row is gone
 
 Columns (tables show some; --wide all; --json and --csv also hold
 every layer by itself, under the names in parentheses):

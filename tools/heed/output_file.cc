@@ -119,7 +119,8 @@ void CheckOutputPaths(const std::vector<std::string>& outputs,
     }
     for (const std::string& input : inputs) {
       if (SamePlace(path, input)) {
-        throw InputError("'" + path + "' is the input");
+        throw InputError("'" + path +
+                         "' is the input, and would be overwritten");
       }
     }
     CheckWritable(path);

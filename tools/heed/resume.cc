@@ -45,6 +45,13 @@ Summary ReadSummary(const JsonValue& row, double tokens) {
   for (const JsonValue& seconds : PartOf(row, "seconds").items) {
     summary.total.seconds.push_back(seconds.number);
   }
+  for (size_t i = 0; i < eval::kPhaseNames.size(); ++i) {
+    summary.total.phases[i] =
+        NumberIn(PartOf(row, "phases"), eval::kPhaseNames[i]);
+  }
+  for (const JsonValue& error : PartOf(row, "row_rel_l2").items) {
+    summary.total.row_errors.push_back(error.number);
+  }
   if (const JsonValue* heads = row.Find("heads")) {
     for (size_t h = 0; h < PartOf(*heads, "rel_l2").items.size(); ++h) {
       const auto at = [&](const char* key) {

@@ -12,9 +12,11 @@
 #include <filesystem>
 #include <fstream>
 #include <initializer_list>
+#include <iterator>
 #include <limits>
-#include <sstream>
 
+#include "lib/eval/compare.h"
+#include "lib/eval/phase_timer.h"
 #include "lib/io/input_error.h"
 #include "lib/io/quoted.h"
 #include "tools/heed/numbers.h"
@@ -89,12 +91,32 @@ class Checker {
         Fail(place + "machine is none of them");
       }
       Times(timing, place);
+      OnlyTimes(timing, place, {"machine", "layers"});
       const JsonValue& layers = Need(timing, place, "layers", {Kind::kArray});
       if (layers.items.size() != num_layers) {
         Fail(place + "layers are not as many as input.layers");
       }
-      for (const JsonValue& layer : layers.items)
+      for (const JsonValue& layer : layers.items) {
         Times(layer, place + "layers.");
+        OnlyTimes(layer, place + "layers.", {});
+      }
+    }
+  }
+
+  // Merging moves these members into rows, where others would be in the way.
+  void OnlyTimes(const JsonValue& timing, const std::string& place,
+                 std::initializer_list<std::string_view> more) {
+    for (const auto& [key, value] : timing.members) {
+      const auto is = [&key](std::string_view name) { return key == name; };
+      const bool known =
+          std::any_of(more.begin(), more.end(), is) ||
+          std::any_of(tool::Numbers().begin(), tool::Numbers().end(),
+                      [&is](const NumberInfo& number) {
+                        return number.kind != NumberKind::kQuality &&
+                               is(number.key);
+                      }) ||
+          is("noisy") || is("pareto") || is("seconds") || is("phases");
+      if (!known) Fail(place + io::Quoted(key) + " belongs to no machine");
     }
   }
 
@@ -107,7 +129,52 @@ class Checker {
     for (const JsonValue& second :
          Need(row, place, "seconds", {Kind::kArray}).items) {
       if (!IsNumber(second)) Fail(place + "seconds holds what is no number");
+      if (second.number < 0) Fail(place + "seconds holds what is negative");
     }
+    for (const char* key : {"time", "mad"}) {
+      if (PartOf(row, key).number < 0) Fail(place + key + " is negative");
+    }
+    Phases(row, place);
+  }
+
+  // All of them, or where nothing was timed null for each.
+  void Phases(const JsonValue& row, const std::string& place) {
+    const JsonValue& phases = Need(row, place, "phases", {Kind::kObject});
+    for (const char* phase : eval::kPhaseNames) {
+      const JsonValue& seconds =
+          Need(phases, place + "phases.", phase,
+               {Kind::kNumber, Kind::kInteger, Kind::kNull});
+      if (seconds.number < 0) Fail(place + "phases." + phase + " is negative");
+    }
+    if (phases.members.size() != eval::kPhaseNames.size()) {
+      Fail(place + "phases has more than the phases");
+    }
+  }
+
+  // At row_quantiles, or none: where a row's error is no number.
+  void RowErrors(const JsonValue& row, const std::string& place) {
+    const JsonValue& errors = Need(row, place, "row_rel_l2", {Kind::kArray});
+    if (!errors.items.empty() && errors.items.size() != num_quantiles_) {
+      Fail(place + "row_rel_l2 has not a number for each of row_quantiles");
+    }
+    for (const JsonValue& error : errors.items) {
+      if (!IsNumber(error) && error.kind != Kind::kNull) {
+        Fail(place + "row_rel_l2 holds what is no number");
+      }
+    }
+  }
+
+  // Where the quantiles stand. They are the report's, which shows no others'.
+  void RowQuantiles(const JsonValue& tree) {
+    const JsonValue& levels = Need(tree, "", "row_quantiles", {Kind::kArray});
+    num_quantiles_ = levels.items.size();
+    const bool same = std::equal(
+        levels.items.begin(), levels.items.end(),
+        std::begin(eval::kRowQuantiles), std::end(eval::kRowQuantiles),
+        [](const JsonValue& level, double ours) {
+          return IsNumber(level) && level.number == ours;
+        });
+    if (!same) Fail("row_quantiles are not those of this version");
   }
 
   void NumbersOf(const JsonValue& row, const std::string& place, bool quality) {
@@ -127,6 +194,7 @@ class Checker {
     for (const char* key : {"cost_recorded", "beaten_by_zeros"}) {
       Need(row, place, key, {Kind::kBool});
     }
+    RowErrors(row, place);
     Times(row, place);
   }
 
@@ -143,12 +211,13 @@ class Checker {
   void Rows(const JsonValue& tree, size_t num_layers) {
     const JsonValue& rows = Need(tree, "", "rows", {Kind::kArray});
     std::vector<std::string> names;
+    int baselines = 0;
     for (size_t i = 0; i < rows.items.size(); ++i) {
       const JsonValue& row = rows.items[i];
       const std::string place = fmt::format("rows[{}].", i);
       names.push_back(Need(row, place, "name", {Kind::kString}).text);
       CheckName(names.back(), place);
-      Need(row, place, "baseline", {Kind::kBool});
+      baselines += Need(row, place, "baseline", {Kind::kBool}).boolean;
       Numbers(row, place);
       const JsonValue& layers = Need(row, place, "layers", {Kind::kArray});
       if (layers.items.size() != num_layers) {
@@ -167,6 +236,9 @@ class Checker {
       Fail("rows has " + io::Quoted(*twice) + " twice");
     }
     if (names.empty()) Fail("rows is empty");
+    if (baselines != 1) {
+      Fail(fmt::format("rows has {} baselines, not one", baselines));
+    }
   }
 
   void Layer(const JsonValue& layer, const std::string& place) {
@@ -218,6 +290,7 @@ class Checker {
 
  private:
   const std::string& path_;
+  size_t num_quantiles_ = 0;
 };
 
 void CheckRun(const std::string& path, const JsonValue& tree) {
@@ -248,6 +321,7 @@ void CheckRun(const std::string& path, const JsonValue& tree) {
     }
     checker.Need(layers.items[i], place, "heads", {Kind::kArray});
   }
+  checker.RowQuantiles(tree);
   checker.Rows(tree, layers.items.size());
   if (tree.Find("sweep") != nullptr) {
     checker.Sweep(*tree.Find("sweep"), *tree.Find("rows"));
@@ -262,10 +336,16 @@ std::string ReadText(const std::string& path) {
   if (std::filesystem::is_directory(path, error)) fail("it is a directory");
   std::ifstream file(path, std::ios::binary);
   if (!file) fail(std::strerror(errno));
-  std::ostringstream text;
-  text << file.rdbuf();
+  // read() sets bad() where the system fails; a stream copied from rdbuf()
+  // keeps that to itself.
+  std::string text;
+  char part[1 << 16];
+  do {
+    file.read(part, sizeof(part));
+    text.append(part, static_cast<size_t>(file.gcount()));
+  } while (file);
   if (file.bad()) fail("it could not be read to its end");
-  return std::move(text).str();
+  return text;
 }
 
 }  // namespace
