@@ -285,8 +285,10 @@ HWY_INLINE void DotTokens(const Preparation& p, size_t first, const Row& row_of,
     for (size_t m = j; m < p.row; m += 16) {
       // Padding is not part of the sum, whatever it holds.
       const auto in = hn::FirstN(d, p.dim > m ? p.dim - m : 0);
-      const auto load = [&](const float* at)
-                            HWY_ATTR { return hn::MaskedLoad(in, d, at + m); };
+      // Rows may lie at any float, where MaskedLoad asks for whole vectors.
+      const auto load = [&](const float* at) HWY_ATTR {
+        return hn::IfThenElseZero(in, hn::LoadU(d, at + m));
+      };
       const auto k0 = load(y0), k1 = load(y1), k2 = load(y2);
       const auto one = hn::Set(d, 1.0f);
       const auto d1 = Fade(one, hn::LoadU(d, a1 + m));

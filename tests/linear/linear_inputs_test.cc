@@ -181,9 +181,6 @@ TEST(LinearInputs, RebasedOfOneNumberIsRefused) {
   knob.args().target = nullptr;
   knob.SetKnob("feature_dim", 1);
   ExpectRefused(knob, "feature_dim");
-  VariantCall call("rebased", "b1_h1_d1_q3_causal", "");
-  call.args().target = nullptr;
-  ExpectRefused(call, "head_dim");
 }
 
 // Positions at the ends of 64 bits are positions.

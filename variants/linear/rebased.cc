@@ -11,8 +11,9 @@
 // x' is projected to feature_dim numbers as in based.cc. gamma and beta are
 // numbers here, where the model has a vector of each. Any scale cancels. A
 // weight may be zero, as no constant is in it: a row whose weights all vanish
-// is zero. Pairs are kept once: n (n + 1) / 2 features. A row of one number has
-// nothing but its mean, so that head_dim is at least 2.
+// is zero. Pairs are kept once: n (n + 1) / 2 features. A row of one number is
+// its own mean, so that feature_dim is at least 2; with head_dim 1 all rows are
+// beta, all weights the same.
 #include <heed/linear_features.h>
 
 #include <algorithm>
@@ -70,12 +71,6 @@ void Map(const void* self, const FeatureRows& rows) {
 
 Status RunVariant(const VariantArgs& a) {
   const int64_t n = Width(a.args.key.head_dim(), a.knobs);
-  if (n < 2) {
-    return Status(StatusCode::kUnsupported, "head_dim",
-                  "leaves nothing of a row but its mean")
-        .WithValue(n)
-        .WithBound(2, BoundKind::kAtLeast);
-  }
   Maps maps;
   maps.knobs = a.knobs;
   const Status status = MakeProjections(
