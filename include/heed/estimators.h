@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What variants score blocks of keys by. Each is made once a run, from the
-// variant's scratch, on its executor, and is then asked by any worker.
+// variant's scratch, on its executor, and is then asked by any worker. None
+// knows what score inputs (heed/score_inputs.h) add or hide: choices are made
+// without, and what is chosen is attended to with them. Only WeightsOf and what
+// is made of it apply softcap.
 #ifndef HEED_ESTIMATORS_H_
 #define HEED_ESTIMATORS_H_
 
@@ -34,6 +37,10 @@ HEED_API KeyBounds KeyBoundsOf(const VariantArgs& a, int64_t key_block);
 // heads][key blocks], to rounding, +infinity where a number is not finite. Null
 // where memory is short.
 HEED_API const float* KeyNorms(const VariantArgs& a, int64_t key_block);
+
+// Returns the Euclidean norm of x[0, n), within 1e-7 of it, however small or
+// large its numbers are; +infinity where one is not finite or it is too large.
+HEED_API float NormOf(const float* x, int64_t n);
 
 // x[i] = cap * tanh(x[i] / cap), to within 4e-7 cap.
 HEED_API void CapScores(float cap, float* x, int64_t n);

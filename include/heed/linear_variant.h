@@ -37,7 +37,8 @@ struct LinearCall {
 HEED_API Status AttendLinear(const VariantArgs& host, const LinearCall& call);
 
 // Returns what that costs by the formulas of docs/linear.md, with `features`
-// columns of keys; of the delta rule where `delta`.
+// columns of keys; of the delta rule where `delta`. What a variant adds beside
+// the state is not in it.
 HEED_API Cost LinearCost(const AttentionShape& shape,
                          const AttentionParams& params, int64_t features,
                          int chunk, bool delta);
@@ -47,10 +48,31 @@ HEED_API Cost LinearCost(const AttentionShape& shape,
 HEED_API double DrawnAt(const Input& input, int index, int64_t batch,
                         int64_t token, int64_t head, int64_t channel);
 
+// The numbers that an input may hold, bounds among them; NaN is none of them.
+struct InputRange {
+  float low, high;
+  const char* message;  // of what is refused
+};
+inline constexpr InputRange kAnyNumber = {-INFINITY, INFINITY,
+                                          "must not be NaN"};
+inline constexpr InputRange kLogDecays = {-INFINITY, 0.0f,
+                                          "must be at most 0 and not NaN"};
+inline constexpr InputRange kBetas = {0.0f, 2.0f, "must be 0 to 2 and not NaN"};
+
 // Sets *view to input `index` of the host, or to drawn numbers in its scratch.
 // Refuses inputs of another shape or type, by their name.
 HEED_API Status InputOrDrawn(const VariantArgs& host, const Input* inputs,
                              int index, ConstTensorView* view);
+
+// The same of an input with a range: refuses by its name what lies outside, of
+// the tokens that the call's rows see.
+HEED_API Status InputOrDrawn(const VariantArgs& host, const Input* inputs,
+                             int index, const InputRange& range,
+                             ConstTensorView* view);
+
+// Refuses a head_dim, by its name, that a map of `times` as many features makes
+// wider than a scan takes.
+HEED_API Status CheckMapWidth(const VariantArgs& host, int64_t times);
 
 // Refuses an input of weights that has not `rows` rows; without a host's
 // nothing.

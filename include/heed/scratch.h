@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 
 namespace heed {
 
@@ -22,11 +23,18 @@ struct Scratch {
   // Returns `count` uninitialised elements, 64-byte aligned; null only where
   // memory is short (count 0 gives a pointer too).
   template <typename T>
-  T* Array(int64_t count) const {
-    const size_t most = static_cast<size_t>(PTRDIFF_MAX) / sizeof(T);
-    if (count < 0 || static_cast<uint64_t>(count) > most) return nullptr;
-    const size_t elements = count == 0 ? 1 : static_cast<size_t>(count);
-    return static_cast<T*>(allocate(self, elements * sizeof(T)));
+  T* Array(int64_t count, int64_t each = 1, int64_t of = 1) const {
+    uint64_t elements = 1;
+    const uint64_t most = static_cast<uint64_t>(PTRDIFF_MAX) / sizeof(T);
+    for (const int64_t factor : {count, each, of}) {
+      if (factor < 0) return nullptr;
+      const uint64_t by = static_cast<uint64_t>(factor);
+      if (by != 0 && elements > most / by) return nullptr;
+      elements *= by;
+    }
+    if (elements == 0) elements = 1;
+    return static_cast<T*>(
+        allocate(self, static_cast<size_t>(elements) * sizeof(T)));
   }
 };
 

@@ -9,6 +9,7 @@
 #include "heed/ops.h"
 #include "lib/core/check.h"
 #include "lib/core/tensors.h"
+#include "lib/core/variant_call.h"
 
 namespace heed {
 namespace {
@@ -56,6 +57,10 @@ Status RunVariant(const Variant& variant, const VariantArgs& args) {
   if (!status.ok()) return status;
   status = CheckArgs(args.params, args.args);
   if (!status.ok()) return status;
+  if (variant.semantics == Semantics::kExactOnSelection) {
+    status = internal::CheckSelects(args.args);
+    if (!status.ok()) return status;
+  }
   if (args.target != nullptr) {
     Plan plan;
     status = MakePlan(args.params, ShapeOf(args.args), OptionsOf(args), &plan);

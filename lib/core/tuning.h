@@ -100,6 +100,11 @@ inline constexpr SparseBlockCost kSparseBlocks[] = {
 // Blocks of 64 rows that this is asked of.
 inline constexpr int64_t kSparseSamples = 8;
 
+// Rows that share a list where each has chosen for itself. Not asked of what
+// they chose, as kSparseBlocks are: a row's bits depend on its own choice
+// alone.
+inline constexpr int64_t kChosenRows = 16;
+
 // What a sparse run may take for lists and masks at a time; more rows are left
 // to the next. 8,192 keys: 2,048 rows.
 inline constexpr int64_t kSparseRunBytes = 16 * 1024 * 1024;

@@ -5,8 +5,8 @@
 // bits of an element, moved to where a float has them, are a float that is too
 // small by a power of two, which the scale makes up for. So an element costs
 // two instructions before it is multiplied, as an integer does. Zen 3, AVX2,
-// one row, nanoseconds a key of 128 from the caches: e4m3 69 and 33, e5m2 48
-// and 32.
+// one row, nanoseconds a key of 128 from the caches: e4m3 69 and 35, e5m2 48
+// and 35.
 #if defined(HEED_LIB_KERNELS_DECODE_F8_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEED_LIB_KERNELS_DECODE_F8_INL_H_
 #undef HEED_LIB_KERNELS_DECODE_F8_INL_H_

@@ -52,7 +52,7 @@ template <class D>
 HWY_INLINE hn::Vec<D> LoadWiden(D d, const u4x2* from) {
 #if HWY_TARGET == HWY_AVX2
   if constexpr (hn::MaxLanes(D()) == 8) {
-    // A broadcast costs a load and no shuffle: 58 and 26 cycles for 128 columns
+    // A broadcast costs a load and no shuffle: 58 and 31 cycles for 128 columns
     // of values (Zen 3).
     const hn::Rebind<int32_t, D> di;
     int32_t word;

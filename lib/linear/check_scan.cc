@@ -172,31 +172,6 @@ Status CheckExtents(const ScanPlan& plan, const ScanArgs& args) {
   return Status();
 }
 
-// Refuses elements outside [low, high], NaN among them. A row repeated by a
-// stride of 0 is looked at once.
-Status CheckRange(const ConstTensorView& checked, const TensorName& name,
-                  float low, float high, const char* message) {
-  if (checked.absent()) return Status();
-  ConstTensorView view = UsedStrides(checked);
-  for (int i = 0; i < 3; ++i) {
-    if (view.stride[i] == 0)
-      view.extent[i] = std::min<int64_t>(view.extent[i], 1);
-  }
-  for (int64_t b = 0; b < view.batch(); ++b) {
-    for (int64_t t = 0; t < view.seqlen(); ++t) {
-      for (int64_t h = 0; h < view.heads(); ++h) {
-        const float* row = RowAt(view, b, t, h);
-        bool good = true;
-        for (int64_t c = 0; c < view.head_dim(); ++c) {
-          good &= row[c] >= low && row[c] <= high;  // false for NaN
-        }
-        if (!good) return Invalid(name.argument, message).WithIndex(t);
-      }
-    }
-  }
-  return Status();
-}
-
 // Each output against every tensor before it; a state may be updated in place.
 Status CheckOverlaps(const ScanArgs& args) {
   Status status;
@@ -322,6 +297,29 @@ Status CheckScanArgs(const ScanPlan& plan, const ScanArgs& args) {
   if (!status.ok()) return status;
   return CheckRange(args.beta, kBetaName, 0.0f, 2.0f,
                     "must be 0 to 2 and not NaN");
+}
+
+Status CheckRange(const ConstTensorView& checked, const TensorName& name,
+                  float low, float high, const char* message) {
+  if (checked.absent()) return Status();
+  ConstTensorView view = UsedStrides(checked);
+  for (int i = 0; i < 3; ++i) {
+    if (view.stride[i] == 0)
+      view.extent[i] = std::min<int64_t>(view.extent[i], 1);
+  }
+  for (int64_t b = 0; b < view.batch(); ++b) {
+    for (int64_t t = 0; t < view.seqlen(); ++t) {
+      for (int64_t h = 0; h < view.heads(); ++h) {
+        const float* row = RowAt(view, b, t, h);
+        bool good = true;
+        for (int64_t c = 0; c < view.head_dim(); ++c) {
+          good &= row[c] >= low && row[c] <= high;  // false for NaN
+        }
+        if (!good) return Invalid(name.argument, message).WithIndex(t);
+      }
+    }
+  }
+  return Status();
 }
 
 Status CheckScanWorkspace(const ScanPlan& plan, const ScanArgs& args,

@@ -31,6 +31,16 @@ int64_t StepsOf(int64_t heads, int64_t workers) {
   return std::clamp<int64_t>(heads / (4 * workers), 1, kMaxSteps);
 }
 
+// Whether each sequence is a single token.
+bool SingleTokens(const ScanArgs& args, int64_t seqlen) {
+  if (args.cu_seqlens == nullptr) return seqlen == 1;
+  bool single = seqlen == args.num_sequences;
+  for (int64_t s = 0; single && s < args.num_sequences; ++s) {
+    single = args.cu_seqlens[s + 1] - args.cu_seqlens[s] == 1;
+  }
+  return single;
+}
+
 }  // namespace
 }  // namespace internal
 
@@ -66,7 +76,7 @@ Status RunScan(const ScanPlan& plan, const ScanArgs& args, Workspace workspace,
       !args.final_sum.absent() && args.initial_sum.data == args.final_sum.data;
   run.splits =
       sums_in_place ? 1 : internal::SplitsOf(run.heads, run.tiles, workers);
-  if (seqlen == 1 && run.splits == 1) {
+  if (run.splits == 1 && internal::SingleTokens(run.args, seqlen)) {
     run.run = internal::StepsOf(run.heads, workers);
   }
   const int64_t tasks = (run.heads + run.run - 1) / run.run * run.splits;

@@ -2,11 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Inputs of variants where the host has none.
+#include <algorithm>
 #include <cstdint>
 
 #include "heed/linear_variant.h"
 #include "lib/core/check.h"
 #include "lib/core/tensors.h"
+#include "lib/kernels/kernel_table.h"
+#include "lib/linear/check_scan.h"
 
 namespace heed {
 namespace {
@@ -43,6 +46,14 @@ Status CheckInput(const VariantArgs& host, const Input& input, int64_t batch,
   return Status();
 }
 
+// Keys that the last row sees, and with it any.
+int64_t SeenKeys(const VariantArgs& host) {
+  const int64_t rows = host.args.query.seqlen(), keys = host.args.key.seqlen();
+  if (rows == 0 || !host.params.causal) return rows == 0 ? 0 : keys;
+  const int64_t end = rows + FirstPosition(host.params, rows, keys);
+  return std::clamp<int64_t>(end, 0, keys);
+}
+
 }  // namespace
 
 double DrawnAt(const Input& input, int index, int64_t batch, int64_t token,
@@ -71,6 +82,32 @@ Status InputOrDrawn(const VariantArgs& host, const Input* inputs, int index,
         return DrawnAt(input, index, b, token, head, channel);
       },
       view);
+}
+
+Status InputOrDrawn(const VariantArgs& host, const Input* inputs, int index,
+                    const InputRange& range, ConstTensorView* view) {
+  ConstTensorView input;
+  const Status status = InputOrDrawn(host, inputs, index, &input);
+  if (!status.ok()) return status;
+  if (host.inputs != nullptr) {
+    const internal::TensorName name = {inputs[index].name, nullptr};
+    const Status checked =
+        internal::CheckRange(TokensOf(input, 0, SeenKeys(host)), name,
+                             range.low, range.high, range.message);
+    if (!checked.ok()) return checked;
+  }
+  *view = input;
+  return status;
+}
+
+Status CheckMapWidth(const VariantArgs& host, int64_t times) {
+  const int64_t dim = host.args.key.head_dim();
+  const int64_t most = internal::kMaxHeadDim / times;
+  if (dim <= most) return Status();
+  return Status(StatusCode::kUnsupported, "head_dim",
+                "is larger than this variant's map offers")
+      .WithValue(dim)
+      .WithBound(most);
 }
 
 Status CheckWeights(const VariantArgs& host, const Input* inputs, int index,

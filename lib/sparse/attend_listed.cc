@@ -100,8 +100,8 @@ class ListedRun {
     counts_ = scratch_.Array<int32_t>(at_once_);
     first_rows_ = scratch_.Array<int32_t>(at_once_ + 1);
     cut_ = scratch_.Array<uint8_t>(at_once_);
-    bias_ = scratch_.Array<float>(weighted() ? entries * RowsOfList() : 0);
-    mask_ = scratch_.Array<bool>(masked_ ? entries * RowsOfList() : 0);
+    bias_ = scratch_.Array<float>(weighted() ? entries : 0, RowsOfList());
+    mask_ = scratch_.Array<bool>(masked_ ? entries : 0, RowsOfList());
     inner_ = AttentionParams();
     inner_.softmax_scale = params_.softmax_scale;
     inner_.softcap = params_.softcap;

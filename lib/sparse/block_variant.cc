@@ -8,10 +8,10 @@
 
 #include "heed/estimators.h"
 #include "heed/ops.h"
+#include "lib/core/variant_call.h"
 #include "lib/kernels/kernel_table.h"
 #include "lib/sparse/block_mask.h"
 #include "lib/sparse/plan_memory.h"
-#include "lib/sparse/variant_call.h"
 
 namespace heed::sparse {
 namespace {
@@ -133,7 +133,7 @@ namespace internal {
 
 Status AttendBlocks(const VariantArgs& a, BlockGrid grid,
                     const BlockFunctions& functions) {
-  const Status status = CheckCall(a);
+  const Status status = heed::internal::CheckSelects(a.args);
   return status.ok() ? BlockRun(a, grid, functions).Run() : status;
 }
 

@@ -11,8 +11,9 @@
 #include "heed/cache_policy.h"
 #include "heed/estimators.h"
 #include "heed/ops.h"
+#include "lib/core/tuning.h"
+#include "lib/core/variant_call.h"
 #include "lib/sparse/plan_memory.h"
-#include "lib/sparse/variant_call.h"
 
 namespace heed::sparse {
 namespace {
@@ -128,7 +129,7 @@ class CacheRun {
 
   bool Allocate() {
     const int64_t workers = a_.executor.max_workers;
-    last_seen_ = a_.scratch.Array<int64_t>(caches_ * keys_);
+    last_seen_ = a_.scratch.Array<int64_t>(caches_, keys_);
     latest_ = a_.scratch.Array<int64_t>(caches_ *
                                         BlocksOf(keys_, CachedKeys::kBlock));
     workers_ = a_.scratch.Array<Memory>(workers);
@@ -244,6 +245,7 @@ class CacheRun {
     shape.batch = 1;
     SparseOptions options;
     options.per_head = true;
+    options.query_block_size = heed::internal::kChosenRows;
     const Status status = MakeSparsePlan(a_.params, shape, pattern, options,
                                          a_.scratch, a_.executor, plan);
     plan->batch = a_.args.query.batch();
@@ -267,7 +269,7 @@ namespace internal {
 
 Status AttendCache(const VariantArgs& a, const CacheRules& rules,
                    const PolicyView& policy) {
-  const Status status = CheckCall(a);
+  const Status status = heed::internal::CheckSelects(a.args);
   if (!status.ok()) return status;
   if (a.args.scores.any()) {
     return Status(StatusCode::kUnsupported, "scores",

@@ -73,11 +73,11 @@ Status CheckList(const KeyLists& lists, int64_t list, int64_t keys,
           .WithValue(key)
           .WithBound(keys - 1);
     }
+    if (key < 0) continue;
     // Written so that NaN fails.
     if (lists.log_weights != nullptr && !(lists.log_weights[i] < INFINITY)) {
       return Invalid("log_weights", "must be finite or -inf").WithIndex(i);
     }
-    if (key < 0) continue;
     uint64_t& word = listed[key / 64];
     const uint64_t bit = uint64_t{1} << key % 64;
     if (word & bit) {
@@ -97,6 +97,7 @@ Status CheckEntries(const KeyLists& lists, const AttentionArgs& args,
                     const Scratch& scratch) {
   const int64_t blocks = BlocksOf(args.query.seqlen(), lists.query_block_size);
   const int64_t batch = args.query.batch();
+  if (batch == 0) return Status();  // no keys that a list could name
   int64_t most = 0;
   for (int64_t b = 0; b < batch; ++b) most = std::max(most, KeysOf(args, b));
   uint64_t* const listed = scratch.Array<uint64_t>(WordsOf(most));

@@ -90,18 +90,24 @@ const float* KeyNorms(const VariantArgs& a, int64_t key_block) {
     const int64_t head = i / blocks;
     const int64_t begin = i % blocks * key_block;
     const int64_t end = std::min(begin + key_block, key.seqlen());
-    float most = 0;
+    norm[i] = 0;
     for (int64_t row = begin; row < end; ++row) {
       const float* const x =
           RowAt(key, head / key.heads(), row, head % key.heads());
-      const float squares = ops::Dot(x, x, key.head_dim());
-      // Written so that NaN wins.
-      if (!(squares <= most)) most = squares;
-      if (!std::isfinite(most)) break;
+      norm[i] = std::max(norm[i], NormOf(x, key.head_dim()));
     }
-    norm[i] = std::isfinite(most) ? std::sqrt(most) : INFINITY;
   });
   return norm;
+}
+
+// In double, where no square of a float is lost.
+float NormOf(const float* x, int64_t n) {
+  double squares = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  }
+  const float norm = static_cast<float>(std::sqrt(squares));
+  return std::isfinite(norm) ? norm : INFINITY;
 }
 
 // By ops::Exp: the host's tanh rounds as it likes.

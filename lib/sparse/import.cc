@@ -182,10 +182,13 @@ Status BlockMapFromCounts(const BlockGridShape& shape,
   const Status status = CheckGrid(shape);
   if (!status.ok()) return status;
   const Grid grid(shape);
-  if (grid.lists == 0 || grid.key_blocks == 0) return Status();
+  if (grid.lists == 0) return Status();
   if (kv_num_blocks == nullptr) return Invalid("kv_num_blocks", "is null");
-  if (kv_indices == nullptr) return Invalid("kv_indices", "is null");
-  if (map == nullptr) return Invalid("map", "is null");
+  // Rows of no entries and maps of no blocks need no memory.
+  if (kv_indices == nullptr && row_stride != 0) {
+    return Invalid("kv_indices", "is null");
+  }
+  if (map == nullptr && grid.key_blocks != 0) return Invalid("map", "is null");
   if (row_stride < 0) {
     return Invalid("row_stride", "must not be negative")
         .WithValue(row_stride)

@@ -10,15 +10,15 @@
 
 #include "heed/ops.h"
 #include "heed/sparse_variant.h"
+#include "lib/core/variant_call.h"
 #include "lib/sparse/ask_row.h"
 #include "lib/sparse/key_set.h"
 #include "lib/sparse/plan_memory.h"
-#include "lib/sparse/variant_call.h"
 
 namespace heed::sparse {
 
 Status AttendMasked(const VariantArgs& a, const AttentionParams& params) {
-  Status status = CheckCall(a);
+  Status status = heed::internal::CheckSelects(a.args);
   if (!status.ok()) return status;
   a.phases.Enter(Phase::kAttend);
   status = ops::Attend(params, a.args, a);
@@ -61,7 +61,7 @@ namespace internal {
 
 Status AttendPattern(const VariantArgs& a, const PatternView& pattern,
                      const SparseOptions& options) {
-  Status status = CheckCall(a);
+  Status status = heed::internal::CheckSelects(a.args);
   if (!status.ok()) return status;
   a.phases.Enter(Phase::kBuild);
   SparsePlan plan;

@@ -9,8 +9,8 @@
 
 #include "heed/ops.h"
 #include "heed/sparse_variant.h"
+#include "lib/core/variant_call.h"
 #include "lib/sparse/plan_memory.h"
-#include "lib/sparse/variant_call.h"
 
 namespace heed::sparse {
 namespace {
@@ -80,7 +80,7 @@ void Record(const VariantArgs& a, const Residue& of, int64_t step, int64_t c) {
 
 Status AttendResidues(const VariantArgs& a, const AttentionParams& params,
                       int64_t step) {
-  Status status = CheckCall(a);
+  Status status = heed::internal::CheckSelects(a.args);
   if (!status.ok()) return status;
   if (step == 1) return AttendMasked(a, params);
   if (a.args.scores.any()) {

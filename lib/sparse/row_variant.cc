@@ -12,8 +12,9 @@
 
 #include "heed/estimators.h"
 #include "heed/ops.h"
+#include "lib/core/tuning.h"
+#include "lib/core/variant_call.h"
 #include "lib/sparse/plan_memory.h"
-#include "lib/sparse/variant_call.h"
 
 namespace heed::sparse {
 
@@ -76,7 +77,7 @@ class RowRun {
   Status Run() {
     const int64_t batch = a_.args.query.batch();
     const int64_t lists = batch * (heads_ / share_);
-    words_ = a_.scratch.Array<uint64_t>(lists * rows_ * words_of_row_);
+    words_ = a_.scratch.Array<uint64_t>(lists, rows_, words_of_row_);
     const int64_t all = a_.executor.max_workers * keys_;
     float* const value = a_.scratch.Array<float>(all);
     int32_t* const index = a_.scratch.Array<int32_t>(2 * all);
@@ -137,6 +138,7 @@ class RowRun {
     shape.num_kv_heads = 1;
     SparseOptions options;
     options.per_head = true;
+    options.query_block_size = heed::internal::kChosenRows;
     const Status status = MakeSparsePlan(a_.params, shape, marked, options,
                                          a_.scratch, a_.executor, plan);
     plan->batch = batch;
@@ -157,7 +159,7 @@ namespace internal {
 
 Status AttendRows(const VariantArgs& a, ListOf lists,
                   const RowFunction& choose) {
-  const Status status = CheckCall(a);
+  const Status status = heed::internal::CheckSelects(a.args);
   if (!status.ok()) return status;
   const ConstTensorView& query = a.args.query;
   if (query.batch() * query.heads() * query.seqlen() == 0) {

@@ -312,5 +312,57 @@ TEST_P(LinearFamily, GivenWeightsCount) {
   }
 }
 
+// Based's own scale belongs to the rows that given projections make.
+TEST_P(LinearFamily, BasedScalesByTheWidthOfGivenProjections) {
+  std::vector<float> out[2];
+  for (const int explicit_scale : {0, 1}) {
+    VariantCall call("based", kProblem, GetParam());
+    call.SetKnob("feature_dim", 4);
+    for (const char* input : {"query_map", "key_map"}) {
+      call.SetInput(input, [](int64_t r, int64_t c) {
+        return std::sin(static_cast<double>(3 * r + c)) / 3;
+      });
+      call.InputView(input).extent[1] = 4;
+    }
+    if (explicit_scale != 0) call.args().params.softmax_scale = 0.5f;
+    out[explicit_scale] = call.Out();
+    EXPECT_LT(ErrorOf(out[explicit_scale], call.Reference()), 1e-5);
+  }
+  EXPECT_EQ(out[0], out[1]);
+}
+
+// The softmaxes of a map whose exponentials no double holds.
+TEST_P(LinearFamily, HedgehogServesChannelsBeyondExp) {
+  for (const int convention : {0, 1}) {
+    SCOPED_TRACE(convention);
+    VariantCall call("hedgehog", kProblem, GetParam());
+    call.SetKnob("convention", convention);
+    *call.tensors().key.At(0, 3, 0, 5) = 800;
+    *call.tensors().key.At(1, 7, 1, 2) = -800;
+    *call.tensors().query.At(0, 9, 2, 1) = 400;
+    const std::vector<float> out = call.Out();
+    for (const float x : out) ASSERT_TRUE(std::isfinite(x));
+    EXPECT_LT(ErrorOf(out, call.Reference()), 1e-5);
+  }
+}
+
+// A map and its reference keep a NaN alike: it reaches the rows that see its
+// key.
+TEST_P(LinearFamily, NanOfAKeyPassesEveryMap) {
+  for (const char* name : {"linear_elu", "performer", "hedgehog", "t2r",
+                           "based", "rebased", "cosformer"}) {
+    SCOPED_TRACE(name);
+    VariantCall call(name, "b1_h2_d16_q20_causal", GetParam());
+    *call.tensors().key.At(0, 11, 1, 3) = NAN;
+    const std::vector<float> out = call.Out();
+    const std::vector<double> want = call.Reference();
+    for (size_t i = 0; i < out.size(); ++i) {
+      const bool sees = i / 32 >= 11 && i / 16 % 2 == 1;
+      ASSERT_EQ(std::isnan(out[i]), sees) << i;
+      ASSERT_EQ(std::isnan(want[i]), sees) << i;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace heed::test

@@ -88,13 +88,56 @@ TEST(LinearInputs, GatesThatGrowOrAreNanAreRefused) {
       call.SetInput("gate", [&](int64_t t, int64_t c) {
         return t == 18 && c == 0 ? bad : -0.5;
       });
-      ExpectRefused(call, "log_decay");
+      ExpectRefused(call, "gate");
     }
   }
-  VariantCall call("mamba2", kProblem, "");
-  call.args().target = nullptr;
-  call.SetInput("dt", [](int64_t t, int64_t) { return t == 7 ? -0.1 : 0.1; });
-  ExpectRefused(call, "log_decay");
+}
+
+TEST(LinearInputs, StepsBackAreRefused) {
+  for (const double bad :
+       {-0.1, static_cast<double>(INFINITY), static_cast<double>(NAN)}) {
+    SCOPED_TRACE(bad);
+    VariantCall call("mamba2", kProblem, "");
+    call.args().target = nullptr;
+    call.SetInput("dt", [&](int64_t t, int64_t) { return t == 7 ? bad : 0.1; });
+    ExpectRefused(call, "dt");
+  }
+}
+
+// A sigmoid is behind it: all but NaN are gates.
+TEST(LinearInputs, GatesBeforeTheirSigmoidMayBeAnyNumber) {
+  for (const double gate :
+       {-200.0, 3.0, static_cast<double>(INFINITY), static_cast<double>(NAN)}) {
+    SCOPED_TRACE(gate);
+    VariantCall call("kda", kProblem, "");
+    call.args().target = nullptr;
+    call.SetKnob("lower_bound", -5);
+    call.SetInput("gate",
+                  [&](int64_t t, int64_t) { return t == 2 ? gate : 0.5; });
+    if (std::isnan(gate)) {
+      ExpectRefused(call, "gate");
+    } else {
+      EXPECT_LT(ErrorOf(call.Out(), call.Reference()), 1e-5);
+    }
+  }
+}
+
+// What no row sees is not looked at.
+TEST(LinearInputs, TokensBehindTheLastRowMayHoldAnything) {
+  for (const int64_t bad_token : {14, 15}) {
+    SCOPED_TRACE(bad_token);
+    VariantCall call("gated_delta", kProblem, "");
+    call.args().target = nullptr;
+    call.args().params.causal_offset = -5;
+    call.SetInput("gate", [&](int64_t t, int64_t) {
+      return t == bad_token ? static_cast<double>(NAN) : -0.5;
+    });
+    if (bad_token == 14) {
+      ExpectRefused(call, "gate");
+    } else {
+      EXPECT_LT(ErrorOf(call.Out(), call.Reference()), 1e-5);
+    }
+  }
 }
 
 TEST(LinearInputs, BetaBeyondItsRangeIsRefused) {
@@ -108,6 +151,39 @@ TEST(LinearInputs, BetaBeyondItsRangeIsRefused) {
       ExpectRefused(call, "beta");
     }
   }
+  VariantCall twice("deltanet", kProblem, "");
+  twice.args().target = nullptr;
+  twice.SetKnob("allow_neg_eigval", 1);
+  twice.SetInput("beta", [](int64_t t, int64_t) { return t == 3 ? 1.5 : 1.0; });
+  ExpectRefused(twice, "beta");
+  EXPECT_NE(ToString(twice.Run()).find("0 to 1"), std::string::npos)
+      << ToString(twice.Run());
+}
+
+// Of maps that make two features of a channel, by the caller's own number.
+TEST(LinearInputs, HeadDimOfTooManyFeaturesIsRefused) {
+  for (const char* name : {"hedgehog", "cosformer"}) {
+    SCOPED_TRACE(name);
+    VariantCall widest(name, "b1_h1_d512_q3_causal", "");
+    widest.args().target = nullptr;
+    EXPECT_TRUE(widest.Run().ok());
+    VariantCall call(name, "b1_h1_d513_q3_causal", "");
+    call.args().target = nullptr;
+    ExpectRefused(call, "head_dim");
+    EXPECT_NE(ToString(call.Run()).find("512"), std::string::npos)
+        << ToString(call.Run());
+  }
+}
+
+// A norm leaves nothing of one number.
+TEST(LinearInputs, RebasedOfOneNumberIsRefused) {
+  VariantCall knob("rebased", kProblem, "");
+  knob.args().target = nullptr;
+  knob.SetKnob("feature_dim", 1);
+  ExpectRefused(knob, "feature_dim");
+  VariantCall call("rebased", "b1_h1_d1_q3_causal", "");
+  call.args().target = nullptr;
+  ExpectRefused(call, "head_dim");
 }
 
 // Positions at the ends of 64 bits are positions.

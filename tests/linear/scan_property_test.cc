@@ -153,6 +153,65 @@ TEST_P(ScanProperty, RaggedEqualsSeparateCalls) {
   }
 }
 
+// Runs tasks one after the other and counts them.
+struct Counting {
+  int64_t tasks = 0;
+
+  Executor executor() {
+    return {this,
+            [](void* self, int64_t num_tasks, void* ctx,
+               void (*task)(void* ctx, int64_t i, int worker)) {
+              static_cast<Counting*>(self)->tasks += num_tasks;
+              for (int64_t i = 0; i < num_tasks; ++i) task(ctx, i, 0);
+            },
+            1};
+  }
+};
+
+// A step of many sequences, packed or not: the same tasks and the same bits.
+TEST(ScanSteps, PackedStepsEqualThoseOfABatch) {
+  constexpr int64_t kSequences = 24;
+  for (ScanCase c : Primitives()) {
+    SCOPED_TRACE(c.Text());
+    c.seqlen = 1;
+    c.batch = kSequences;
+    ScanTensors want(c);
+    c.seqlen = kSequences;
+    c.batch = 1;
+    for (int32_t s = 0; s <= kSequences; ++s) c.cu_seqlens.push_back(s);
+    ScanTensors got(c);
+    for (const auto part :
+         {&ScanTensors::query, &ScanTensors::key, &ScanTensors::value,
+          &ScanTensors::decay, &ScanTensors::beta, &ScanTensors::state,
+          &ScanTensors::sum}) {
+      ASSERT_EQ((got.*part).size(), (want.*part).size());
+      got.*part = want.*part;
+    }
+    Counting batch, packed;
+    ASSERT_TRUE(Scan(want.Params(), want.Args(), batch.executor()).ok());
+    ASSERT_TRUE(Scan(got.Params(), got.Args(), packed.executor()).ok());
+    EXPECT_TRUE(SameResults(got, want));
+    EXPECT_EQ(packed.tasks, batch.tasks);
+    EXPECT_LT(batch.tasks, kSequences);
+  }
+}
+
+// As many tokens as sequences are not a token each.
+TEST(ScanSteps, PackedSequencesOfOtherLengthsAreServed) {
+  for (ScanCase c : Primitives()) {
+    SCOPED_TRACE(c.Text());
+    c.seqlen = 8;
+    c.batch = 1;
+    c.cu_seqlens = {0, 1, 1, 4, 5, 6, 7, 7, 8};
+    ScanTensors want(c), got(c);
+    Counting counting;
+    ASSERT_TRUE(Scan(want.Params(), want.Args()).ok());
+    ASSERT_TRUE(Scan(got.Params(), got.Args(), counting.executor()).ok());
+    EXPECT_TRUE(SameResults(got, want));
+    EXPECT_EQ(counting.tasks, 8 * c.state_heads());
+  }
+}
+
 TEST_P(ScanProperty, NanReachesItsOwnTokenAndLaterOnesOnly) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (ScanCase c : Primitives()) {

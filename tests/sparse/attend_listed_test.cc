@@ -402,9 +402,16 @@ TEST(Listed, RefusesBadInput) {
       {"indices", 11,
        [](auto*, auto* l, auto*) { l->indices[8] = l->indices[11] = 29; }},
       {"indices", -1, [](auto* v, auto*, auto*) { v->indices = nullptr; }},
-      {"log_weights", 9, [](auto*, auto* l, auto*) { l->weights[9] = NAN; }},
       {"log_weights", 9,
-       [](auto*, auto* l, auto*) { l->weights[9] = INFINITY; }},
+       [](auto*, auto* l, auto*) {
+         l->indices[9] = 28;
+         l->weights[9] = NAN;
+       }},
+      {"log_weights", 9,
+       [](auto*, auto* l, auto*) {
+         l->indices[9] = 28;
+         l->weights[9] = INFINITY;
+       }},
       {"batch", -1, [](auto* v, auto*, auto*) { v->batch = 3; }},
       {"num_heads", -1, [](auto* v, auto*, auto*) { v->num_heads = 3; }},
       {"query_block_size", -1,
@@ -446,6 +453,45 @@ TEST(Listed, RefusesBadInput) {
   }
   const Lists lists(problem.shape, 2, 2, 1, 12, true);
   EXPECT_TRUE(RunLists(lists.view, problem.params, tensors.Args()).ok());
+}
+
+// Padding is commonly left unwritten.
+TEST(Listed, WeightsOfNoKeyAreNotLookedAt) {
+  const io::Problem problem = ProblemOf("b2_h4_kv2_d8_q6_k30_causal");
+  const eval::Tensors want = eval::MakeTensors(problem, {});
+  const eval::Tensors got = eval::MakeTensors(problem, {});
+  Lists lists(problem.shape, 2, 2, 1, 12, true);
+  ASSERT_TRUE(RunLists(lists.view, problem.params, want.Args()).ok());
+  for (size_t i = 0; i < lists.indices.size(); ++i) {
+    if (lists.indices[i] < 0) lists.weights[i] = NAN;
+  }
+  ASSERT_TRUE(RunLists(lists.view, problem.params, got.Args()).ok());
+  EXPECT_TRUE(SameBits(got.out, want.out));
+}
+
+// Of no batch, so that no sequence says what a list may name: nothing is
+// written behind what scratch gave.
+TEST(Listed, ListsOfNoBatch) {
+  const io::Problem problem = ProblemOf("b0_h4_kv2_d8_q6_k4096_causal");
+  const eval::Tensors tensors = eval::MakeTensors(problem, {});
+  Lists lists(problem.shape, 1, 2, 1, 12, false);
+  constexpr size_t kGuard = 4096;
+  std::vector<std::vector<char>> given;
+  Scratch scratch;
+  scratch.self = &given;
+  scratch.allocate = [](void* self, size_t bytes) -> void* {
+    auto& all = *static_cast<std::vector<std::vector<char>>*>(self);
+    all.emplace_back(bytes + kGuard + 64, char{0x5a});
+    const uintptr_t at = reinterpret_cast<uintptr_t>(all.back().data());
+    return all.back().data() + (64 - at % 64) % 64;
+  };
+  const Status status = AttendListed(lists.view, problem.params, tensors.Args(),
+                                     scratch, SerialExecutor());
+  EXPECT_TRUE(status.ok()) << ToString(status);
+  for (const std::vector<char>& memory : given) {
+    EXPECT_TRUE(std::all_of(memory.end() - kGuard + 64, memory.end(),
+                            [](char c) { return c == 0x5a; }));
+  }
 }
 
 // Whatever allocation fails, nothing was written.

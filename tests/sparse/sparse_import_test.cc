@@ -221,5 +221,29 @@ TEST(Import, BadCounts) {
   EXPECT_TRUE(make().ok());
 }
 
+// Rows of no entries need no indices, and grids without keys no map; what they
+// count is checked all the same.
+TEST(SparseImport, CountsOfNothing) {
+  BlockGridShape shape = Grid();
+  std::vector<int32_t> counts(kLists, 0);
+  std::vector<uint8_t> map(kLists * kKeyBlocks, 1);
+  ASSERT_TRUE(
+      BlockMapFromCounts(shape, counts.data(), nullptr, 0, map.data()).ok());
+  EXPECT_EQ(map, std::vector<uint8_t>(kLists * kKeyBlocks, 0));
+  EXPECT_STREQ(BlockMapFromCounts(shape, counts.data(), nullptr, 1, map.data())
+                   .argument(),
+               "kv_indices");
+  shape.seqlen_k = 0;
+  const std::vector<int32_t> indices(kLists, 0);
+  EXPECT_TRUE(
+      BlockMapFromCounts(shape, counts.data(), indices.data(), 1, nullptr)
+          .ok());
+  counts[3] = 1;
+  const Status status =
+      BlockMapFromCounts(shape, counts.data(), indices.data(), 1, nullptr);
+  EXPECT_STREQ(status.argument(), "kv_indices");
+  EXPECT_EQ(status.index(), 3);
+}
+
 }  // namespace
 }  // namespace heed::test

@@ -104,6 +104,41 @@ TEST(Certified, StopsAtTheLastBlockThatCounts) {
   }
 }
 
+// Keys whose squares are too small for a float, and a query that makes them
+// count.
+TEST(Certified, HoldsForTinyKeys) {
+  const eval::Tensors t =
+      eval::MakeTensors(ProblemOf("b1_h1_d256_q1_k64_scale1"), {});
+  for (int64_t c = 0; c < 256; ++c) {
+    *t.query.At(0, 0, 0, c) = 1e18f;
+    for (int64_t key = 0; key < 64; ++key) {
+      *t.key.At(0, key, 0, c) = key < 32 ? -2.6e-23f : 2.6e-23f;
+    }
+  }
+  for (const double epsilon : {0.49, 0.499, 0.5, 0.501, 0.51}) {
+    ExpectHolds(t, epsilon, 4);
+    ExpectHolds(t, epsilon, 32);
+  }
+}
+
+// Each key of the first block has a score a hair above the one before.
+TEST(Certified, HoldsForManyNewMaxima) {
+  constexpr int64_t kKeys = 65536, kBlock = 55000;
+  const eval::Tensors t =
+      eval::MakeTensors(ProblemOf("b1_h1_d1_q1_k65536_scale1"), {});
+  *t.query.At(0, 0, 0, 0) = 1;
+  double first = 0, rest = 0;
+  for (int64_t key = 0; key < kKeys; ++key) {
+    const float score = key < kBlock ? static_cast<float>(key) * 2.9e-8f : 0.0f;
+    *t.key.At(0, key, 0, 0) = score;
+    (key < kBlock ? first : rest) += std::exp(static_cast<double>(score));
+  }
+  const double share = rest / (first + rest);
+  ExpectHolds(t, share * 0.9998, kBlock);
+  // Nor is it kept for nothing.
+  EXPECT_LT(Chosen("certified", {share * 1.001, kBlock}, t).Density(), 1);
+}
+
 TEST(Certified, EpsilonIsABudget) {
   eval::WorkloadOptions options;
   options.fill = eval::Fill::kSpread;

@@ -5,6 +5,7 @@
 // tensors: the argument that is named, and that nothing was written.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <string>
 
@@ -13,6 +14,8 @@
 #include "lib/eval/workload.h"
 #include "tests/support/compare.h"
 #include "tests/support/run.h"
+#include "tests/variants/selection_run.h"
+#include "tests/variants/variant_run.h"
 
 namespace heed::test {
 namespace {
@@ -78,6 +81,26 @@ TEST_F(HostStatus, ScratchThatWasNeverSet) {
 
 TEST_F(HostStatus, VariantsThatCannotRun) {
   ExpectRefused(RunVariant(Variant(), Args()), "variant");
+}
+
+// Pages by a table and pages by pointers alike.
+TEST_F(HostStatus, PagesThatASparseVariantDoesNotServe) {
+  VariantArgs args = Args();
+  std::copy_n(SettingsOf(VariantNamed("moba")).front().knobs, kMaxKnobs,
+              args.knobs);
+  const int32_t table[] = {0};
+  args.args.pages.page_table = table;
+  EXPECT_STREQ(VariantNamed("moba").run(args).argument(), "page_table");
+  args.args.pages.page_table = nullptr;
+  void* const pages[] = {const_cast<void*>(args.args.key.data)};
+  args.args.pages.key_pages = pages;
+  args.args.pages.value_pages = pages;
+  for (const char* name : {"moba", "quest", "window_sink"}) {
+    const Status status = VariantNamed(name).run(args);
+    EXPECT_EQ(status.code(), StatusCode::kUnsupported) << name;
+    EXPECT_STREQ(status.argument(), "key_pages") << name;
+  }
+  EXPECT_TRUE(Untouched(tensors_.out));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 // Which keys the variants keep that are rules over positions alone.
 #include <gtest/gtest.h>
 
+#include "heed/estimators.h"
 #include "tests/support/run.h"
 #include "tests/variants/selection_run.h"
 
@@ -64,6 +65,35 @@ TEST(PositionPatterns, TreeWithOneBranchIsCausal) {
   const Chosen chosen("tree", {20, 1}, t);
   for (int64_t row = 0; row < 20; ++row) {
     EXPECT_EQ(static_cast<int64_t>(chosen.Row(0, 0, row).size()), row + 31);
+  }
+}
+
+// Ranks of all draws, one by one.
+TEST(PositionPatterns, BigBirdKeepsTheHighestDraws) {
+  for (const int64_t random : {0, 2, 5, 7, 90}) {
+    const eval::Tensors t =
+        eval::MakeTensors(ProblemOf("b1_h2_d4_q90_causal"), {});
+    constexpr int64_t kBlock = 8, kSeed = 5, kLast = 11;
+    const Chosen chosen("bigbird", {static_cast<double>(random), kBlock, kSeed},
+                        t);
+    for (int64_t h = 0; h < 2; ++h) {
+      for (int64_t row = 0; row < 90; ++row) {
+        const int64_t i = row / kBlock;
+        Keys want;
+        for (int64_t key = 0; key <= row; ++key) {
+          const int64_t j = key / kBlock;
+          int64_t before = 0;
+          for (int64_t other = 1; other < i - 1; ++other) {
+            before += sparse::DrawOf(kSeed, h, i, other) >
+                      sparse::DrawOf(kSeed, h, i, j);
+          }
+          if (j == 0 || i - j <= 1 || i == kLast || before < random) {
+            want.insert(key);
+          }
+        }
+        ASSERT_EQ(chosen.Row(0, h, row), want) << random << " row " << row;
+      }
+    }
   }
 }
 

@@ -133,6 +133,36 @@ TEST_P(VariantResult, HoldsItsSemantics) {
   }
 }
 
+// Alone, with lists made for it alone.
+TEST_P(VariantResult, SelectsForEachSequenceAsIfAlone) {
+  if (variant().semantics != Semantics::kExactOnSelection) {
+    GTEST_SKIP() << "does not select";
+  }
+  const eval::Tensors both =
+      eval::MakeTensors(ProblemOf("b2_h4_kv2_d16_q70_k200_causal"), {});
+  for (const Setting& setting : SettingsOf(variant())) {
+    SCOPED_TRACE(setting.name);
+    const VariantArgs args = ArgsOf(both, setting);
+    if (!RunGuarded(variant(), args).ok()) continue;
+    const std::vector<float> together = both.out.Dense();
+    for (int64_t b = 0; b < 2; ++b) {
+      VariantArgs alone = args;
+      const auto only = [&](auto view) {
+        view.data = RowAt(view, b, 0, 0);
+        view.extent[0] = 1;
+        return view;
+      };
+      alone.args.query = only(alone.args.query);
+      alone.args.key = only(alone.args.key);
+      alone.args.value = only(alone.args.value);
+      alone.args.out = only(alone.args.out);
+      alone.args.lse = TensorView();
+      ASSERT_TRUE(RunGuarded(variant(), alone).ok());
+      EXPECT_TRUE(both.out.Dense() == together) << "sequence " << b;
+    }
+  }
+}
+
 class VariantWithExactKnobs : public VariantTest {};
 
 std::vector<VariantCase> CasesWithExactKnobs() {

@@ -12,9 +12,10 @@
 // orthogonal rows that keep scalar products on average (the identity where
 // head_dim is small enough), so that s estimates softmax's score. Pairs are
 // kept once: 1 + n + n (n + 1) / 2 features. scale is softmax_scale, by default
-// 1/sqrt(head_dim), once: it is all in the query. (fla's parallel form leaves
-// it out, its chunked form has it.) The window that Based sets beside it is not
-// here.
+// that of the rows which the projections were made for: Based's 1/sqrt(n) where
+// the host gives them, softmax's 1/sqrt(head_dim) where they are drawn. It
+// counts once, all of it in the query. (fla's parallel form leaves it out, its
+// chunked form has it.) The window that Based sets beside it is not here.
 #include <heed/linear_features.h>
 
 #include <algorithm>
@@ -35,6 +36,12 @@ constexpr Input kInputs[] = {
 
 int64_t Width(int64_t head_dim, const double* knobs) {
   return std::min(static_cast<int64_t>(knobs[0]), head_dim);
+}
+
+float ScaleOf(const VariantArgs& a) {
+  const int64_t dim = a.args.query.head_dim();
+  return ops::SoftmaxScale(a.params,
+                           a.inputs == nullptr ? dim : Width(dim, a.knobs));
 }
 
 struct Maps {
@@ -59,7 +66,7 @@ void Map(const void* self, const FeatureRows& rows) {
 Status RunVariant(const VariantArgs& a) {
   const int64_t dim = a.args.key.head_dim(), n = Width(dim, a.knobs);
   Maps maps;
-  maps.scale = ops::SoftmaxScale(a.params, dim);
+  maps.scale = ScaleOf(a);
   const Status status = MakeProjections(
       a, kInputs, static_cast<int>(a.knobs[1]), n, &maps.projections);
   if (!status.ok()) return status;
@@ -77,8 +84,7 @@ struct Law : LinearLaw {
   explicit Law(const VariantArgs& a)
       : projection(a, kInputs, static_cast<int>(a.knobs[1]),
                    Width(a.args.query.head_dim(), a.knobs)),
-        query_scale(static_cast<double>(
-            ops::SoftmaxScale(a.params, a.args.query.head_dim()))) {
+        query_scale(static_cast<double>(ScaleOf(a))) {
     const int64_t n = projection.width();
     features = 1 + n + n * n;
     normalise = true;

@@ -53,6 +53,8 @@ void Map(const void* self, const FeatureRows& rows) {
 }
 
 Status RunVariant(const VariantArgs& a) {
+  const Status status = CheckMapWidth(a, 2);
+  if (!status.ok()) return status;
   const double angle = Angle(a);
   LinearCall call;
   call.params.normalise = true;
@@ -71,8 +73,8 @@ struct Law : LinearLaw {
   void Phi(const LinearRow& row, double* phi) const {
     const double at = angle * static_cast<double>(row.position);
     for (int64_t c = 0; c < features; ++c) {
-      const double relu =
-          std::max(0.0, static_cast<double>(row.x[c % (features / 2)]));
+      const double x = static_cast<double>(row.x[c % (features / 2)]);
+      const double relu = x < 0 ? 0.0 : x;  // NaN stays NaN
       phi[c] = relu * (c < features / 2 ? std::cos(at) : std::sin(at));
     }
   }

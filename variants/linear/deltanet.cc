@@ -27,6 +27,9 @@ constexpr Knob kKnobs[] = {
 };
 constexpr Input kInputs[] = {
     {"beta", "How far the value under the key is moved.", false, 0.0, 1.0}};
+// Twice as much is beta.
+constexpr InputRange kHalfBetas = {
+    0.0f, 1.0f, "must be 0 to 1 with allow_neg_eigval, and not NaN"};
 
 Status RunVariant(const VariantArgs& a) {
   const int64_t dim = a.args.query.head_dim();
@@ -35,7 +38,8 @@ Status RunVariant(const VariantArgs& a) {
   call.map = a.knobs[0] != 0 ? UnitRows(dim) : UnitKeys(dim);
   call.chunk = static_cast<int>(a.knobs[2]);
   ConstTensorView beta;
-  Status status = InputOrDrawn(a, kInputs, 0, &beta);
+  Status status =
+      InputOrDrawn(a, kInputs, 0, a.knobs[1] != 0 ? kHalfBetas : kBetas, &beta);
   call.beta = beta;
   if (status.ok() && a.knobs[1] != 0) {
     status = MakeInput(

@@ -27,8 +27,8 @@ Status RunVariant(const VariantArgs& a) {
   call.params.scale = ops::SoftmaxScale(a.params, a.args.query.head_dim());
   call.map = UnitKeys(a.args.query.head_dim());
   call.chunk = static_cast<int>(a.knobs[0]);
-  Status status = InputOrDrawn(a, kInputs, 0, &call.log_decay);
-  if (status.ok()) status = InputOrDrawn(a, kInputs, 1, &call.beta);
+  Status status = InputOrDrawn(a, kInputs, 0, kLogDecays, &call.log_decay);
+  if (status.ok()) status = InputOrDrawn(a, kInputs, 1, kBetas, &call.beta);
   return status.ok() ? AttendLinear(a, call) : status;
 }
 

@@ -23,7 +23,8 @@ Status RunVariant(const VariantArgs& a) {
   LinearCall call;
   call.params.scale = ops::SoftmaxScale(a.params, a.args.query.head_dim());
   call.chunk = static_cast<int>(a.knobs[0]);
-  const Status status = InputOrDrawn(a, kInputs, 0, &call.log_decay);
+  const Status status =
+      InputOrDrawn(a, kInputs, 0, kLogDecays, &call.log_decay);
   return status.ok() ? AttendLinear(a, call) : status;
 }
 

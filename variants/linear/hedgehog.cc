@@ -13,6 +13,7 @@
 // softmax_scale has no part in it.
 #include <heed/linear_features.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -56,6 +57,8 @@ void Map(const void* self, const FeatureRows& rows) {
 
 Status RunVariant(const VariantArgs& a) {
   const int64_t dim = a.args.key.head_dim();
+  const Status wide = CheckMapWidth(a, 2);
+  if (!wide.ok()) return wide;
   Maps maps;
   maps.one = a.knobs[0] != 0;
   for (const bool key : {false, true}) {
@@ -88,15 +91,25 @@ struct Law : LinearLaw {
     const int64_t n = features / 2;
     const int64_t group = a.args.query.heads() / a.args.key.heads();
     const int64_t head = row.key ? row.head : row.head / group;
-    double up = 0, down = 0;
+    double most = -INFINITY, least = INFINITY;
     for (int64_t r = 0; r < n; ++r) {
       double y = 0;
       for (int64_t c = 0; c < n; ++c) {
         y += Weight(a, row.key, head, r, c) * static_cast<double>(row.x[c]);
       }
-      if (a.knobs[0] != 0) y *= 2;
-      phi[r] = std::exp(y);
-      phi[n + r] = std::exp(-y);
+      phi[r] = a.knobs[0] != 0 ? 2 * y : y;
+      most = std::max(most, phi[r]);
+      least = std::min(least, phi[r]);
+    }
+    if (a.knobs[0] != 0) {
+      most = std::max(most, -least);
+      least = -most;
+    }
+    double up = 0, down = 0;
+    for (int64_t r = 0; r < n; ++r) {
+      const double y = phi[r];
+      phi[r] = std::exp(y - most);
+      phi[n + r] = std::exp(least - y);
       up += phi[r];
       down += phi[n + r];
     }

@@ -35,8 +35,9 @@ Status RunVariant(const VariantArgs& a) {
   call.map = UnitRows(dim);
   call.chunk = static_cast<int>(a.knobs[1]);
   ConstTensorView gate;
-  Status status = InputOrDrawn(a, kInputs, 0, &gate);
-  if (status.ok()) status = InputOrDrawn(a, kInputs, 1, &call.beta);
+  Status status = InputOrDrawn(
+      a, kInputs, 0, a.knobs[0] != 0 ? kAnyNumber : kLogDecays, &gate);
+  if (status.ok()) status = InputOrDrawn(a, kInputs, 1, kBetas, &call.beta);
   call.log_decay = gate;
   if (status.ok() && a.knobs[0] != 0) {
     const float bound = static_cast<float>(a.knobs[0]);

@@ -13,6 +13,7 @@
 #include <heed/linear_variant.h>
 
 #include <cstdint>
+#include <limits>
 
 namespace heed::variants {
 namespace {
@@ -25,6 +26,8 @@ constexpr Knob kKnobs[] = {
     kChunkKnob,
 };
 constexpr Input kInputs[] = {{"dt", "Step, not negative.", false, 0.001, 0.1}};
+constexpr InputRange kSteps = {0.0f, std::numeric_limits<float>::max(),
+                               "must be at least 0 and finite"};
 
 double A(const VariantArgs& a, int64_t head) {
   const int64_t last = a.args.key.heads() - 1;
@@ -48,7 +51,7 @@ void Map(const void* self, const FeatureRows& rows) {
 Status RunVariant(const VariantArgs& a) {
   ConstTensorView dt;
   LinearCall call;
-  Status status = InputOrDrawn(a, kInputs, 0, &dt);
+  Status status = InputOrDrawn(a, kInputs, 0, kSteps, &dt);
   if (!status.ok()) return status;
   status = MakeInput(
       a, 1,

@@ -11,7 +11,8 @@
 // x' is projected to feature_dim numbers as in based.cc. gamma and beta are
 // numbers here, where the model has a vector of each. Any scale cancels. A
 // weight may be zero, as no constant is in it: a row whose weights all vanish
-// is zero. Pairs are kept once: n (n + 1) / 2 features.
+// is zero. Pairs are kept once: n (n + 1) / 2 features. A row of one number has
+// nothing but its mean, so that head_dim is at least 2.
 #include <heed/linear_features.h>
 
 #include <algorithm>
@@ -23,7 +24,7 @@ namespace heed::variants {
 namespace {
 
 constexpr Knob kKnobs[] = {
-    {"feature_dim", "Numbers of a projected row.", 16, 1, kMaxPairedDim, true},
+    {"feature_dim", "Numbers of a projected row.", 16, 2, kMaxPairedDim, true},
     {"gamma", "Gain behind the normalisation.", 1, 0.01, 8, false},
     {"beta", "Offset behind the normalisation.", 0, -8, 8, false},
     {"seed", "Of the projection.", 1, 0, 1e6, true},
@@ -69,6 +70,12 @@ void Map(const void* self, const FeatureRows& rows) {
 
 Status RunVariant(const VariantArgs& a) {
   const int64_t n = Width(a.args.key.head_dim(), a.knobs);
+  if (n < 2) {
+    return Status(StatusCode::kUnsupported, "head_dim",
+                  "leaves nothing of a row but its mean")
+        .WithValue(n)
+        .WithBound(2, BoundKind::kAtLeast);
+  }
   Maps maps;
   maps.knobs = a.knobs;
   const Status status = MakeProjections(

@@ -39,7 +39,7 @@ Status RunVariant(const VariantArgs& a) {
   call.params.scale = ScaleOrOne(a.params);
   call.chunk = static_cast<int>(a.knobs[0]);
   ConstTensorView bonus;
-  Status status = InputOrDrawn(a, kInputs, 0, &call.log_decay);
+  Status status = InputOrDrawn(a, kInputs, 0, kLogDecays, &call.log_decay);
   if (status.ok()) status = InputOrDrawn(a, kInputs, 1, &bonus);
   float* weighted = a.scratch.Array<float>(dim);
   if (status.ok() && weighted == nullptr) {

@@ -56,28 +56,53 @@ struct BigBird : patterns::Pattern {
   bool MayDraw(int64_t i, int64_t j) const {
     return !Always(i, j) && (!causal || j < i);
   }
-  bool KeepBlock(int64_t head, int64_t i, int64_t j) const {
-    if (Always(i, j)) return true;
-    if (!MayDraw(i, j)) return false;
-    // Drawn are those with the highest draws, the first of equal ones.
-    const float own = sparse::DrawOf(seed, head, i, j);
-    int64_t before = 0;
-    for (int64_t other = 0; other < last && before < random; ++other) {
-      if (!MayDraw(i, other)) continue;
-      const float draw = sparse::DrawOf(seed, head, i, other);
-      before += draw > own || (draw == own && other < j);
+  // A draw and its block: drawn are those with the highest draws, the first of
+  // equal ones.
+  struct Place {
+    float draw;
+    int64_t block;
+    bool Before(const Place& other) const {
+      return draw != other.draw ? draw > other.draw : block < other.block;
     }
-    return before < random;
+  };
+  // The last place that is drawn for block i of queries: a search for each of
+  // the drawn, not for each block.
+  Place LastDrawn(int64_t head, int64_t i) const {
+    if (random >= last) return {-1, last};
+    Place found = {2, -1};  // before all
+    for (int64_t k = 0; k < random; ++k) {
+      Place next = {-1, last};  // behind all
+      for (int64_t j = 0; j < last; ++j) {
+        if (!MayDraw(i, j)) continue;
+        const Place place = {sparse::DrawOf(seed, head, i, j), j};
+        if (found.Before(place) && place.Before(next)) next = place;
+      }
+      found = next;
+    }
+    return found;
+  }
+  bool KeepBlock(int64_t head, int64_t i, int64_t j,
+                 const Place& last_drawn) const {
+    return Always(i, j) ||
+           (MayDraw(i, j) &&
+            !last_drawn.Before({sparse::DrawOf(seed, head, i, j), j}));
+  }
+  // Rows beyond the keys count as the last block, those before as the first.
+  int64_t QueryBlock(int64_t query) const {
+    return std::clamp<int64_t>(query / block, 0, last);
   }
   bool Keep(int64_t head, int64_t query, int64_t key) const {
-    // Rows beyond the keys count as the last block, those before as the first.
-    const int64_t i = std::clamp<int64_t>(query / block, 0, last);
-    return KeepBlock(head, i, key / block);
+    const int64_t i = QueryBlock(query);
+    return KeepBlock(head, i, key / block, LastDrawn(head, i));
   }
   template <typename F>
   void Intervals(const PatternRow& row, F f) const {
+    const int64_t i = QueryBlock(row.query);
+    const Place last_drawn = LastDrawn(row.head, i);
     for (int64_t begin = 0; begin < row.end; begin += block) {
-      if (Keep(row.head, row.query, begin)) f(begin, begin + block);
+      if (KeepBlock(row.head, i, begin / block, last_drawn)) {
+        f(begin, begin + block);
+      }
     }
   }
 };

@@ -45,7 +45,7 @@ constexpr Knob kKnobs[] = {
      .exact_value = 0},
     {.name = "block",
      .summary = "Keys of a block.",
-     .default_value = 16,
+     .default_value = 4,
      .min = 4,
      .max = 65536,
      .integer = true},
@@ -81,12 +81,12 @@ class Certifier {
       const int64_t begin = j * block_;
       const int64_t end = std::min(begin + block_, keys_);
       if (row.Whole(begin, end)) {
-        if (!std::isfinite(NormOf(row, j))) return choice->Keep(0, keys_);
+        if (!std::isfinite(NormOfBlock(row, j))) return choice->Keep(0, keys_);
         r.bound[j] = BoundOf(r, row, j);
         r.order[r.count++] = static_cast<int32_t>(j);
       } else if (row.Touches(begin, end)) {
         choice->Keep(begin, end);
-        Take(&r, row, begin, end);
+        Take(&r, row, begin, end, -1);
       }
     }
     std::sort(r.order, r.order + r.count, [&](int32_t i, int32_t j) {
@@ -102,7 +102,7 @@ class Certifier {
       const int64_t begin = r.order[i] * block_;
       const int64_t end = std::min(begin + block_, keys_);
       choice->Keep(begin, end);
-      Take(&r, row, begin, end);
+      Take(&r, row, begin, end, NormOfBlock(row, r.order[i]));
     }
   }
 
@@ -125,7 +125,7 @@ class Certifier {
   int64_t FloatsOf() const {
     return 3 * dim_ + blocks_ + std::max(block_, blocks_);
   }
-  float NormOf(const sparse::QueryRow& row, int64_t j) const {
+  float NormOfBlock(const sparse::QueryRow& row, int64_t j) const {
     return norms_[(row.batch * a_.args.key.heads() + row.kv_head) * blocks_ +
                   j];
   }
@@ -152,7 +152,7 @@ class Certifier {
       r.positive[c] = std::max(r.query[c], 0.0f);
       r.negative[c] = std::min(r.query[c], 0.0f);
     }
-    r.norm = std::sqrt(ops::Dot(r.query, r.query, dim_));
+    r.norm = sparse::NormOf(r.query, dim_);
     return r;
   }
 
@@ -161,7 +161,7 @@ class Certifier {
         ((row.batch * a_.args.key.heads() + row.kv_head) * blocks_ + j) * dim_;
     const float box = ops::Dot(r.positive, bounds_.most + at, dim_) +
                       ops::Dot(r.negative, bounds_.least + at, dim_);
-    const float norm = NormOf(row, j);
+    const float norm = NormOfBlock(row, j);
     // A product with the box rounds as one with a key whose channels are as
     // large as the block's largest, at most sqrt(head_dim) times as long.
     const float length = std::sqrt(static_cast<float>(dim_)) * norm;
@@ -171,13 +171,16 @@ class Certifier {
       sparse::CapScores(a_.params.softcap, &bound, 1);
       bound += 1e-6f * a_.params.softcap;
     }
-    return bound;
+    return bound <= INFINITY ? bound : INFINITY;  // nor NaN, which has no order
   }
 
-  // Adds what the row sees of keys [begin, end) to what was taken.
-  void Take(Row* r, const sparse::QueryRow& row, int64_t begin,
-            int64_t end) const {
+  // Adds what the row sees of keys [begin, end) to what was taken. No key is
+  // longer than `norm`, or each is asked where that is below 0: the norm of a
+  // block that a mask cuts knows keys that the row may not see.
+  void Take(Row* r, const sparse::QueryRow& row, int64_t begin, int64_t end,
+            float norm) const {
     int64_t count = 0;
+    float most = r->most;
     for (int64_t key = begin; key < end; ++key) {
       if (!row.Touches(key, key + 1)) continue;
       const float* x = RowAt(a_.args.key, row.batch, key, row.kv_head);
@@ -185,14 +188,16 @@ class Certifier {
       if (a_.params.softcap != 0) {
         sparse::CapScores(a_.params.softcap, &score, 1);
       }
-      score -= ErrorOf(*r, std::sqrt(ops::Dot(x, x, dim_)));
+      score -= ErrorOf(*r, norm < 0 ? sparse::NormOf(x, dim_) : norm);
       r->score[count++] = score;
-      if (score > r->most) {
-        float smaller = r->most - score;
-        ops::Exp(&smaller, &smaller, 1);
-        r->mass *= static_cast<double>(smaller);
-        r->most = score;
-      }
+      most = std::max(most, score);
+    }
+    if (most > r->most) {
+      float smaller = r->most - most;
+      ops::Exp(&smaller, &smaller, 1);
+      // Once a block, and rounded down: the mass is what there is at least.
+      r->mass *= static_cast<double>(smaller) * (1 - 0x1p-21);
+      r->most = most;
     }
     for (int64_t i = 0; i < count; ++i) r->score[i] -= r->most;
     ops::Exp(r->score, r->score, count);

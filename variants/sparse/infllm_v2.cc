@@ -7,7 +7,8 @@
 // is averaged; a row weighs those that it sees whole by softmax, summed over
 // the heads of the group. A block scores the largest weight of the windows that
 // touch it. The first init_blocks and those that touch the latest window_size
-// keys are always kept and count in topk; the others are those that score
+// keys are always kept and count in topk, as in the authors' code, whose
+// default is 64 and the blocks of the window; the others are those that score
 // highest, the first of equal ones. Blocks are cut from key 0 on. The paper
 // stays dense below 8,192 keys, which is the caller's to do.
 #include <heed/estimators.h>
@@ -23,7 +24,7 @@ namespace {
 constexpr Knob kKnobs[] = {
     {.name = "topk",
      .summary = "Blocks that a row keeps, forced ones included.",
-     .default_value = 64,
+     .default_value = 96,
      .min = 1,
      .max = sparse::kAll,
      .integer = true,

@@ -71,9 +71,11 @@ Status RunVariant(const VariantArgs& a) {
 
 Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* knobs) {
-  // Blocks that masks cut may exceed the budget, which has one at least: they
-  // are the row's own and those at the ends of sinks and windows.
-  const double keys = knobs[0] * (knobs[1] + 3);
+  // Blocks that masks cut may exceed the budget, which has the row's own: those
+  // at the ends of sinks and windows.
+  const bool cut = params.window_left >= 0 || params.window_right > 0 ||
+                   params.sink_size > 0;
+  const double keys = knobs[0] * (knobs[1] + (cut ? 3 : 0));
   const double dim = static_cast<double>(shape.batch * shape.head_dim);
   const double pooled =
       dim * static_cast<double>(shape.seqlen_k * shape.num_kv_heads);
