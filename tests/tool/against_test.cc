@@ -409,6 +409,13 @@ TEST(Against, RefusesFilesThatAreNoComparison) {
   run = Swept();
   run["sweep"]["rows"][0]["time"].erase(0);
   refuse(run, "time has not a number for each");
+  run = Swept();
+  run["sweep"]["rows"][1]["time"][0] = -1;
+  refuse(run, "sweep.rows[1].time is negative");
+  run["sweep"]["rows"][1]["time"][0] = "a";
+  refuse(run, "sweep.rows[1].time holds what is no number");
+  run["sweep"]["tokens"][0] = 0.5;
+  refuse(run, "sweep.tokens holds what is no length");
 }
 
 TEST(Against, TellsOnTheCommandLine) {

@@ -258,6 +258,16 @@ TEST(Merge, RefusesWhatIsMixed) {
          fmt::format(
              "of window_sink:window=8:sink=4 layers[1].cosine is 0.5, not {}",
              Small()["rows"][2]["layers"][1]["cosine"].get<double>()));
+  refuse(
+      with("/rows/2/layers/1/heads/density/3", 0.5),
+      fmt::format("of window_sink:window=8:sink=4 layers[1].heads.density[3] "
+                  "is 0.5, not {}",
+                  Small()["rows"][2]["layers"][1]["heads"]["density"][3]
+                      .get<double>()));
+  refuse(with("/rows/2/row_rel_l2/20", 99.5),
+         fmt::format(
+             "of window_sink:window=8:sink=4 row_rel_l2[20] is 99.5, not {}",
+             Small()["rows"][2]["row_rel_l2"][20].get<double>()));
   Json fewer = Small();
   fewer["input"]["layers"].erase(1);
   for (Json& row : fewer["rows"]) row["layers"].erase(1);

@@ -86,8 +86,9 @@ Views:
   --against OLD.json  says what changed since an earlier run on the same input:
       times of rows by more than the rounds of both runs explain (of 5 rounds or
       more, not noisy, on the same CPU, threads and kernel; at most one
-      comparison in twenty names a row by noise alone); any other number, of
-      rows, layers, heads and row_rel_l2; and which rows only one of them has.
+      comparison in twenty names a row by noise from round to round alone); any
+      other number, of rows, layers, heads and row_rel_l2; and which rows only
+      one of them has.
       The exit status is 3 where something changed or a row is gone
 
 Columns (tables show some; --wide all; --json and --csv also hold

@@ -261,8 +261,13 @@ class Checker {
   }
 
   void Sweep(const JsonValue& sweep, const JsonValue& rows) {
-    const size_t lengths =
-        Need(sweep, "sweep.", "tokens", {Kind::kArray}).items.size();
+    const JsonValue& tokens = Need(sweep, "sweep.", "tokens", {Kind::kArray});
+    for (const JsonValue& length : tokens.items) {
+      if (length.kind != Kind::kInteger || length.integer < 1) {
+        Fail("sweep.tokens holds what is no length");
+      }
+    }
+    const size_t lengths = tokens.items.size();
     const JsonValue& swept = Need(sweep, "sweep.", "rows", {Kind::kArray});
     if (swept.items.size() != rows.items.size()) {
       Fail("sweep.rows are not as many as rows");
@@ -278,6 +283,15 @@ class Checker {
         const JsonValue& list = Need(row, place, number.key, {Kind::kArray});
         if (list.items.size() != lengths) {
           Fail(place + number.key + " has not a number for each of the tokens");
+        }
+        const bool seconds = number.kind == NumberKind::kTime;
+        for (const JsonValue& item : list.items) {
+          if (!IsNumber(item) && item.kind != Kind::kNull) {
+            Fail(place + number.key + " holds what is no number");
+          }
+          if (seconds && item.number < 0) {
+            Fail(place + number.key + " is negative");
+          }
         }
       }
     }
