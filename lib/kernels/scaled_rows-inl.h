@@ -50,10 +50,10 @@ using GroupTag = hn::CappedTag<float, internal::kMinScaleGroup>;
 // Lanes(d) 4-bit elements, an even number, from the low half of *from on.
 template <class D>
 HWY_INLINE hn::Vec<D> LoadWiden(D d, const u4x2* from) {
-#if HWY_TARGET == HWY_AVX2
+#if !HWY_HAVE_SCALABLE
   if constexpr (hn::MaxLanes(D()) == 8) {
-    // A broadcast costs a load and no shuffle: 58 and 31 cycles for 128 columns
-    // of values (Zen 3).
+    // Of AVX2, whose lanes shift by counts of their own. A broadcast costs a
+    // load and no shuffle: 58 and 31 cycles for 128 columns of values (Zen 3).
     const hn::Rebind<int32_t, D> di;
     int32_t word;
     hwy::CopyBytes<sizeof(word)>(from, &word);
