@@ -88,7 +88,7 @@ HEED_API Status WriteSparsePlan(const SparsePlan& plan, void* bytes,
 // is checked, as by CheckSparsePlan. The plan's arrays live in `memory`, which
 // is asked for no more than `size` and some. Errors, with *plan untouched:
 // kInvalidArgument naming the number, or the array and the entry, kUnsupported
-// for another version, kOutOfMemory.
+// for another version, kOverflow for extents that no plan counts, kOutOfMemory.
 HEED_API Status ReadSparsePlan(const void* bytes, int64_t size,
                                const Scratch& memory, SparsePlan* plan);
 

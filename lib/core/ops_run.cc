@@ -59,8 +59,10 @@ Status RunVariant(const Variant& variant, const VariantArgs& args) {
   if (!status.ok()) return status;
   if (variant.semantics == Semantics::kExactOnSelection) {
     status = internal::CheckSelects(args.args);
-    if (!status.ok()) return status;
+  } else if (variant.semantics == Semantics::kOwnReference) {
+    status = internal::CheckNoPages(args.args);
   }
+  if (!status.ok()) return status;
   if (args.target != nullptr) {
     Plan plan;
     status = MakePlan(args.params, ShapeOf(args.args), OptionsOf(args), &plan);

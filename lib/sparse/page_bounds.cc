@@ -211,7 +211,11 @@ Status MakePageBounds(int64_t batch, int64_t num_kv_heads, int64_t head_dim,
   }
   if (memory.allocate == nullptr) return Invalid("scratch", "has no allocate");
   const int64_t capacity = BlocksOf(max_keys, page_size);
-  int64_t floats = 2;
+  int64_t floats = 2, rows = 0;
+  if (__builtin_mul_overflow(capacity, page_size, &rows)) {
+    return Status(StatusCode::kOverflow, "max_keys",
+                  "makes more rows of pages than 63 bits count");
+  }
   for (const int64_t factor : {batch, num_kv_heads, head_dim, capacity}) {
     if (__builtin_mul_overflow(floats, factor, &floats)) {
       return Status(StatusCode::kOverflow, "max_keys",
@@ -237,6 +241,10 @@ Status AppendPageBounds(const ConstTensorView& key, const Executor& executor,
   }
   if (key.data == nullptr && key.batch() * key.seqlen() * key.heads() > 0) {
     return Invalid("key", "is null");
+  }
+  if (key.head_dim() > 1 && key.stride[3] != SizeOf(key.dtype)) {
+    return Invalid("key", "must have an innermost stride of one element")
+        .WithValue(key.stride[3]);
   }
   const int64_t dim = bounds->head_dim;
   const int64_t pages = bounds->capacity;

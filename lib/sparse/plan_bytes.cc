@@ -163,6 +163,10 @@ int64_t BytesOf(const SparsePlan& plan) {
 Status WriteSparsePlan(const SparsePlan& plan, void* bytes, int64_t size) {
   if (plan.offsets == nullptr) return Invalid("plan", "was never made");
   if (bytes == nullptr) return Invalid("bytes", "are null");
+  if (plan.bits == nullptr && plan.num_words != 0) {
+    return Invalid("num_words", "must be 0 in a plan without bits")
+        .WithValue(plan.num_words);
+  }
   if (size != BytesOf(plan)) {
     return Invalid("size", "is not what the plan takes")
         .WithValue(size)

@@ -199,6 +199,9 @@ TEST_F(PageBoundsTest, RefuseWhatTheyAreNotFor) {
   key = args.key;
   key.dtype = DType::kBF16;
   refused(AppendPageBounds(key, SerialExecutor(), &bounds), "key_dtype");
+  key = args.key;
+  key.stride[3] = 0;
+  refused(AppendPageBounds(key, SerialExecutor(), &bounds), "key");
   PageBounds never;
   refused(AppendPageBounds(args.key, SerialExecutor(), &never), "bounds");
   EXPECT_EQ(bounds.num_keys, 0);

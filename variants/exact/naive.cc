@@ -94,7 +94,21 @@ void AttendRows(const VariantArgs& a, int64_t b, int64_t h, int64_t first,
   }
 }
 
+// Masks and softcap are all that it knows.
+Status CheckServed(const AttentionArgs& args) {
+  const char* argument = nullptr;
+  if (args.scores.any()) argument = "scores";
+  if (args.key_intervals.query_block_size != 0) argument = "key_intervals";
+  if (args.ragged.num_sequences != 0) argument = "num_sequences";
+  if (args.pages.any()) argument = "pages";
+  if (argument == nullptr) return Status();
+  return Status(StatusCode::kUnsupported, argument,
+                "the naive loops know masks and softcap only");
+}
+
 Status RunVariant(const VariantArgs& a) {
+  const Status served = CheckServed(a.args);
+  if (!served.ok()) return served;
   const ConstTensorView& query = a.args.query;
   const int64_t keys = a.args.key.seqlen();
   const int64_t blocks = (query.seqlen() + kRows - 1) / kRows;

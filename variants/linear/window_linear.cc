@@ -90,10 +90,13 @@ float Merge(const float* far, float lse, float* out, int64_t n) {
   const double sum = static_cast<double>(far[n]);
   const double most = std::max(near, std::log(sum));
   const double total = std::exp(near - most) + sum * std::exp(-most);
-  const float of_near = static_cast<float>(std::exp(near - most) / total);
-  const float of_far = static_cast<float>(std::exp(-most) / total);
-  ops::Scale(of_near, out, n);
-  ops::Axpy(of_far, far, out, n);
+  // In double: of a sum near the smallest floats the inverse is none.
+  const double of_near = std::exp(near - most) / total;
+  const double of_far = std::exp(-most) / total;
+  for (int64_t c = 0; c < n; ++c) {
+    out[c] = static_cast<float>(of_near * static_cast<double>(out[c]) +
+                                of_far * static_cast<double>(far[c]));
+  }
   return static_cast<float>(most + std::log(total));
 }
 

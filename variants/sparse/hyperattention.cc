@@ -7,7 +7,8 @@
 // read as a Gray code, so that neighbours in the order differ in one sign.
 // Queries and keys are sorted by it, each for themselves and stably; keys are
 // cut into blocks of block_size, queries into as many equal parts, and part i
-// attends to block i.
+// attends to block i. So the queries of a call must be many: a single one
+// stands first among itself, and attends to the first block.
 //
 // The paper adds a sample of all keys, weighted by the inverse of its chance;
 // without weights of single keys that is left out. Causal calls it cuts in
@@ -68,7 +69,6 @@ Status RunVariant(const VariantArgs& a) {
   const int64_t signs = static_cast<int64_t>(a.knobs[1]);
   const int64_t seed = static_cast<int64_t>(a.knobs[2]);
   const int64_t blocks = std::max<int64_t>((keys + block - 1) / block, 1);
-  const int64_t part = std::max<int64_t>((rows + blocks - 1) / blocks, 1);
   const int64_t all = t.query.batch() * heads;
   const int64_t of_keys = t.key.batch() * t.key.heads();
   float* turn = a.scratch.Array<float>(dim * signs);
@@ -107,7 +107,8 @@ Status RunVariant(const VariantArgs& a) {
     const int32_t* order =
         key_order + (row.batch * t.key.heads() + row.kv_head) * keys;
     const int64_t at =
-        place[(row.batch * heads + row.head) * rows + row.index] / part;
+        place[(row.batch * heads + row.head) * rows + row.index] * blocks /
+        rows;
     choice->Keep(row.position, row.position + 1);
     for (int64_t k = at * block; k < std::min((at + 1) * block, keys); ++k) {
       choice->Keep(order[k], order[k] + 1);
