@@ -83,9 +83,10 @@ struct CausalConvArgs {
 // Computes `args`, each sum in order: the bias, then the taps, the oldest
 // first. Results depend neither on the executor nor on what else is in the
 // batch, and, where weights are finite, cutting a sequence anywhere, the state
-// handed on, leaves every bit. Refuses kernel sizes outside 1 to 8, shapes that do not fit one another,
-// types other than f32, cu_seqlens that fall or do not end at seqlen, and
-// outputs that meet an input; then nothing has been written. Allocates nothing.
+// handed on, leaves every bit. Refuses kernel sizes outside 1 to 8, shapes that
+// do not fit one another, types other than f32, cu_seqlens that fall or do not
+// end at seqlen, and outputs that meet an input; then nothing has been written.
+// Allocates nothing.
 HEED_API Status CausalConv(const CausalConvArgs& args,
                            const Executor& executor = SerialExecutor());
 
