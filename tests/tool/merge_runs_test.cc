@@ -12,6 +12,7 @@
 
 #include "lib/eval/workload.h"
 #include "lib/io/input_error.h"
+#include "tests/support/quick.h"
 #include "tests/tool/comparison_json.h"
 #include "tools/heed/merge.h"
 #include "tools/heed/numbers.h"
@@ -101,7 +102,7 @@ TEST(Merge, OfOneRunIsTheRun) {
 TEST(Merge, IsAssociativeAndIdempotent) {
   eval::Random random(3);
   int machines = 0;
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < (Quick() ? 12 : 60); ++i) {
     const Json a = Drawn(&random), b = Drawn(&random), c = Drawn(&random);
     const Json all = Merge({a, b, c});
     EXPECT_EQ(Merge({Merge({a, b}), c}), all);
@@ -122,7 +123,7 @@ bool SameMachine(const Json& a, const Json& b) {
 // Every row of every run is there once, its times beside those of its machine.
 TEST(Merge, KeepsQualityOnceAndTimesByMachine) {
   eval::Random random(5);
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < (Quick() ? 8 : 40); ++i) {
     const std::vector<Json> runs = {Drawn(&random), Drawn(&random),
                                     Drawn(&random)};
     const Json all = Merge(runs);
@@ -189,7 +190,7 @@ TEST(Merge, KeepsQualityOnceAndTimesByMachine) {
 TEST(Merge, FindsTheFrontierAnew) {
   eval::Random random(11);
   int changed = 0;
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < (Quick() ? 12 : 60); ++i) {
     const Json a = Drawn(&random), b = Drawn(&random);
     const Json all = Merge({a, b});
     const double rounding = 2 * RowOf(all, "exact")["rel_l2"].get<double>();
