@@ -12,6 +12,7 @@
 
 #include "lib/eval/selection.h"
 #include "tests/support/compare.h"
+#include "tests/support/quick.h"
 #include "tests/support/run.h"
 #include "tests/support/thread_executor.h"
 #include "tests/variants/variant_run.h"
@@ -126,7 +127,9 @@ TEST_P(VariantResult, HoldsItsSemantics) {
     options.misalign = static_cast<int>(i % 3);
     const eval::Tensors tensors =
         eval::MakeTensors(ProblemOf(problems[i]), options);
+    size_t turn = i / 3;  // quick: a third of the settings for each problem
     for (const Setting& setting : SettingsOf(variant())) {
+      if (Quick() && turn++ % 3 != 0) continue;
       SCOPED_TRACE(problems[i] + " with knobs at " + setting.name);
       CheckRun(variant(), tensors, setting, i >= plain);
     }
@@ -140,7 +143,9 @@ TEST_P(VariantResult, SelectsForEachSequenceAsIfAlone) {
   }
   const eval::Tensors both =
       eval::MakeTensors(ProblemOf("b2_h4_kv2_d16_q70_k200_causal"), {});
+  size_t turn = 0;
   for (const Setting& setting : SettingsOf(variant())) {
+    if (!IsForTable(turn++)) continue;
     SCOPED_TRACE(setting.name);
     const VariantArgs args = ArgsOf(both, setting);
     if (!RunGuarded(variant(), args).ok()) continue;

@@ -106,8 +106,9 @@ class Checker {
   // Merging moves these members into rows, where others would be in the way.
   void OnlyTimes(const JsonValue& timing, const std::string& place,
                  std::initializer_list<std::string_view> more) {
-    for (const auto& [key, value] : timing.members) {
-      const auto is = [&key](std::string_view name) { return key == name; };
+    for (const auto& member : timing.members) {
+      const std::string_view key = member.first;
+      const auto is = [key](std::string_view name) { return key == name; };
       const bool known =
           std::any_of(more.begin(), more.end(), is) ||
           std::any_of(tool::Numbers().begin(), tool::Numbers().end(),
