@@ -19,6 +19,7 @@
 #include "heed/sparse.h"
 #include "lib/eval/scratch_pool.h"
 #include "lib/eval/workload.h"
+#include "tests/sparse/listed_case.h"
 #include "tests/support/compare.h"
 #include "tests/support/intervals.h"
 #include "tests/support/run.h"
@@ -26,53 +27,6 @@
 
 namespace heed::test {
 namespace {
-
-// Owns random lists: a third of the entries are empty, none rises.
-struct Lists {
-  Lists(const AttentionShape& shape, int64_t batch, int64_t heads,
-        int64_t block, int64_t width, bool weighted)
-      : rows(shape.seqlen_q), keys(shape.seqlen_k) {
-    eval::Random random(static_cast<uint64_t>(width + 7 * block));
-    view.batch = batch;
-    view.num_heads = heads;
-    view.query_block_size = block;
-    view.width = width;
-    for (int64_t i = 0; i < batch * heads * ((rows + block - 1) / block); ++i) {
-      std::vector<int32_t> order(static_cast<size_t>(keys));
-      for (size_t k = 0; k < order.size(); ++k) {
-        order[k] = static_cast<int32_t>(k);
-        std::swap(order[k], order[static_cast<size_t>(
-                                random.Below(static_cast<int64_t>(k) + 1))]);
-      }
-      order.resize(static_cast<size_t>(width), -1);
-      for (const int32_t key : order) {
-        indices.push_back(random.Below(3) == 0 ? -1 : key);
-        const float weight = static_cast<float>(random.Below(9) - 4) / 3;
-        weights.push_back(random.Below(8) == 0 ? -INFINITY : weight);
-      }
-    }
-    view.indices = indices.data();
-    if (weighted) view.log_weights = weights.data();
-  }
-  Lists(const Lists&) = delete;
-  Lists& operator=(const Lists&) = delete;
-
-  // The first entry of the list of a row.
-  size_t ListOf(int64_t b, int64_t h, int64_t heads, int64_t row) const {
-    const int64_t blocks =
-        (rows + view.query_block_size - 1) / view.query_block_size;
-    const int64_t of_batch = view.batch == 1 ? 0 : b;
-    const int64_t of_head = h * view.num_heads / heads;
-    return static_cast<size_t>(((of_batch * view.num_heads + of_head) * blocks +
-                                row / view.query_block_size) *
-                               view.width);
-  }
-
-  int64_t rows, keys;
-  std::vector<int32_t> indices;
-  std::vector<float> weights;
-  KeyLists view;
-};
 
 // What the kernel is told of the same: [batch][rows][heads][keys].
 struct DenseInputs {
@@ -150,13 +104,6 @@ void ExpectNear(const eval::Tensor& got, const eval::Tensor& want) {
     const bool coarse = got.view.dtype != DType::kF32;
     ASSERT_NEAR(a[i], b[i], coarse ? 2e-2f : 1e-5f) << "element " << i;
   }
-}
-
-Status RunLists(const KeyLists& lists, const AttentionParams& params,
-                const AttentionArgs& args,
-                const Executor& executor = SerialExecutor()) {
-  eval::ScratchPool pool;
-  return AttendListed(lists, params, args, pool.Begin(), executor);
 }
 
 const char* const kProblems[] = {
@@ -386,142 +333,6 @@ TEST(Listed, AreAPatternToo) {
   attend(asked, by_list);
   attend(kept, by_rule);
   EXPECT_TRUE(SameBits(by_list.out, by_rule.out));
-}
-
-TEST(Listed, RefusesBadInput) {
-  const io::Problem problem = ProblemOf("b2_h4_kv2_d8_q6_k30_causal");
-  const eval::Tensors tensors = eval::MakeTensors(problem, {});
-  const int32_t lengths[] = {30, 11};
-  const struct {
-    const char* argument;
-    int64_t index;
-    std::function<void(KeyLists*, Lists*, AttentionArgs*)> spoil;
-  } cases[] = {
-      {"indices", 5, [](auto*, auto* l, auto*) { l->indices[5] = 30; }},
-      {"indices", 7, [](auto*, auto* l, auto*) { l->indices[7] = -2; }},
-      {"indices", 11,
-       [](auto*, auto* l, auto*) { l->indices[8] = l->indices[11] = 29; }},
-      {"indices", -1, [](auto* v, auto*, auto*) { v->indices = nullptr; }},
-      {"log_weights", 9,
-       [](auto*, auto* l, auto*) {
-         l->indices[9] = 28;
-         l->weights[9] = NAN;
-       }},
-      {"log_weights", 9,
-       [](auto*, auto* l, auto*) {
-         l->indices[9] = 28;
-         l->weights[9] = INFINITY;
-       }},
-      {"batch", -1, [](auto* v, auto*, auto*) { v->batch = 3; }},
-      {"num_heads", -1, [](auto* v, auto*, auto*) { v->num_heads = 3; }},
-      {"query_block_size", -1,
-       [](auto* v, auto*, auto*) { v->query_block_size = 0; }},
-      {"width", -1, [](auto* v, auto*, auto*) { v->width = -1; }},
-      {"width", -1, [](auto* v, auto*, auto*) { v->width = int64_t{1} << 40; }},
-      {"query", -1, [](auto*, auto*, auto* a) { a->query.data = nullptr; }},
-      {"out", -1,
-       [](auto*, auto*, auto* a) {
-         a->out.data = const_cast<void*>(a->key.data);
-       }},
-      {"scores", -1,
-       [](auto*, auto*, auto* a) {
-         a->scores.hook = [](void*, const ScoreTile&) {};
-       }},
-      {"key_intervals", -1,
-       [](auto*, auto*, auto* a) { a->key_intervals.query_block_size = 1; }},
-      // The second sequence has 11 keys.
-      {"indices", 150,
-       [&](auto*, auto* l, auto* a) {
-         a->ragged.num_sequences = 2;
-         a->ragged.seqlens_k = lengths;
-         for (int32_t& index : l->indices) index = -1;
-         l->indices[0] = 29;
-         l->indices[150] = 11;
-       }},
-  };
-  for (const auto& bad : cases) {
-    Lists lists(problem.shape, 2, 2, 1, 12, true);
-    KeyLists view = lists.view;
-    AttentionArgs args = tensors.Args();
-    bad.spoil(&view, &lists, &args);
-    const Status status = RunLists(view, problem.params, args);
-    EXPECT_STREQ(status.argument(), bad.argument) << ToString(status);
-    if (bad.index >= 0) {
-      EXPECT_EQ(status.index(), bad.index);
-    }
-    EXPECT_TRUE(Untouched(tensors.out));
-  }
-  const Lists lists(problem.shape, 2, 2, 1, 12, true);
-  EXPECT_TRUE(RunLists(lists.view, problem.params, tensors.Args()).ok());
-}
-
-// Padding is commonly left unwritten.
-TEST(Listed, WeightsOfNoKeyAreNotLookedAt) {
-  const io::Problem problem = ProblemOf("b2_h4_kv2_d8_q6_k30_causal");
-  const eval::Tensors want = eval::MakeTensors(problem, {});
-  const eval::Tensors got = eval::MakeTensors(problem, {});
-  Lists lists(problem.shape, 2, 2, 1, 12, true);
-  ASSERT_TRUE(RunLists(lists.view, problem.params, want.Args()).ok());
-  for (size_t i = 0; i < lists.indices.size(); ++i) {
-    if (lists.indices[i] < 0) lists.weights[i] = NAN;
-  }
-  ASSERT_TRUE(RunLists(lists.view, problem.params, got.Args()).ok());
-  EXPECT_TRUE(SameBits(got.out, want.out));
-}
-
-// Of no batch, so that no sequence says what a list may name: nothing is
-// written behind what scratch gave.
-TEST(Listed, ListsOfNoBatch) {
-  const io::Problem problem = ProblemOf("b0_h4_kv2_d8_q6_k4096_causal");
-  const eval::Tensors tensors = eval::MakeTensors(problem, {});
-  Lists lists(problem.shape, 1, 2, 1, 12, false);
-  constexpr size_t kGuard = 4096;
-  std::vector<std::vector<char>> given;
-  Scratch scratch;
-  scratch.self = &given;
-  scratch.allocate = [](void* self, size_t bytes) -> void* {
-    auto& all = *static_cast<std::vector<std::vector<char>>*>(self);
-    all.emplace_back(bytes + kGuard + 64, char{0x5a});
-    const uintptr_t at = reinterpret_cast<uintptr_t>(all.back().data());
-    return all.back().data() + (64 - at % 64) % 64;
-  };
-  const Status status = AttendListed(lists.view, problem.params, tensors.Args(),
-                                     scratch, SerialExecutor());
-  EXPECT_TRUE(status.ok()) << ToString(status);
-  for (const std::vector<char>& memory : given) {
-    EXPECT_TRUE(std::all_of(memory.end() - kGuard + 64, memory.end(),
-                            [](char c) { return c == 0x5a; }));
-  }
-}
-
-// Whatever allocation fails, nothing was written.
-TEST(Listed, SurvivesLackOfMemory) {
-  const io::Problem problem = ProblemOf("b2_h4_kv2_d8_q6_k30_causal");
-  const eval::Tensors tensors = eval::MakeTensors(problem, {});
-  const Lists lists(problem.shape, 2, 2, 3, 12, true);
-  struct Failing {
-    Scratch from;
-    int left;
-  };
-  for (int count = 0;; ++count) {
-    eval::ScratchPool pool;
-    Failing failing = {pool.Begin(), count};
-    Scratch scratch;
-    scratch.self = &failing;
-    scratch.allocate = [](void* self, size_t bytes) -> void* {
-      Failing& own = *static_cast<Failing*>(self);
-      if (own.left-- <= 0) return nullptr;
-      return own.from.allocate(own.from.self, bytes);
-    };
-    const Status status = AttendListed(
-        lists.view, problem.params, tensors.Args(), scratch, SerialExecutor());
-    if (status.ok()) {
-      EXPECT_GT(count, 5);
-      break;
-    }
-    EXPECT_EQ(status.code(), StatusCode::kOutOfMemory);
-    EXPECT_TRUE(Untouched(tensors.out));
-  }
 }
 
 }  // namespace
