@@ -74,6 +74,16 @@ Status AttendCache(const VariantArgs& a, const CacheRules& rules,
 HEED_API Cost CacheCost(const AttentionShape& shape,
                         const AttentionParams& params, const CacheRules& rules);
 
+// The budget of policies that have no other.
+inline constexpr Knob kCacheKnob = {"cache",
+                                    "Rows that a step leaves in the cache.",
+                                    128,
+                                    1,
+                                    kAll,
+                                    /*integer=*/true,
+                                    /*has_exact=*/true,
+                                    /*exact_value=*/kAll};
+
 // The knob of all policies.
 inline constexpr Knob kPromptKnob = {
     "prompt",

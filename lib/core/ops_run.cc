@@ -8,21 +8,12 @@
 
 #include "heed/ops.h"
 #include "lib/core/check.h"
+#include "lib/core/check_host.h"
 #include "lib/core/tensors.h"
 #include "lib/core/variant_call.h"
 
 namespace heed {
 namespace {
-
-// What a variant's run is given beside tensors.
-Status CheckHost(const VariantArgs& host) {
-  const Status status = internal::CheckExecutor(host.executor);
-  if (!status.ok()) return status;
-  if (host.scratch.allocate == nullptr) {
-    return internal::Invalid("scratch", "has no allocate");
-  }
-  return Status();
-}
 
 PlanOptions OptionsOf(const VariantArgs& host) {
   PlanOptions options;
@@ -53,7 +44,7 @@ Status CheckArgs(const AttentionParams& params, const AttentionArgs& args) {
 
 Status RunVariant(const Variant& variant, const VariantArgs& args) {
   if (variant.run == nullptr) return internal::Invalid("variant", "has no run");
-  Status status = CheckHost(args);
+  Status status = internal::CheckHost(args.executor, args.scratch);
   if (!status.ok()) return status;
   status = CheckArgs(args.params, args.args);
   if (!status.ok()) return status;
@@ -88,7 +79,7 @@ namespace ops {
 
 Status Attend(const AttentionParams& params, const AttentionArgs& args,
               const VariantArgs& host) {
-  Status status = CheckHost(host);
+  Status status = internal::CheckHost(host.executor, host.scratch);
   if (!status.ok()) return status;
   Plan plan;
   status = MakePlan(params, ShapeOf(args), OptionsOf(host), &plan);

@@ -11,6 +11,7 @@
 #include "heed/gather.h"
 #include "heed/ops.h"
 #include "lib/core/check.h"
+#include "lib/core/check_host.h"
 #include "lib/core/tuning.h"
 #include "lib/sparse/check_lists.h"
 #include "lib/sparse/plan_memory.h"
@@ -297,11 +298,8 @@ class ListedRun {
 Status AttendListed(const KeyLists& lists, const AttentionParams& params,
                     const AttentionArgs& args, const Scratch& scratch,
                     const Executor& executor, const char* target) {
-  Status status = internal::CheckExecutor(executor);
+  Status status = internal::CheckHost(executor, scratch);
   if (!status.ok()) return status;
-  if (scratch.allocate == nullptr) {
-    return Invalid("scratch", "has no allocate");
-  }
   status = internal::CheckListedCall(args);
   if (!status.ok()) return status;
   return ListedRun(lists, params, args, scratch, executor, target).Run();

@@ -11,6 +11,7 @@
 #include "heed/ops.h"
 #include "heed/sparse.h"
 #include "lib/core/check.h"
+#include "lib/core/check_host.h"
 #include "lib/core/tuning.h"
 #include "lib/sparse/plan_memory.h"
 
@@ -279,11 +280,8 @@ class PlanRun {
 Status AttendSparse(const SparsePlan& plan, const AttentionParams& params,
                     const AttentionArgs& args, const Scratch& scratch,
                     const Executor& executor, const char* target) {
-  Status status = internal::CheckExecutor(executor);
+  Status status = internal::CheckHost(executor, scratch);
   if (!status.ok()) return status;
-  if (scratch.allocate == nullptr) {
-    return Invalid("scratch", "has no allocate");
-  }
   status = CheckServes(plan, params, args);
   if (!status.ok()) return status;
   return PlanRun(plan, params, args, scratch, executor, target).Run();

@@ -17,14 +17,7 @@ namespace heed::variants {
 namespace {
 
 constexpr Knob kKnobs[] = {
-    {.name = "cache",
-     .summary = "Rows that a step leaves in the cache.",
-     .default_value = 128,
-     .min = 1,
-     .max = sparse::kAll,
-     .integer = true,
-     .has_exact = true,
-     .exact_value = sparse::kAll},
+    sparse::kCacheKnob,
     sparse::kPromptKnob,
 };
 
