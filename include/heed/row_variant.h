@@ -96,9 +96,11 @@ Status AttendRows(const VariantArgs& a, ListOf lists, const Choose& choose) {
 }
 
 // Returns the (query, key) pairs of one head where each row keeps `keys` keys,
-// or all that the masks leave it.
+// or all that the masks leave it; its own block of `block` keys among them, of
+// which a causal mask or the last key may cut off some.
 HEED_API double CountRowPairs(const AttentionShape& shape,
-                              const AttentionParams& params, double keys);
+                              const AttentionParams& params, double keys,
+                              int64_t block = 1);
 
 }  // namespace heed::sparse
 

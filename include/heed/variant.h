@@ -52,6 +52,9 @@ struct Cost {
   // beforehand.
   double select_flops = 0;
   double select_bytes = 0;
+  // Data say how many of these pairs there are: fewer, where a choice falls on
+  // keys that masks hide, or on some twice.
+  bool at_most = false;
 
   // Adds what choosing the pairs costs.
   void AddSelecting(double more_flops, double more_bytes) {

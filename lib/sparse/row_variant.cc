@@ -200,13 +200,21 @@ void RowChoice::KeepTop(const QueryRow& row, int64_t block, const float* score,
 }
 
 double CountRowPairs(const AttentionShape& shape, const AttentionParams& params,
-                     double keys) {
+                     double keys, int64_t block) {
+  const AttentionParams masks =
+      heed::internal::MasksOf(params, shape.seqlen_q, shape.seqlen_k);
   double pairs = 0;
   for (int64_t row = 0; row < shape.seqlen_q; ++row) {
     const ops::VisibleKeys see =
         ops::VisibleTo(params, shape.seqlen_q, shape.seqlen_k, row);
+    const int64_t position = heed::internal::PositionOf(masks, row);
+    double kept = keys;
+    if (position >= 0 && position < shape.seqlen_k) {
+      const int64_t own_end = (position / block + 1) * block;
+      kept -= static_cast<double>(own_end - std::min(own_end, see.end));
+    }
     pairs +=
-        std::min(static_cast<double>(see.sink_end + see.end - see.begin), keys);
+        std::min(static_cast<double>(see.sink_end + see.end - see.begin), kept);
   }
   return pairs;
 }

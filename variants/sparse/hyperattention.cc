@@ -125,6 +125,7 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                           shape.seqlen_k * shape.num_kv_heads);
   Cost cost = ops::SoftmaxCost(
       shape, sparse::CountRowPairs(shape, params, knobs[0] + 1));
+  cost.at_most = true;
   cost.AddSelecting(2 * knobs[1] * hashed, 4 * hashed);
   return cost;
 }

@@ -79,8 +79,9 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
   const double dim = static_cast<double>(shape.batch * shape.head_dim);
   const double pooled =
       dim * static_cast<double>(shape.seqlen_k * shape.num_kv_heads);
-  Cost cost =
-      ops::SoftmaxCost(shape, sparse::CountRowPairs(shape, params, keys));
+  Cost cost = ops::SoftmaxCost(
+      shape, sparse::CountRowPairs(shape, params, keys,
+                                   static_cast<int64_t>(knobs[0])));
   cost.AddSelecting(2 * dim * static_cast<double>(shape.num_heads) *
                             ops::VisiblePairs(shape, params) / knobs[0] +
                         pooled,

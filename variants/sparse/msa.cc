@@ -76,7 +76,8 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
   const double dim = static_cast<double>(shape.batch * shape.head_dim) *
                      static_cast<double>(shape.num_kv_heads);
   Cost cost = ops::SoftmaxCost(
-      shape, sparse::CountRowPairs(shape, params, knobs[0] * knobs[1]));
+      shape, sparse::CountRowPairs(shape, params, knobs[0] * knobs[1],
+                                   static_cast<int64_t>(knobs[0])));
   cost.AddSelecting(2 * dim * ops::VisiblePairs(shape, params),
                     4 * dim * ops::VisibleKeyRows(shape, params));
   return cost;

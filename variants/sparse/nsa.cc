@@ -116,6 +116,7 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
   const double keys = std::max(knobs[0], 3.0) * knobs[1] + knobs[4];
   Cost cost =
       ops::SoftmaxCost(shape, sparse::CountRowPairs(shape, params, keys));
+  cost.at_most = true;
   cost.AddSelecting(2 * dim * static_cast<double>(shape.num_heads) *
                             ops::VisiblePairs(shape, params) / knobs[3] +
                         pooled * knobs[2] / knobs[3],

@@ -141,6 +141,7 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                                 shape.seqlen_k * shape.num_kv_heads);
   Cost cost = ops::SoftmaxCost(
       shape, sparse::CountRowPairs(shape, params, 2 * knobs[0] * knobs[1] + 1));
+  cost.at_most = true;
   cost.AddSelecting(
       2 * knobs[1] * hashed *
           static_cast<double>(DirectionsOf(knobs, shape.seqlen_k)),

@@ -156,6 +156,7 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
   Cost cost = ops::SoftmaxCost(
       shape, sparse::CountRowPairs(shape, params, knobs[0] + 1));
   // Each step asks all keys; then clusters ask them, and queries ask clusters.
+  cost.at_most = true;
   cost.AddSelecting(2 * dim * clusters * (keys * (knobs[1] + 1) + queries),
                     4 * dim * (keys * (knobs[1] + 2) + queries));
   return cost;
