@@ -11,6 +11,7 @@
 #include "heed/ops.h"
 #include "heed/sparse_variant.h"
 #include "lib/core/check.h"
+#include "lib/core/check_host.h"
 #include "lib/sparse/block_mask.h"
 #include "lib/sparse/plan_memory.h"
 
@@ -69,7 +70,7 @@ class PageRun {
     const int64_t num_lists = lists.batch * kv_heads * rows_;
     const int64_t workers = executor_.max_workers;
     const int64_t dims = 2 * bounds_.head_dim;
-    indices_ = scratch_.Array<int32_t>(num_lists * width_);
+    indices_ = scratch_.Array<int32_t>(num_lists, width_);
     queries_ = scratch_.Array<float>(workers * group_ * dims);
     scores_ = scratch_.Array<float>(workers * (group_ + 2) * pages_);
     places_ = scratch_.Array<int32_t>(workers * 3 * pages_);
@@ -273,11 +274,8 @@ Status AttendPages(const PageBounds& bounds, int64_t token_budget,
                    const AttentionParams& params, const AttentionArgs& args,
                    const Scratch& scratch, const Executor& executor,
                    const char* target) {
-  Status status = internal::CheckExecutor(executor);
+  Status status = internal::CheckHost(executor, scratch);
   if (!status.ok()) return status;
-  if (scratch.allocate == nullptr) {
-    return Invalid("scratch", "has no allocate");
-  }
   if (token_budget < 1) {
     return Invalid("token_budget", "must be at least 1")
         .WithValue(token_budget)
