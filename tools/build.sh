@@ -3,9 +3,18 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Configures and builds a preset: bash tools/build.sh PRESET [arguments of
-# cmake --build]
+# cmake --build]. Where ccache is installed, what was compiled before in any
+# checkout is not compiled again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if command -v ccache >/dev/null; then
+  export CMAKE_C_COMPILER_LAUNCHER=${CMAKE_C_COMPILER_LAUNCHER-ccache}
+  export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-ccache}
+  # Paths count from here, and precompiled headers by what they were made of.
+  export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+  export CCACHE_SLOPPINESS=pch_defines,time_macros
+fi
 
 preset=$1
 shift

@@ -15,13 +15,13 @@
 #include "lib/oracle/oracle.h"
 #include "tests/support/onnx_case.h"
 #include "tests/support/run.h"
+#include "tests/support/source_tree.h"
 #include "tests/support/targets.h"
 
 namespace heed::test {
 namespace {
 
-constexpr char kPath[] =
-    HEED_TESTS_DIR "/../data/onnx_attention_cases.safetensors";
+constexpr char kPath[] = "data/onnx_attention_cases.safetensors";
 constexpr size_t kCases = 93;
 
 // Times the largest |expected|. In f32 rounding takes 2.4e-7 of it; the cases
@@ -131,7 +131,7 @@ class OnnxCases : public OnEveryTarget {};
 
 TEST_P(OnnxCases, TableGivesWhatIsExpected) {
   std::vector<OnnxCase> cases;
-  ASSERT_NO_FATAL_FAILURE(ReadOnnxCases(kPath, kCases, &cases));
+  ASSERT_NO_FATAL_FAILURE(ReadOnnxCases(SourcePath(kPath), kCases, &cases));
   for (const OnnxCase& made : cases) {
     SCOPED_TRACE(made.name);
     const Status status =
@@ -144,7 +144,7 @@ TEST_P(OnnxCases, TableGivesWhatIsExpected) {
 
 TEST_P(OnnxCases, HookSeesTheScoresExpected) {
   std::vector<OnnxCase> cases;
-  ASSERT_NO_FATAL_FAILURE(ReadOnnxCases(kPath, kCases, &cases));
+  ASSERT_NO_FATAL_FAILURE(ReadOnnxCases(SourcePath(kPath), kCases, &cases));
   int checked = 0;
   for (const OnnxCase& made : cases) {
     if (made.scores_kind == OnnxScores::kNone) continue;
@@ -157,7 +157,7 @@ TEST_P(OnnxCases, HookSeesTheScoresExpected) {
 
 TEST(OnnxOracle, GivesWhatIsExpected) {
   std::vector<OnnxCase> cases;
-  ASSERT_NO_FATAL_FAILURE(ReadOnnxCases(kPath, kCases, &cases));
+  ASSERT_NO_FATAL_FAILURE(ReadOnnxCases(SourcePath(kPath), kCases, &cases));
   for (const OnnxCase& made : cases) {
     SCOPED_TRACE(made.name);
     const AttentionShape& s = made.tensors.problem.shape;

@@ -12,6 +12,7 @@
 
 #include "lib/io/input_error.h"
 #include "tests/support/safetensors_maker.h"
+#include "tests/support/source_tree.h"
 #include "tests/support/temporary_file.h"
 
 namespace heed::test {
@@ -245,7 +246,7 @@ TEST(TensorSource, ReadsTheBuiltInSample) {
   CaptureOptions options;
   options.tokens = 16;
   const TensorSource source = LoadCapture(
-      HEED_TESTS_DIR "/../data/smollm2_135m_moby_dick.safetensors", options);
+      SourcePath("data/smollm2_135m_moby_dick.safetensors"), options);
   ASSERT_EQ(source.layers.size(), 4u);
   EXPECT_EQ(source.layers[0].name, "layer.2");
   EXPECT_EQ(FormatProblem(source.layers[3].tensors.problem),

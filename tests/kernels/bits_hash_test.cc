@@ -18,12 +18,13 @@
 #include "lib/oracle/oracle.h"
 #include "tests/support/compare.h"
 #include "tests/support/run.h"
+#include "tests/support/source_tree.h"
 #include "tests/support/targets.h"
 
 namespace heed::test {
 namespace {
 
-constexpr char kList[] = HEED_TESTS_DIR "/kernels/bits_hashes.txt";
+constexpr char kList[] = "tests/kernels/bits_hashes.txt";
 
 struct Line {
   std::string text;  // whole, for comments
@@ -34,7 +35,7 @@ struct Line {
 
 std::vector<Line> ReadList() {
   std::vector<Line> lines;
-  std::ifstream file(kList);
+  std::ifstream file(SourcePath(kList));
   for (std::string text; std::getline(file, text);) {
     Line line;
     line.text = text;
@@ -126,7 +127,7 @@ int Update() {
                   static_cast<unsigned long long>(HashByThePage(line)));
     list << line.problem << " " << line.fill << " " << hash << "\n";
   }
-  std::ofstream file(kList);
+  std::ofstream file(SourcePath(kList));
   file << list.str();
   file.close();
   return file.good() ? 0 : 1;
