@@ -85,8 +85,8 @@ class VariantTest : public ::testing::TestWithParam<VariantCase> {
   void SetUp() override;
   void TearDown() override;
   const Variant& variant() const { return GetParam().variant.variant; }
-  // Where tests are to be quick, problem number i is for one of the tables, and
-  // of fewer than three each has a third.
+  // Where tests are to be quick, case number i is for one of the tables, and of
+  // fewer than three each has a third.
   bool IsForTable(size_t i) const;
 };
 
