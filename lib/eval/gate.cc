@@ -20,10 +20,13 @@ std::string Scientific(double value) {
   return text;
 }
 
-// Twice the yardstick plus the floor.
-double Bound(double plain_error, double truth_max) {
+// Twice the yardstick plus the floor; more where the yardstick is of few rows.
+double Bound(const Truth& yardstick, double truth_max) {
   constexpr double kUlp = 0x1p-23;
-  return 2 * plain_error + kGateFloorUlps * kUlp * truth_max;
+  int64_t rows = 0;
+  for (const TruthRun& run : yardstick.runs) rows += run.rows.count;
+  return (rows < kGateFewRows ? kGateOtherRows : 1) *
+         (2 * yardstick.plain_error + kGateFloorUlps * kUlp * truth_max);
 }
 
 GateResult Verdict(double error, double bound, const std::string& where) {
@@ -149,7 +152,7 @@ GateResult Judge::CheckSoftmax(Truths truths,
 
 GateResult Judge::CheckRows(const Truths& truths) const {
   const ErrorMetrics near = MeasureError(truths.yardstick, args_.out);
-  const double bound = Bound(truths.yardstick.plain_error, near.TruthMax());
+  const double bound = Bound(truths.yardstick, near.TruthMax());
   GateResult result = Verdict(near.MaxAbs(), bound, OnRows(truths.yardstick));
   if (!result.passed) return result;
   // The other measured rows have no yardstick of their own.

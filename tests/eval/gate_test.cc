@@ -11,9 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "lib/eval/cut_layer.h"
 #include "lib/eval/truth.h"
 #include "tests/eval/compare_run.h"
 #include "tests/support/quick.h"
+#include "tests/support/source_tree.h"
 
 namespace heed::test {
 namespace {
@@ -129,13 +131,26 @@ TEST(Gate, FailsOneWrongLogSumExp) {
   ExpectRed(Compare({Broken("exact", nan)}, kLong), Gate::kFailed, "lse");
 }
 
+// A token decoded alone, whose error and whose yardstick are one draw each:
+// here they differ by more than twice.
+TEST(Gate, PassesWhateverOneRowDraws) {
+  eval::CaptureOptions capture;
+  capture.layers = {{10, 10}};
+  capture.tokens = 1008;
+  eval::TensorSource source = eval::LoadCapture(
+      SourcePath("data/smollm2_135m_moby_dick.safetensors"), capture);
+  eval::DecodeLast(1, &source);
+  const auto exact = CompareOn(source, {}).rows[0].total;
+  EXPECT_EQ(exact.gate, Gate::kPassed) << exact.reason;
+}
+
 // Peaked scores: the largest errors stand in few rows, most of them without a
 // yardstick of their own.
 TEST(Gate, PassesWhatFewRowsDecide) {
   const eval::CompareResult result =
       Compare({eval::DefaultSetting(Real("naive")),
                eval::DefaultSetting(Real("window_sink"))},
-              "b1_h2_d64_q512_f32_scale100");
+              "b1_h2_d64_q512_f32_scale200");
   for (const eval::Summary& row : result.rows) {
     EXPECT_EQ(row.total.gate, Gate::kPassed) << row.total.reason;
   }
