@@ -241,6 +241,14 @@ void CheckMemory(const std::string& where, double bytes) {
                    std::to_string(std::llround(machine / kGiB)));
 }
 
+// The oracles, which come before any attention, take what is asked on trust.
+void CheckPlan(const std::string& where, const AttentionParams& params,
+               const AttentionShape& shape) {
+  Plan plan;
+  const Status status = MakePlan(params, shape, {}, &plan);
+  if (!status.ok()) throw InputError(where + ToString(status));
+}
+
 // The shape of a layer, cut to the tokens asked for.
 AttentionShape ShapeOfLayer(const std::string& name, const Triple& triple,
                             const CaptureOptions& options) {
@@ -303,7 +311,10 @@ TensorSource LoadLayers(const SafetensorsFile& file,
   double bytes = 0;  // all layers are held at once
   for (const auto& [key, triple] : triples) {
     if (!chosen(key.first)) continue;
-    bytes += BytesOf(ShapeOfLayer(LayerName(key.second), triple, options));
+    const AttentionShape shape =
+        ShapeOfLayer(LayerName(key.second), triple, options);
+    CheckPlan("", params, shape);
+    bytes += BytesOf(shape);
   }
   CheckMemory("", bytes);
   for (const auto& [key, triple] : triples) {
@@ -348,12 +359,7 @@ TensorSource MakeSynthetic(const std::string& problem,
   if (shape.key_rotated || shape.value_rotated) {
     throw InputError(where + "variants are compared without rotation only");
   }
-  // The oracles, which come before any attention, take shapes on trust.
-  Plan plan;
-  if (const Status status = MakePlan(parsed.params, shape, {}, &plan);
-      !status.ok()) {
-    throw InputError(where + ToString(status));
-  }
+  CheckPlan(where, parsed.params, shape);
   CheckMemory(where, BytesOf(shape));
   layer.name = io::FormatProblem(parsed);
   source.name = layer.name;

@@ -38,12 +38,17 @@ inline float* Row(const TensorView& view, int64_t row) {
   return RowAt(view, 0, row, 0);
 }
 
-inline eval::CompareResult CompareOn(const eval::TensorSource& source,
-                                     std::vector<eval::Setting> settings) {
+// Few rounds, and short ones.
+inline eval::CompareOptions QuickOptions() {
   eval::CompareOptions options;
   options.repeats = 3;
   options.min_sample_seconds = 0;
-  return eval::RunCompare(source, std::move(settings), options, nullptr);
+  return options;
+}
+
+inline eval::CompareResult CompareOn(const eval::TensorSource& source,
+                                     std::vector<eval::Setting> settings) {
+  return eval::RunCompare(source, std::move(settings), QuickOptions(), nullptr);
 }
 
 inline eval::CompareResult Compare(

@@ -22,7 +22,7 @@ namespace {
 
 const Json& Small() {
   static const Json comparison = CompareJson(
-      "--repeats 3 --layers 2,10 --tokens 48 naive window_sink:window=8,16 "
+      "--repeats 3 --layers 2,10 --tokens 24 naive window_sink:window=8,16 "
       "linear_elu block_topk:block=8:total_blocks=2");
   return comparison;
 }
@@ -102,7 +102,7 @@ TEST(Merge, OfOneRunIsTheRun) {
 TEST(Merge, IsAssociativeAndIdempotent) {
   eval::Random random(3);
   int machines = 0;
-  for (int i = 0; i < (Quick() ? 12 : 60); ++i) {
+  for (int i = 0; i < (Quick() ? 6 : 25); ++i) {
     const Json a = Drawn(&random), b = Drawn(&random), c = Drawn(&random);
     const Json all = Merge({a, b, c});
     EXPECT_EQ(Merge({Merge({a, b}), c}), all);
@@ -123,7 +123,7 @@ bool SameMachine(const Json& a, const Json& b) {
 // Every row of every run is there once, its times beside those of its machine.
 TEST(Merge, KeepsQualityOnceAndTimesByMachine) {
   eval::Random random(5);
-  for (int i = 0; i < (Quick() ? 8 : 40); ++i) {
+  for (int i = 0; i < (Quick() ? 6 : 30); ++i) {
     const std::vector<Json> runs = {Drawn(&random), Drawn(&random),
                                     Drawn(&random)};
     const Json all = Merge(runs);

@@ -21,6 +21,22 @@ namespace {
 
 constexpr char kProblem[] = "b2_h4_kv2_d16_dv8_q90_k120_f32_causal";
 
+// Comparisons that several tests look at, run once.
+const Json& Selections() {
+  static const Json comparison =
+      CompareJson(std::string("--repeats 1 --problem ") + kProblem +
+                  " window_sink:window=16:sink=3 "
+                  "block_topk:block=32:total_blocks=2");
+  return comparison;
+}
+
+// Every variant, on a prompt short enough for a sanitizer.
+const Json& AllVariants() {
+  static const Json comparison =
+      CompareJson("--threads 1 --repeats 4 --tokens 24 --layers 2,10");
+  return comparison;
+}
+
 struct Answer {
   std::vector<double> out, lse;
 };
@@ -45,9 +61,7 @@ AttentionParams Windowed(AttentionParams params) {
 }
 
 TEST(ShownNumbers, AreTheOraclesErrorsAndMass) {
-  const Json comparison =
-      CompareJson(std::string("--repeats 1 --problem ") + kProblem +
-                  " window_sink:window=16:sink=3");
+  const Json& comparison = Selections();
   const Json row = RowOf(comparison, "window_sink");
   const eval::Tensors tensors =
       eval::MakeSynthetic(kProblem, {}).layers[0].tensors;
@@ -89,9 +103,7 @@ TEST(ShownNumbers, AreTheOraclesErrorsAndMass) {
 
 // A head's error and mass, from its part of the oracle's outputs.
 TEST(ShownNumbers, QuantilesAreThoseOfTheOraclesRows) {
-  const Json comparison =
-      CompareJson(std::string("--repeats 1 --problem ") + kProblem +
-                  " window_sink:window=16:sink=3");
+  const Json& comparison = Selections();
   const Json row = RowOf(comparison, "window_sink");
   const eval::Tensors tensors =
       eval::MakeSynthetic(kProblem, {}).layers[0].tensors;
@@ -150,10 +162,7 @@ TEST(ShownNumbers, PhasesAddUpToTheTime) {
 }
 
 TEST(ShownNumbers, AreEachHeads) {
-  const Json row =
-      RowOf(CompareJson(std::string("--repeats 1 --problem ") + kProblem +
-                        " window_sink:window=16:sink=3"),
-            "window_sink");
+  const Json row = RowOf(Selections(), "window_sink");
   const Json heads = row.at("layers").at(0).at("heads");
   const eval::Tensors tensors =
       eval::MakeSynthetic(kProblem, {}).layers[0].tensors;
@@ -205,9 +214,7 @@ Counted Count(const eval::Tensors& tensors, const AttentionParams& params) {
 }
 
 TEST(ShownNumbers, CountPairsAndBytes) {
-  const Json comparison =
-      CompareJson(std::string("--repeats 1 --problem ") + kProblem +
-                  " window_sink:window=16:sink=3");
+  const Json& comparison = Selections();
   const eval::Tensors tensors =
       eval::MakeSynthetic(kProblem, {}).layers[0].tensors;
   const AttentionParams& params = tensors.problem.params;
@@ -228,9 +235,7 @@ TEST(ShownNumbers, CountPairsAndBytes) {
 // block_topk on 90 rows over 120 keys, blocks of 32: every score of its
 // estimator is one product of means.
 TEST(ShownNumbers, AddWhatChoosingTook) {
-  const Json comparison =
-      CompareJson(std::string("--repeats 1 --problem ") + kProblem +
-                  " block_topk:block=32:total_blocks=2");
+  const Json& comparison = Selections();
   const Json row = RowOf(comparison, "block_topk");
   const double pairs =
       row.at("density").get<double>() *
@@ -263,7 +268,7 @@ double SpreadOf(const std::vector<double>& values, double median) {
 }
 
 TEST(ShownNumbers, FollowFromTheRounds) {
-  const Json comparison = CompareJson("--repeats 4 --tokens 64 --layers 2,10");
+  const Json& comparison = AllVariants();
   const Json exact = RowOf(comparison, "exact");
   for (const Json& row : comparison.at("rows")) {
     SCOPED_TRACE(row.at("name").get<std::string>());
@@ -304,7 +309,7 @@ TEST(ShownNumbers, FollowFromTheRounds) {
 
 // The stars, by the rule in words and the numbers in the file.
 TEST(ShownNumbers, StarWhatNothingBeats) {
-  const Json comparison = CompareJson("--repeats 3 --tokens 128 --layers 2");
+  const Json& comparison = AllVariants();
   const double rounding =
       2 * RowOf(comparison, "exact").at("rel_l2").get<double>();
   const auto error = [&](const Json& row) {
