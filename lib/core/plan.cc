@@ -182,9 +182,9 @@ const char* Reason(TileLimit limit) {
     case TileLimit::kAsked:
       return "as asked";
     case TileLimit::kRows:
-      return "which hold all rows of a key head";
+      return "all that a key head has";
     case TileLimit::kMemory:
-      return "as more would not fit a worker's memory";
+      return "as more would not fit a thread's memory";
   }
   return nullptr;
 }
@@ -257,34 +257,42 @@ size_t ExplainPlan(const Plan& plan, char* text, size_t capacity) {
   if (plan.table == nullptr) return out.Text("no plan was made").Finish();
   const internal::AttendKernel& kernel = *plan.attend;
   out.Text("kernel    ").Text(kernel.name);
-  out.Text(plan.target_named ? ", as named: " : ", the best for this CPU: ");
+  out.Text(plan.target_named ? ", on the target that was asked for"
+                             : ", the fastest that this CPU runs");
   const bool unit = &kernel != &plan.table->attend;
-  out.Text(kernel.same_bits ? "same bits as every target with FMA\n"
-           : unit           ? "a unit of its own rounding, held to the error "
-                              "bound of kFast\n"
-                            : "no FMA, held to the error bound only\n");
+  out.Text(kernel.same_bits
+               ? ": the same bits on every CPU with fused multiply-add\n"
+           : unit ? ": rounds in its own way, within the bound of kFast\n"
+                  : ": without fused multiply-add, so its bits are its own, "
+                    "within the error bound\n");
   if (plan.unit_reason != nullptr) {
     out.Text("unit      ").Text(plan.table->attend_bf16.name);
     out.Text(unit ? ", taken: " : ", not taken: ").Text(plan.unit_reason);
     out.Text("\n");
   }
-  out.Text("tile      ").Integer(plan.tile_rows).Text(" query rows: ");
-  out.Integer(plan.lane_groups).Text(" lane groups of up to ");
-  out.Integer(kernel.max_group_vectors).Text(" vectors of ");
-  out.Integer(kernel.lanes()).Text(" lanes, ").Text(Reason(plan.tile_limit));
+  out.Text("queries   ").Integer(plan.tile_rows);
+  out.Text(" rows are computed together, ").Text(Reason(plan.tile_limit));
+  out.Text(": each key that is read serves all of them\n");
+  out.Text("vectors   of ").Integer(kernel.lanes()).Text(" rows each, up to ");
+  out.Integer(kernel.max_group_vectors).Text(" of them side by side, in ");
+  out.Integer(plan.lane_groups);
+  out.Text(plan.lane_groups == 1 ? " turn\n" : " turns\n");
   if (plan.decode_rows > 0) {
-    out.Text("\ndecode    ").Text(plan.table->decode.name);
-    out.Text(", up to ").Integer(plan.decode_rows);
-    out.Text(" query rows a key head");
+    out.Text("decoding  ").Text(plan.table->decode.name);
+    out.Text(", where a key head has at most ").Integer(plan.decode_rows);
+    out.Text(" query rows: too few to fill vectors\n");
   }
-  out.Text("\nblocks    ").Integer(internal::kBlockKeys);
-  out.Text(" keys at multiples of it, in spans of ");
-  out.Integer(internal::kSpanKeys).Text(" keys merged in groups of ");
-  out.Integer(internal::kGroupSpans).Text(", in order\n");
-  out.Text("workspace ").Integer(plan.tile_bytes).Text(" bytes a worker; ");
-  out.Text("with several also ").Integer(plan.slots_bytes);
-  out.Text(" each for spans run in parallel, and ");
-  out.Integer(plan.carries_bytes).Text(" and counters in all\n");
+  out.Text("keys      ").Integer(internal::kBlockKeys);
+  out.Text(" at a time; every ").Integer(internal::kSpanKeys);
+  out.Text(" give a partial result. They are merged in order, ");
+  out.Integer(internal::kGroupSpans);
+  out.Text(" to one and those in order, so that sharing out changes no bit\n");
+  out.Text("memory    ")
+      .Integer(plan.tile_bytes)
+      .Text(" bytes a thread; with ");
+  out.Text("several threads ").Integer(plan.slots_bytes);
+  out.Text(" more each, and ").Integer(plan.carries_bytes);
+  out.Text(" and a few counters in all, for rows whose keys they share\n");
   return out.Finish();
 }
 

@@ -5,11 +5,11 @@
 # Opens reports from disk in headless Chromium and looks for drawn points and an
 # empty error console. The page counts what Chart.js says it drew and how many
 # of those points have a variant's colour in their middle, and keeps both, and
-# the errors it met, on its root element. Two damaged reports must fail, or the
-# test would not see one.
+# the errors it met, on its root element.
 #
-# Then a script that the test puts into a copy of the report uses it: switches
-# axes, hides rows, reads what each export saves.
+# A script that the test puts into a copy of a report uses it: switches axes,
+# hides rows, reads what each export saves. At last it damages the page, which
+# those counts must show, or the test would not see one.
 #
 # usage: report_browser_test.sh HEED CHROMIUM
 #   HEED_SHOTS=folder keeps pictures at the widths of a desk, a phone and paper.
@@ -55,38 +55,13 @@ number() {
   echo "${text:-0}"
 }
 
-# Says what is wrong with a report that should have so many rows and points;
-# nothing where it is fine.
-judge() {
-  local element
-  element=$(root "$1")
-  local errors
-  errors=$(sed -n 's/.*data-errors="\([0-9]*\)".*/\1/p' <<<"$element")
-  if [ "$errors" != 0 ]; then
-    echo "the page has ${errors:-not counted its} errors: $element"
-  elif [ "$(number "$element" rows)" != "$2" ]; then
-    echo "not $2 rows: $element"
-  elif [ "$(number "$element" table-rows)" != "$2" ]; then
-    echo "not $2 rows in the table: $element"
-  elif [ "$(number "$element" points)" != "$3" ]; then
-    echo "not $3 points: $element"
-  elif [ "$(number "$element" painted)" != "$3" ]; then
-    echo "not $3 painted points: $element"
-  fi
-}
-
-expect_fine() {
-  local said
-  said=$(judge "$@")
-  [ -z "$said" ] || fail "$(basename "$1"): $said"
-  echo "$(basename "$1"): $3 points drawn, no errors"
-}
-
-expect_red() {
-  local said
-  said=$(judge "$@")
-  [ -n "$said" ] || fail "$(basename "$1") is damaged and passed"
-  echo "$(basename "$1"): seen to be damaged: $said"
+# Expects these numbers of a page's root element, as "name number" lines.
+expect_numbers() {
+  local element=$1 name expected
+  while read -r name expected; do
+    [ "$(number "$element" "$name")" = "$expected" ] ||
+      fail "$name is $(number "$element" "$name"), not $expected: $element"
+  done
 }
 
 sample=$work/sample.html
@@ -96,25 +71,65 @@ sample=$work/sample.html
   block_topk:total_blocks=1,2 linear_elu >/dev/null
 rows=$(grep -c ',256,all,,,ok,' "$work/csv")
 [ "$rows" -ge 5 ] || fail "only $rows rows"
-expect_fine "$sample" "$rows" "$rows"
 
-# A single point, and a command line that tries to end the data's element.
+# A single point, a row left out, an earlier run, and a command line that tries to
+# end the data's element.
 mkdir "$work/<"
-"$heed" compare -q exact --repeats 1 --problem b1_h1_d8_q64_f32 \
-  --html "$work/</script><script>nobody();&\".html" >/dev/null
+small="--repeats 1 --problem b1_h1_d8_q64_f32"
+# shellcheck disable=SC2086
+"$heed" compare -q naive $small --json "$work/old.json" >/dev/null
+# shellcheck disable=SC2086
+"$heed" compare -q naive $small --time-budget 0 --against "$work/old.json" \
+  --html "$work/</script><script>nobody();&\".html" >/dev/null || [ $? = 3 ]
 mv "$work/<"/* "$work/one.html"
-expect_fine "$work/one.html" 1 1
+cat >>"$work/one.html" <<'END'
+<script>
+const items = (id) => document.querySelectorAll(`#${id} li`).length;
+const open = (id) => !document.getElementById(id).hidden && document.getElementById(id).getBoundingClientRect().height > 0;
+Object.assign(document.documentElement.dataset, {
+  leftOut: items('left-out'), against: Number(open('against')), againstItems: items('against-list'),
+  elsewhere: Number(open('elsewhere')), labels: chart.placedLabels.length});
+</script>
+END
+expect_numbers "$(root "$work/one.html")" <<'END'
+errors 0
+rows 1
+table-rows 1
+points 1
+painted 1
+left-out 1
+against 1
+against-items 3
+elsewhere 0
+END
+echo "one.html: one point, a row left out, an earlier run"
 
-# A script error, a chart that draws nothing, and a canvas that stays blank.
-sed 's/^fillExports();$/fillExports(); nobody();/' "$sample" >"$work/error.html"
-sed 's/data: shown.filter((p) => p.row.variant === name),/data: [],/' \
-  "$sample" >"$work/empty.html"
-sed "s/backgroundColor: style\[name\].colour/backgroundColor: 'transparent'/" \
-  "$sample" >"$work/blank.html"
-for damaged in error empty blank; do
-  cmp -s "$sample" "$work/$damaged.html" && fail "$damaged.html is not damaged"
-  expect_red "$work/$damaged.html" "$rows" "$rows"
-done
+# The same row of two machines, and one of the other alone.
+sed 's/"cpu": "[^"]*"/"cpu": "Other"/' "$work/old.json" >"$work/other.json"
+cmp -s "$work/old.json" "$work/other.json" && fail "there is no CPU to change"
+# shellcheck disable=SC2086
+"$heed" compare -q exact $small --json "$work/here.json" >/dev/null
+"$heed" merge "$work/here.json" "$work/other.json" --html "$work/merged.html" >/dev/null
+cat >>"$work/merged.html" <<'END'
+<script>
+const cells = [...document.querySelectorAll('#elsewhere-table tr')].slice(1)
+  .map((line) => [...line.children].slice(1).map((cell) => cell.textContent !== '\u2013'));
+Object.assign(document.documentElement.dataset, {
+  machines: cells[0].length, timed: cells.flat().filter((there) => there).length,
+  elsewhereItems: document.querySelectorAll('#elsewhere-list li').length});
+</script>
+END
+expect_numbers "$(root "$work/merged.html")" <<'END'
+errors 0
+rows 2
+table-rows 2
+points 1
+painted 1
+machines 2
+timed 3
+elsewhere-items 3
+END
+echo "merged.html: times of two machines"
 
 # Every axis, a hidden row, both themes' widths and the exports: uses the page as
 # a reader would and leaves what it met on the root element.
@@ -136,6 +151,7 @@ const change = (id, value) => {
   field.dispatchEvent(new Event('change'));
 };
 const used = document.documentElement.dataset;
+Object.assign(used, {firstPoints: used.points, firstPainted: used.painted, firstTableRows: used.tableRows});
 const seen = [];
 for (const axis of ['x-axis', 'y-axis']) {
   const field = document.getElementById(axis), first = field.value;
@@ -155,7 +171,41 @@ used.afterHiding = used.points;
 document.querySelector('#table tbody input').click();
 used.axes = seen.length;
 used.leastPainted = Math.min(...seen.map((text) => Number(text.split('=')[1])));
-used.heads = document.querySelectorAll('#head-grid td').length;
+const grid = drawn['head-chart'];
+used.heads = grid.data.datasets.flatMap((set, i) => grid.getDatasetMeta(i).data).filter((bar) => bar.width > 3).length;
+// What is written beside points covers no point and no other words.
+const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 0 &&
+  Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 0;
+const written = [chart, ...['length-chart', 'mass-chart', 'row-error-chart'].map((id) => drawn[id])];
+used.leastLabels = Math.min(...written.map((of) => of.placedLabels.length));
+used.labelsMeet = written.flatMap((of) => of.placedLabels.filter((label, i) =>
+  [...of.labelMarks, ...of.placedLabels.slice(i + 1)].some((other) => meet(label, other)))).length;
+used.labelMarks = chart.labelMarks.length;
+// The share of the picture that a variant reaches, counted on a fine grid.
+const counted = (points) => {
+  const STEPS = 400;
+  let inside = 0;
+  for (let i = 0; i < STEPS; ++i) {
+    for (let j = 0; j < STEPS; ++j) {
+      const speedup = 100 ** ((i + 0.5) / STEPS), error = 1e-4 ** ((j + 0.5) / STEPS);
+      if (points.some((p) => p.speedup >= speedup && p.rel_l2 <= error)) ++inside;
+    }
+  }
+  return inside / STEPS ** 2;
+};
+used.shares = coverages().length;
+used.sharesOff = coverages().flatMap(({name, shares}) => shares.filter((share, l) => Math.abs(share -
+  counted(rows.filter((row) => row.variant === name).map((row) => row.layers[l]))) > 0.01)).length;
+// Rings of lengths from which rows pay.
+const rings = drawn['length-chart'].data.datasets.find((set) => set.label === 'pays from').data;
+used.ringsOff = Math.abs(rings.length - data.sweep.rows.filter((row) => row.efficiency === 'crosses').length) +
+  rings.filter((p) => !(p.y > 0)).length;
+// A picture is saved without the variants that are hidden.
+document.querySelector('#families input').click();
+const legend = savedLegend(chart).map((item) => item.text);
+used.legend = legend.length;
+used.legendAll = families.length;
+document.querySelector('#families input').click();
 used.bars = chart.data.datasets.find((set) => set.label === 'spread').data.length / 3;
 for (const button of document.querySelectorAll('.files button, #save-md, #save-tex')) button.click();
 for (const [name, href] of Object.entries(saved)) {
@@ -229,8 +279,19 @@ window.addEventListener('load', () => {
     const [a, b] = [inkOf(svg), inkOf(png)];
     return Math.min(near(a, b), near(b, a));
   })));
+  // A page that draws nothing, and one that draws what nobody sees.
+  used.errorsInUse = used.errors;
+  for (const set of chart.data.datasets) set.backgroundColor = 'transparent';
+  chart.update();
+  selfCheck();
+  used.paintedWhenBlank = used.painted;
+  for (const set of chart.data.datasets) set.data = [];
+  chart.update();
+  selfCheck();
+  used.pointsWhenEmpty = used.points;
   used.done = 1;
 });
+window.addEventListener('load', () => nobody());
 END
 sed -e '/^<\/body>$/d' -e '/^<\/html>$/d' "$sample" >"$work/used.html"
 { echo '<script>'; cat "$work/use.js"; echo '</script>'; } >>"$work/used.html"
@@ -244,6 +305,9 @@ judge_use() {
       echo "$name is $(number "$element" "$name"), not $expected: $element"
   done <<END_OF_LEAST
 done 1
+first-points $rows
+first-painted $rows
+first-table-rows $rows
 axes 10
 least-painted $((rows - 1))
 after-hiding $((rows - 1))
@@ -260,25 +324,37 @@ fileheedlengthspng 9999
 fileheedmasscsv 6
 fileheedrowerrorscsv $((24 * 6))
 fileheedphasescsv 4
-pictures 5
+fileheedcoveragecsv 7
+fileheedheadscsv 19
+pictures 7
 least-alike 90
+least-labels 2
+label-marks $rows
+shares 3
 mass-marks 5
 row-error-marks 6
 phase-bars 12
 wide-bars 1
 END_OF_LEAST
   [ "$(number "$element" after-hiding)" = $((rows - 1)) ] || echo "nothing hides"
-  [ "$(number "$element" errors)" = 0 ] || echo "errors: $element"
-  [ "$(number "$element" blank-bars)" = 0 ] || echo "blank bars: $element"
+  for name in errors-in-use blank-bars labels-meet shares-off rings-off points-when-empty; do
+    [ "$(number "$element" "$name")" = 0 ] || echo "$name is not 0: $element"
+  done
+  [ "$(number "$element" errors)" = 1 ] || echo "an error is not seen: $element"
+  [ "$(number "$element" painted-when-blank)" -lt "$rows" ] || echo "a blank page is not seen"
+  [ "$(number "$element" legend)" = $(($(number "$element" legend-all) - 1)) ] ||
+    echo "a saved legend has what is hidden: $element"
   grep -q 'data-stays="true"' <<<"$element" || echo "the first column moves"
   grep -q 'data-headings="true"' <<<"$element" || echo "headings differ"
   grep -q 'data-opened="true"' <<<"$element" ||
     echo "the picture does not open where the approximations are"
 }
 
-for look in --window-size=1280,1700 --window-size=500,3200 \
-  --blink-settings=preferredColorScheme=0; do
-  browse "$look" --dump-dom "file://$work/used.html" >"$work/dom"
+# A desk in daylight, a phone in the dark.
+for look in --window-size=1280,1700 \
+  "--window-size=500,3200 --blink-settings=preferredColorScheme=0"; do
+  # shellcheck disable=SC2086
+  browse $look --dump-dom "file://$work/used.html" >"$work/dom"
   pushed=120  # a table wider than its box; a desk has room for all of it
   case $look in *1280*) pushed=0 ;; esac
   said=$(judge_use "$(grep -o '<html[^>]*>' "$work/dom" | head -n 1)" $pushed)

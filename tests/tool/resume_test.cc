@@ -7,6 +7,7 @@
 #include <csignal>
 #include <filesystem>
 #include <string>
+#include <utility>
 
 #include "tests/tool/comparison_json.h"
 
@@ -78,10 +79,13 @@ TEST(Resume, RunsWhatIsMissingAndTakesTheRest) {
 
 // All that a file says of its rows comes back as it was.
 TEST(Resume, GivesBackEveryNumber) {
-  for (const char* view : {"", "--queries 3 "}) {
+  for (const char* view :
+       {"--tokens 40 ", "--tokens 40 --queries 3 ", "--tokens 10,24,40 ",
+        "--tokens 8,24 --queries 2 "}) {
+    SCOPED_TRACE(view);
     const TemporaryFolder folder;
     const std::string layers =
-        "compare -q --repeats 2 --layers 2,10 --tokens 40 linear_elu "
+        "compare -q --repeats 2 --layers 2,10 linear_elu "
         "window_sink:window=8 --resume a.json --csv a.csv ";
     ASSERT_EQ(RunTool(folder, layers + view).exit_code, 0);
     const Json before = ReadJsonFile(folder, "a.json");
@@ -94,6 +98,48 @@ TEST(Resume, GivesBackEveryNumber) {
     EXPECT_EQ(folder.Read("a.csv"), csv);
     EXPECT_TRUE(Has(again.out, "\nwindow_sink:window=8 ")) << again.out;
   }
+}
+
+// Of a sweep, a row is there at every length or at none.
+TEST(Resume, TakesUpASweepOfLengths) {
+  const TemporaryFolder folder;
+  const std::string sweep = "--tokens 16,24,40 ";
+  const ToolRun first =
+      RunTool(folder, Row(sweep + "--time-budget 0 --resume a.json"));
+  ASSERT_EQ(first.exit_code, 0) << first.error;
+  const Json part = ReadJsonFile(folder, "a.json");
+  EXPECT_EQ(part["run"]["left_out"].size(), 6u);
+  EXPECT_EQ(part["sweep"]["rows"].size(), 1u);
+  ASSERT_EQ(part["shorter"].size(), 2u);
+  EXPECT_EQ(part["shorter"][1]["rows"].size(), 1u);
+  ASSERT_EQ(
+      RunTool(folder, Row(sweep + "--resume a.json --csv a.csv")).exit_code, 0);
+  const Json whole = ReadJsonFile(folder, "a.json");
+  ASSERT_EQ(whole["rows"].size(), 7u);
+  EXPECT_EQ(whole["sweep"]["rows"][0]["time"],
+            part["sweep"]["rows"][0]["time"]);
+  const Json single = CompareJson(std::string(kProblem) + kRows + sweep);
+  for (size_t i = 0; i < 7; ++i) {
+    const Json &row = whole["sweep"]["rows"][i],
+               &other = single["sweep"]["rows"][i];
+    ASSERT_EQ(row["name"], other["name"]);
+    for (const char* key : {"flops", "density", "rel_l2", "cosine"}) {
+      EXPECT_EQ(row[key], other[key]) << row["name"] << key;
+    }
+    EXPECT_GT(row["time"][2].get<double>(), 0) << row["name"];
+  }
+  // Another list of lengths, or none, is another run.
+  for (const auto& [tokens, part_of_it] :
+       {std::pair{"--tokens 16,40", "sweep.tokens are 16, 24, 40, not 16, 40"},
+        std::pair{"--tokens 40",
+                  "sweep.tokens are 16, 24, 40, not one length"}}) {
+    ExpectComplaint(
+        RunTool(folder, Row(tokens + std::string(" --resume a.json"))),
+        part_of_it);
+  }
+  folder.Write("b.json", single.dump());
+  ExpectComplaint(RunTool(folder, Row(sweep + "--resume b.json")),
+                  "it is a sweep that ran in one go");
 }
 
 // Killed at any moment, the file holds whole rows or is not there. The moments
@@ -152,10 +198,11 @@ TEST(Resume, RefusesRowsThatCannotStandBesideOthers) {
   };
   refuse("/environment/cpu", "X", "resumed: environment.cpu is 'X', not '");
   refuse("/environment/version", "9", "environment.version is '9', not '");
-  refuse("/environment/processors", 999, "environment is another");
+  refuse("/environment/processors", 999,
+         "environment.processors is '999', not '");
   refuse("/run/target", "sve9", "run.target is 'sve9', not '");
-  refuse("/run/threads", 9, "run.threads is 9, not 1");
-  refuse("/run/repeats", 9, "run.repeats is 9, not 2");
+  refuse("/run/threads", 9, "run.threads is '9', not '1'");
+  refuse("/run/repeats", 9, "run.repeats is '9', not '2'");
   refuse("/run/queries", 9, "another input: run.queries is 9, not 0");
   refuse("/input/layers/0/hash", "9", "input.layers[0].hash is '9', not '");
   refuse("/rows/1/name", "nave", "unknown variant 'nave'");
@@ -170,10 +217,6 @@ TEST(Resume, RefusesBadOptions) {
   ExpectBadInput("compare --time-budget -1", "seconds from 0 to 1e9, not '-1'");
   ExpectBadInput("compare --time-budget nan", "not 'nan'");
   ExpectBadInput("compare --time-budget 3s", "not '3s'");
-  ExpectBadInput("compare --time-budget 3 --tokens 64,128 --json x.json",
-                 "--time-budget needs one length, and --tokens names 2");
-  ExpectBadInput("compare --resume x.json --tokens 64,128",
-                 "--resume needs one length, and --tokens names 2");
   ExpectBadInput("compare --resume none.json --json x.json",
                  "cannot read 'none.json': No such file");
   ExpectBadInput("compare --resume no/x.json", "its folder does not exist");

@@ -109,6 +109,20 @@ TEST(RunFile, RefusesFilesThatAreNoComparison) {
   refuse(run, "sweep.rows[1].time holds what is no number");
   run["sweep"]["tokens"][0] = 0.5;
   refuse(run, "sweep.tokens holds what is no length");
+  run = Swept();
+  run["shorter"] = Json::array();
+  refuse(run, "shorter has not each of the tokens but the last");
+  const Json length = {{"layers", run["input"]["layers"]},
+                       {"rows", run["rows"]}};
+  run["shorter"] = {length, length};
+  RunOf(run);
+  run["shorter"][1]["rows"].erase(1);
+  refuse(run, "shorter[1].rows are not those of the longest length");
+  run["shorter"][1]["rows"] = Json::array({7});
+  refuse(run, "shorter[1].rows[0].name is missing");
+  run = Small();
+  run["shorter"] = Json::array();
+  refuse(run, "shorter has not each of the tokens but the last");
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "lib/eval/metrics.h"
 #include "lib/io/input_error.h"
 #include "lib/io/quoted.h"
+#include "tools/heed/machine.h"
 #include "tools/heed/numbers.h"
 #include "tools/heed/quality_change.h"
 #include "tools/heed/text_table.h"
@@ -221,22 +222,10 @@ void CheckSameKind(const RunFile& old, bool sweep) {
 }
 
 std::string MachineDifference(const RunFile& old, const RunFile& now) {
-  const auto differs = [](const std::string& what, const std::string& was,
-                          const std::string& is) {
-    return was == is ? "" : what + " " + was + ", now " + is;
-  };
-  const JsonValue &before = PartOf(old.tree, "run"),
-                  &after = PartOf(now.tree, "run");
-  std::string text = differs(
-      "CPU", io::Printable(TextOf(PartOf(old.tree, "environment"), "cpu")),
-      io::Printable(TextOf(PartOf(now.tree, "environment"), "cpu")));
-  for (const std::string& more :
-       {differs("threads", std::to_string(PartOf(before, "threads").integer),
-                std::to_string(PartOf(after, "threads").integer)),
-        differs("kernel", io::Printable(TextOf(before, "target")),
-                io::Printable(TextOf(after, "target")))}) {
-    if (!text.empty() && !more.empty()) text += "; ";
-    text += more;
+  std::string text;
+  for (const FieldDifference& field : MachineDifferences(old.tree, now.tree)) {
+    text += fmt::format("{}{} {}, now {}", text.empty() ? "" : "; ",
+                        field.label, field.there, field.here);
   }
   return text;
 }

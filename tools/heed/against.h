@@ -57,7 +57,7 @@ Against CompareRuns(const RunFile& old, const RunFile& now);
 // Throws InputError where only one of the runs is a sweep of lengths.
 void CheckSameKind(const RunFile& old, bool sweep);
 
-// Returns the environments' difference in CPU, threads or kernel table, or "".
+// Returns the runs' MachineDifferences in words, or "".
 std::string MachineDifference(const RunFile& old, const RunFile& now);
 
 // Returns it for a terminal.

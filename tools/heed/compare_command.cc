@@ -17,108 +17,23 @@
 #include "heed/target.h"
 #include "lib/eval/budget_search.h"
 #include "lib/eval/compare.h"
-#include "lib/eval/cut_layer.h"
 #include "lib/eval/knob_sweep.h"
 #include "lib/eval/length_sweep.h"
 #include "lib/eval/tensor_source.h"
 #include "lib/io/input_error.h"
-#include "lib/io/number_list.h"
 #include "lib/io/quoted.h"
 #include "tools/heed/against.h"
 #include "tools/heed/commands.h"
+#include "tools/heed/compare_input.h"
+#include "tools/heed/compare_run.h"
 #include "tools/heed/output_file.h"
-#include "tools/heed/progress_line.h"
 #include "tools/heed/results.h"
 #include "tools/heed/resume.h"
 #include "tools/heed/run_file.h"
-#include "tools/heed/sample.h"
 #include "tools/heed/threads.h"
 
 namespace heed::tool {
 namespace {
-
-std::string InputPath(const Options& options) {
-  if (!options.problem.empty()) return "";
-  return options.input.empty() ? FindSample() : options.input;
-}
-
-// The lengths to compare at, rising; 0 is the whole input. Ranges double.
-std::vector<int64_t> ReadLengths(const Options& options) {
-  if (options.tokens.empty()) return {0};
-  constexpr int64_t kMost = int64_t{1} << 31;
-  std::vector<int64_t> lengths;
-  for (const io::NumberRange& range :
-       io::ParseNumberList(options.tokens, "--tokens")) {
-    if (range.first < 1 || range.last > kMost) {
-      throw io::InputError("--tokens needs numbers in [1, " +
-                           std::to_string(kMost) + "], not " +
-                           FormatRange(range));
-    }
-    for (int64_t length = range.first; length <= range.last; length *= 2) {
-      lengths.push_back(length);
-    }
-  }
-  std::sort(lengths.begin(), lengths.end());
-  lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
-  return lengths;
-}
-
-// The problem at another length of queries and keys alike.
-std::string ProblemOfLength(const std::string& text, int64_t length) {
-  io::Problem problem;
-  const std::string error = io::ParseProblem(text, &problem);
-  if (!error.empty()) throw io::InputError(error);
-  AttentionShape& shape = problem.shape;
-  if (shape.seqlen_q != shape.seqlen_k) {
-    throw io::InputError("problem '" + text + "' has " +
-                         std::to_string(shape.seqlen_q) + " queries of " +
-                         std::to_string(shape.seqlen_k) +
-                         " keys, and --tokens sets both");
-  }
-  shape.seqlen_q = shape.seqlen_k = length;
-  return FormatProblem(problem);
-}
-
-eval::TensorSource ReadWhole(const Options& options, int64_t length) {
-  const eval::Layout layout =
-      options.layout == "bhsd" ? eval::Layout::kBhsd : eval::Layout::kBshd;
-  if (!options.problem.empty()) {
-    eval::WorkloadOptions workload;
-    workload.layout = layout;
-    workload.seed = options.seed;
-    return eval::MakeSynthetic(length == 0
-                                   ? options.problem
-                                   : ProblemOfLength(options.problem, length),
-                               workload);
-  }
-  eval::CaptureOptions capture;
-  capture.layout = layout;
-  if (!options.layers.empty()) {
-    capture.layers = io::ParseNumberList(options.layers, "--layers");
-  }
-  if (!options.heads.empty()) {
-    capture.heads = io::ParseNumberList(options.heads, "--heads");
-  }
-  capture.tokens = length;
-  capture.params = options.params;
-  return eval::LoadCapture(InputPath(options), capture);
-}
-
-eval::TensorSource ReadSource(const Options& options, int64_t length) {
-  eval::TensorSource source = ReadWhole(options, length);
-  if (options.queries > 0) eval::DecodeLast(options.queries, &source);
-  return source;
-}
-
-std::vector<eval::Setting> ReadSettings(const Options& options) {
-  const std::vector<NamedVariant> variants = eval::AllVariants();
-  std::vector<eval::Setting> settings;
-  for (const std::string& text : options.variants) {
-    const auto parsed = eval::ParseSettings(text, variants);
-    settings.insert(settings.end(), parsed.begin(), parsed.end());
-  }
-  return settings;
-}
 
 // Two outputs to one place would overwrite or mix; what is read stays.
 void CheckOutputs(const Options& options) {
@@ -141,66 +56,6 @@ std::string PlanText(const io::Problem& problem) {
   ExplainPlan(plan, text.data(), text.size());
   text.pop_back();
   return text;
-}
-
-// A file of [heads, seqlen, ...] read as [seqlen, heads, ...] often fits too.
-void WarnOfLayout(const eval::TensorSource& source, const Options& options) {
-  const AttentionShape& shape = source.layers[0].tensors.problem.shape;
-  if (options.problem.empty() && options.queries == 0 &&
-      shape.num_heads > 4 * shape.seqlen_q && shape.num_heads > 64) {
-    fmt::print(stderr, "heed: note: {} heads of {} rows; is the layout {}?\n",
-               shape.num_heads, shape.seqlen_q,
-               options.layout == "bhsd" ? "bshd" : "bhsd");
-  }
-}
-
-// Puts the budgets that reach the quality asked for into the settings.
-void SetBudgets(const Options& options, const eval::TensorSource& source,
-                const Executor& executor, std::vector<eval::Setting>* settings,
-                ResultsContext* context) {
-  const eval::Quality quality = eval::ParseQuality(options.at);
-  eval::CompareOptions compare;
-  compare.executor = executor;
-  ProgressLine line(options.quiet);
-  eval::BudgetSearch search = eval::SearchBudgets(
-      source, *settings, quality, compare,
-      [&](const eval::Progress& progress) { line.Show(progress); });
-  *settings = std::move(search.settings);
-  context->at = FormatQuality(quality);
-  context->missed = std::move(search.missed);
-}
-
-// Compares at every length, the longest last, whose input stays.
-eval::LengthSweep Compute(const std::vector<int64_t>& lengths,
-                          const std::vector<eval::Setting>& settings,
-                          const Options& options, const Executor& executor,
-                          eval::TensorSource* source) {
-  eval::CompareOptions compare;
-  compare.executor = executor;
-  compare.repeats = options.repeats;
-  eval::LengthSweep sweep;
-  sweep.lengths = lengths;
-  ProgressLine line(options.quiet);
-  double total = 0, done = 0;  // exact attention's work
-  const auto work = [](int64_t length) {
-    return std::max(1.0, static_cast<double>(length)) *
-           std::max(1.0, static_cast<double>(length));
-  };
-  for (const int64_t length : lengths) total += work(length);
-  for (const int64_t length : lengths) {
-    *source = ReadSource(options, length);
-    sweep.results.push_back(eval::RunCompare(
-        *source, settings, compare, [&](const eval::Progress& progress) {
-          eval::Progress all = progress;
-          all.share = (done + progress.share * work(length)) / total;
-          if (lengths.size() > 1) {
-            all.what += " at " + std::to_string(length) + " tokens";
-          }
-          line.Show(all);
-        }));
-    done += work(length);
-  }
-  return sweep;
 }
 
 // Refused before any work.
@@ -254,17 +109,6 @@ void WriteResults(const eval::LengthSweep& sweep, const std::string& json,
   }
 }
 
-// Rows that are not all known at once have no place in a sweep of lengths.
-void CheckRowByRow(const Options& options,
-                   const std::vector<int64_t>& lengths) {
-  const char* option = !options.resume.empty() ? "--resume"
-                       : options.time_budget   ? "--time-budget"
-                                               : nullptr;
-  if (option == nullptr || lengths.size() == 1) return;
-  throw io::InputError(fmt::format("{} needs one length, and --tokens names {}",
-                                   option, lengths.size()));
-}
-
 // The run to resume, if it is there: the file that is written may not be yet.
 std::optional<RunFile> ReadEarlier(const Options& options) {
   if (options.resume.empty()) return std::nullopt;
@@ -294,48 +138,6 @@ void SetContext(const Options& options, const Threads& threads,
   context->time_budget = options.time_budget.value_or(0);
 }
 
-// Takes the rows that are there and runs the others, writing after each.
-eval::LengthSweep ComputeRows(const std::vector<int64_t>& lengths,
-                              const std::vector<eval::Setting>& settings,
-                              const Options& options, const Executor& executor,
-                              const eval::TensorSource& source,
-                              const std::optional<RunFile>& earlier,
-                              std::chrono::steady_clock::time_point start,
-                              ResultsContext* context) {
-  eval::CompareOptions compare;
-  compare.executor = executor;
-  compare.repeats = options.repeats;
-  eval::LengthSweep sweep;
-  sweep.lengths = lengths;
-  sweep.results.emplace_back();
-  if (earlier) {
-    const double batch =
-        static_cast<double>(source.layers[0].tensors.problem.shape.batch);
-    sweep.results[0] =
-        ResultOf(*earlier, static_cast<double>(source.queries) * batch);
-  }
-  ProgressLine line(options.quiet);
-  RowByRow hooks;
-  hooks.time_is_left = [&] {
-    const std::chrono::duration<double> spent =
-        std::chrono::steady_clock::now() - start;
-    return !options.time_budget || spent.count() < *options.time_budget;
-  };
-  hooks.after_row = [&](const eval::CompareResult& result,
-                        const std::vector<std::string>& left) {
-    if (options.json_path.empty() || options.json_path == "-") return;
-    ResultsContext interim = *context;
-    interim.left_out = left;
-    WriteWhole(options.json_path,
-               ResultsJson({sweep.lengths, {result}}, source, interim));
-  };
-  context->left_out = RunRows(
-      source, settings, compare, hooks,
-      [&](const eval::Progress& progress) { line.Show(progress); },
-      &sweep.results[0]);
-  return sweep;
-}
-
 bool AnyFailed(const eval::LengthSweep& sweep) {
   for (const eval::CompareResult& result : sweep.results) {
     for (const eval::Summary& row : result.rows) {
@@ -358,7 +160,6 @@ int RunCompareCommand(const Options& given, const std::string& command) {
   std::vector<eval::Setting> settings = ReadSettings(options);
   const std::vector<int64_t> lengths = ReadLengths(options);
   if (!options.at.empty()) eval::ParseQuality(options.at);
-  CheckRowByRow(options, lengths);
   CheckOutputs(options);
   std::optional<RunFile> old, earlier;
   if (!options.against.empty()) old = ReadRun(options.against);
@@ -392,9 +193,10 @@ int RunCompareCommand(const Options& given, const std::string& command) {
   context.plan = PlanText(source.layers[0].tensors.problem);
   const eval::LengthSweep sweep =
       context.row_by_row
-          ? ComputeRows(lengths, settings, options, threads.executor(), source,
+          ? RunRowByRow(lengths, settings, options, threads.executor(), source,
                         earlier, start, &context)
-          : Compute(lengths, settings, options, threads.executor(), &source);
+          : RunTogether(lengths, settings, options, threads.executor(),
+                        &source);
   std::string json = ResultsJson(sweep, source, context);
   std::optional<Against> against;
   if (old) against = CompareWithOld(*old, &json);

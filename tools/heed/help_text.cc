@@ -45,21 +45,22 @@ Views:
       selects keys takes the smallest budget that reaches it as a mean over the
       layers, its other knobs staying as given (its budget is the first knob
       that 'heed variants' says can be exact; strided, which keeps everything by
-      short and by long strides, has none). With several --tokens the budgets are
-      searched at the longest, and serve all lengths
+      short and by long strides, has none). With several --tokens the budgets
+      are searched at the longest, and serve all lengths
   --by layer, --by head  shows each layer, or the heads with the largest errors:
       a sparse method fails on few
   --time-budget SECONDS  starts no new row once so many seconds are spent, and
       says which rows were left out; exact always runs
   --resume FILE.json  takes the rows that an earlier run of the same input,
-      version, machine, threads and repeats left there and runs the others; a
+      lengths, version, machine and repeats left there and runs the others; a
       FILE that does not exist yet begins empty. With either, each row is timed
-      beside exact in rounds of its own, and the JSON is written after each
+      beside exact in rounds of its own, at every length, and the JSON is
+      written after each
   --against OLD.json  says what changed since an earlier run on the same input:
       times of rows by more than the rounds of both runs explain (of 5 rounds or
-      more, not noisy, on the same CPU, threads and kernel; at most one
-      comparison in twenty names a row by noise from round to round alone); any
-      other number, of rows, layers, heads and row_rel_l2; and which rows only
+      more, not noisy, on the same machine: CPU, caches, processors, threads
+      and kernel; at most one comparison in twenty names a row by noise from
+      round to round alone); any other number, of rows, layers, heads and row_rel_l2; and which rows only
       one of them has.
       The exit status is 3 where something changed or a row is gone
 
@@ -107,13 +108,14 @@ Exit status: 0 fine, 1 a variant's result failed its check, 2 bad input, 3 a
 number changed or a row is gone (--against).)";
 
 const char kMergeHelp[] = R"(
-Runs of one version on one input, with the same --queries and --at, are joined:
-each row once. Errors, mass, density, operations and bytes must agree, wherever
-they were computed (in double, a millionth aside). Times belong to a machine
-(CPU, kernel, threads, rounds): the first file's machine is that of the whole,
-and others' times stand beside it. Of a row that was timed twice on one machine
-the first times are kept. Speed-ups stay those to exact in the same run; the
-frontier is found anew. What is mixed is refused by file and field.
+Runs of one version on one input, with the same --tokens, --queries and --at,
+are joined: each row once. Errors, mass, density, operations and bytes must
+agree, wherever they were computed (in double, a millionth aside). Times belong
+to a machine (CPU, kernel, threads) and its rounds: the first file's machine is
+that of the whole, and others' times stand beside it. Of a row that was timed
+twice on one machine the first times are kept. Speed-ups stay those to exact in
+the same run; the frontier is found anew. What is mixed is refused by file and
+field.
 
 Example:
   heed merge one.json two.json --json all.json --html all.html)";

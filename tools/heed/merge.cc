@@ -5,6 +5,7 @@
 #include "tools/heed/merge.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -13,21 +14,26 @@
 #include <utility>
 
 #include "lib/eval/frontier.h"
-#include "lib/eval/phase_timer.h"
 #include "lib/io/input_error.h"
 #include "lib/io/quoted.h"
-#include "tools/heed/numbers.h"
+#include "tools/heed/machine.h"
 #include "tools/heed/quality_change.h"
 #include "tools/heed/results.h"
+#include "tools/heed/row_times.h"
 
 namespace heed::tool {
 namespace {
 
 using io::JsonValue;
 
-struct Machine {
-  JsonValue environment, run;
-};
+// The members "environment" and "run" of a comparison.
+JsonValue MachineOf(const JsonValue& holder) {
+  JsonValue machine = JsonValue::Object();
+  for (const char* key : {"environment", "run"}) {
+    machine.Set(key, PartOf(holder, key));
+  }
+  return machine;
+}
 
 // Times of a row or a layer: the members of it that belong to a machine.
 struct Timing {
@@ -41,77 +47,33 @@ struct Row {
 };
 
 struct Joined {
-  JsonValue tree;  // what is neither machine nor row
-  std::vector<Machine> machines;
+  JsonValue tree;                   // what is neither machine nor row
+  std::vector<JsonValue> machines;  // as MachineOf returns them
   std::vector<Row> rows;
 };
-
-// What such a member is where nothing was timed.
-std::vector<std::pair<const char*, JsonValue>> NoTimes() {
-  std::vector<std::pair<const char*, JsonValue>> members;
-  for (const NumberInfo& number : Numbers()) {
-    if (number.kind != NumberKind::kQuality)
-      members.push_back({number.key, {}});
-  }
-  members.push_back({"noisy", JsonValue::Bool(false)});
-  members.push_back({"pareto", JsonValue::Bool(false)});
-  members.push_back({"seconds", JsonValue::Array()});
-  JsonValue phases = JsonValue::Object();
-  for (const char* phase : eval::kPhaseNames) phases.Set(phase, {});
-  members.push_back({"phases", std::move(phases)});
-  return members;
-}
-
-// Moves the times out of a row.
-JsonValue TakeTimes(JsonValue* row) {
-  JsonValue times = JsonValue::Object();
-  for (const auto& [key, none] : NoTimes()) {
-    times.Set(key, PartOf(*row, key));
-    row->Set(key, none);
-  }
-  if (const JsonValue* layers = row->Find("layers")) {
-    JsonValue without = *layers, list = JsonValue::Array();
-    for (JsonValue& layer : without.items) {
-      list.items.push_back(TakeTimes(&layer));
-    }
-    row->Set("layers", std::move(without));
-    times.Set("layers", std::move(list));
-  }
-  return times;
-}
-
-void PutTimes(const JsonValue& times, JsonValue* row) {
-  for (const auto& [key, value] : times.members) {
-    if (key != "layers") {
-      row->Set(key, value);
-      continue;
-    }
-    JsonValue layers = PartOf(*row, "layers");
-    for (size_t l = 0; l < layers.items.size(); ++l) {
-      PutTimes(value.items[l], &layers.items[l]);
-    }
-    row->Set("layers", std::move(layers));
-  }
-}
 
 Joined Split(const RunFile& run) {
   Joined joined;
   joined.tree = run.tree;
   joined.tree.Remove("against");
   joined.tree.Remove("elsewhere");
-  joined.machines.push_back(
-      {PartOf(run.tree, "environment"), PartOf(run.tree, "run")});
+  joined.tree.Remove("shorter");  // of one machine, to resume there
+  const JsonValue* sweep = run.tree.Find("sweep");
+  joined.machines.push_back(MachineOf(run.tree));
   if (const JsonValue* others = run.tree.Find("elsewhere")) {
     for (const JsonValue& other : others->items) {
-      joined.machines.push_back(
-          {PartOf(other, "environment"), PartOf(other, "run")});
+      joined.machines.push_back(MachineOf(other));
     }
   }
-  for (const JsonValue& original : RowsOf(run)) {
+  for (size_t i = 0; i < RowsOf(run).size(); ++i) {
+    const JsonValue& original = RowsOf(run)[i];
     Row row;
     row.quality = original;
     row.quality.Remove("elsewhere");
     row.quality.Remove("here");
+    if (sweep != nullptr) {
+      row.quality.Set("sweep", PartOf(*sweep, "rows").items[i]);
+    }
     JsonValue times = TakeTimes(&row.quality);
     if (original.Find("here") == nullptr) {
       row.timings.push_back({0, std::move(times)});
@@ -127,15 +89,6 @@ Joined Split(const RunFile& run) {
     joined.rows.push_back(std::move(row));
   }
   return joined;
-}
-
-bool SameMachine(const Machine& a, const Machine& b) {
-  const auto same = [&](const char* key) {
-    const JsonValue *x = a.run.Find(key), *y = b.run.Find(key);
-    return x == nullptr || y == nullptr ? x == y : *x == *y;
-  };
-  return a.environment == b.environment && same("target") && same("threads") &&
-         same("thread_library") && same("repeats");
 }
 
 // Adds the strings of b's list that a's has not.
@@ -174,6 +127,12 @@ std::string QualityDifference(const JsonValue& there, const JsonValue& here) {
                                    why));
 }
 
+// "512, 1024", or "none" where a run is no sweep of lengths.
+std::string LengthsText(const RunFile& run) {
+  const std::vector<int64_t> lengths = LengthsOf(run);
+  return lengths.empty() ? "none" : fmt::format("{}", fmt::join(lengths, ", "));
+}
+
 void CheckMixed(const RunFile& run, const RunFile& first) {
   const auto text = [](const RunFile& file, const char* part, const char* key) {
     return TextOf(PartOf(file.tree, part), key);
@@ -187,14 +146,12 @@ void CheckMixed(const RunFile& run, const RunFile& first) {
            fmt::format("{}.{} is {}, not {}", part, key, io::Quoted(there),
                        io::Quoted(here)));
   }
+  const std::string there = LengthsText(run), here = LengthsText(first);
+  if (there != here) {
+    Refuse(run, first, fmt::format("sweep.tokens are {}, not {}", there, here));
+  }
   const std::string input = InputDifference(InputOf(run), InputOf(first));
   if (!input.empty()) Refuse(run, first, input);
-}
-
-void CheckSweep(const RunFile& run) {
-  if (run.tree.Find("sweep") == nullptr) return;
-  throw io::InputError(io::Quoted(run.path) +
-                       " is a sweep of lengths, which cannot be merged");
 }
 
 void AddRow(const Row& row, const std::vector<size_t>& machines,
@@ -224,16 +181,19 @@ void AddRow(const Row& row, const std::vector<size_t>& machines,
 void Add(const RunFile& run, const RunFile& first, Joined* joined) {
   const Joined more = Split(run);
   std::vector<size_t> machines;
-  for (const Machine& machine : more.machines) {
-    auto it = std::find_if(
-        joined->machines.begin(), joined->machines.end(),
-        [&](const Machine& other) { return SameMachine(machine, other); });
+  for (const JsonValue& machine : more.machines) {
+    auto it = std::find_if(joined->machines.begin(), joined->machines.end(),
+                           [&](const JsonValue& other) {
+                             return TimingDifferences(machine, other).empty();
+                           });
     if (it == joined->machines.end()) {
       it = joined->machines.insert(it, machine);
     }
+    JsonValue made = PartOf(*it, "run");
     for (const char* key : {"missed", "left_out"}) {
-      AddStrings(key, machine.run, &it->run);
+      AddStrings(key, PartOf(machine, "run"), &made);
     }
+    it->Set("run", std::move(made));
     machines.push_back(static_cast<size_t>(it - joined->machines.begin()));
   }
   for (const Row& row : more.rows) AddRow(row, machines, run, first, joined);
@@ -245,8 +205,9 @@ void Add(const RunFile& run, const RunFile& first, Joined* joined) {
 
 // What was left out in one run may be there from another.
 void DropFound(Joined* joined) {
-  for (Machine& machine : joined->machines) {
-    const JsonValue* left = machine.run.Find("left_out");
+  for (JsonValue& machine : joined->machines) {
+    JsonValue made = PartOf(machine, "run");
+    const JsonValue* left = made.Find("left_out");
     if (left == nullptr) continue;
     JsonValue list = JsonValue::Array();
     for (const JsonValue& name : left->items) {
@@ -256,7 +217,8 @@ void DropFound(Joined* joined) {
           });
       if (!found) list.items.push_back(name);
     }
-    machine.run.Set("left_out", std::move(list));
+    made.Set("left_out", std::move(list));
+    machine.Set("run", std::move(made));
   }
 }
 
@@ -299,17 +261,13 @@ void SetFrontier(size_t machine, int layer, std::vector<Row>* rows) {
 
 JsonValue Unsplit(const Joined& joined) {
   JsonValue tree = joined.tree;
-  tree.Set("environment", joined.machines[0].environment);
-  tree.Set("run", joined.machines[0].run);
-  JsonValue others = JsonValue::Array();
-  for (size_t m = 1; m < joined.machines.size(); ++m) {
-    JsonValue other = JsonValue::Object();
-    other.Set("environment", joined.machines[m].environment);
-    other.Set("run", joined.machines[m].run);
-    others.items.push_back(std::move(other));
+  for (const auto& [key, value] : joined.machines[0].members) {
+    tree.Set(key, value);
   }
+  JsonValue others =
+      JsonValue::Array({joined.machines.begin() + 1, joined.machines.end()});
   if (!others.items.empty()) tree.Set("elsewhere", std::move(others));
-  JsonValue rows = JsonValue::Array();
+  JsonValue rows = JsonValue::Array(), swept = JsonValue::Array();
   for (const Row& row : joined.rows) {
     JsonValue whole = row.quality;
     JsonValue elsewhere = JsonValue::Array();
@@ -325,9 +283,18 @@ JsonValue Unsplit(const Joined& joined) {
                 JsonValue::Integer(static_cast<int64_t>(timing.machine)));
       elsewhere.items.push_back(std::move(entry));
     }
+    if (const JsonValue* part = whole.Find("sweep")) {
+      swept.items.push_back(*part);
+      whole.Remove("sweep");
+    }
     if (!here) whole.Set("here", JsonValue::Bool(false));
     if (!elsewhere.items.empty()) whole.Set("elsewhere", std::move(elsewhere));
     rows.items.push_back(std::move(whole));
+  }
+  if (const JsonValue* sweep = tree.Find("sweep")) {
+    JsonValue whole = *sweep;
+    whole.Set("rows", std::move(swept));
+    tree.Set("sweep", std::move(whole));
   }
   tree.Set("rows", std::move(rows));
   return tree;
@@ -336,7 +303,6 @@ JsonValue Unsplit(const Joined& joined) {
 }  // namespace
 
 JsonValue MergeRuns(const std::vector<RunFile>& runs) {
-  for (const RunFile& run : runs) CheckSweep(run);
   Joined joined = Split(runs[0]);
   for (const RunFile& run : runs) {
     CheckMixed(run, runs[0]);

@@ -22,9 +22,12 @@ namespace heed::tool {
 // times are kept, of a quality that is the same the first; the frontier is
 // found anew among the times of each machine.
 //
+// Sweeps are joined with sweeps of the same lengths; what a resumed one needs
+// of its shorter lengths is left out.
+//
 // Throws InputError, which names the file and the field, where version, input,
-// queries or the quality searched for differ, or a row's quality by more than
-// kQualityRounding; and for sweeps of lengths.
+// lengths, queries or the quality searched for differ, or a row's quality by
+// more than kQualityRounding.
 //
 // Merging is associative, and a run merged with itself is itself.
 io::JsonValue MergeRuns(const std::vector<RunFile>& runs);

@@ -103,6 +103,10 @@ std::vector<QualityChange> QualityChanges(const JsonValue& was,
       if (a == nullptr || b == nullptr) continue;
       found = search.Differs(*a, *b, fmt::format("layers[{}].heads.", l), key);
     }
+    const JsonValue *a = was.Find("sweep"), *b = now.Find("sweep");
+    if (!found && a != nullptr && b != nullptr) {
+      search.Differs(*a, *b, "sweep.", key);
+    }
   }
   return std::move(search.changes);
 }

@@ -28,7 +28,8 @@ struct QualityChange {
 // Returns the gate and the numbers of kind kQuality that differ by more than
 // `rounding`, each where it is seen first: in the row, else in the first layer
 // where it differs, else in the first head; and row_rel_l2 at the first level,
-// of the row or else of a layer. Parts that only one has are not compared.
+// of the row or else of a layer; and those of its "sweep". Parts that only one
+// has are not compared.
 std::vector<QualityChange> QualityChanges(const io::JsonValue& was,
                                           const io::JsonValue& now,
                                           double rounding);

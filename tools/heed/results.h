@@ -65,7 +65,9 @@ void WriteSweep(const eval::LengthSweep& sweep, io::JsonWriter* writer);
 
 // Returns JSON in the format "heed-compare-1": all numbers at the longest
 // length, each layer by itself, what was run where, and the sweep where there
-// are several lengths. Numbers that do not exist are null.
+// are several lengths; of a sweep that ran row by row the shorter lengths as
+// whole as the longest, so that it can be resumed. Numbers that do not exist
+// are null.
 std::string ResultsJson(const eval::LengthSweep& sweep,
                         const eval::TensorSource& source,
                         const ResultsContext& context);
@@ -85,6 +87,10 @@ const char* GateText(eval::Gate gate);
 
 // Adds the environment as an object; the caller wrote the key.
 void WriteEnvironment(const Environment& environment, io::JsonWriter* writer);
+
+// Adds the members "environment" and "run" to an object: where and how it ran.
+void WriteContext(const ResultsContext& context, int64_t queries,
+                  io::JsonWriter* writer);
 
 // Returns "exact", "exact on selection" or "own reference".
 const char* SemanticsText(Semantics semantics);

@@ -109,6 +109,38 @@ void WriteRow(const CompareResult& result, size_t i, JsonWriter& writer) {
   writer.End();
 }
 
+void WriteRows(const CompareResult& result, JsonWriter& writer) {
+  writer.Key("rows");
+  writer.StartArray();
+  for (size_t i = 0; i < result.rows.size(); ++i) WriteRow(result, i, writer);
+  writer.End();
+}
+
+// With the hashes of a source, where one is given.
+void WriteLayers(const CompareResult& result, const eval::TensorSource* source,
+                 JsonWriter& writer) {
+  std::vector<eval::LayerIdentity> identities;
+  if (source != nullptr) identities = eval::IdentifyLayers(*source);
+  writer.Key("layers");
+  writer.StartArray();
+  for (size_t l = 0; l < result.layers.size(); ++l) {
+    const eval::LayerInfo& layer = result.layers[l];
+    writer.StartObject();
+    Put(writer, "name", layer.name);
+    Put(writer, "problem", layer.problem);
+    if (source != nullptr) Put(writer, "hash", identities[l].hash);
+    PutInteger(writer, "calls", layer.calls);
+    PutInteger(writer, "rows", layer.rows);
+    PutInteger(writer, "measured_rows", layer.checked_rows);
+    writer.Key("heads");
+    writer.StartArray();
+    for (const int64_t head : layer.heads) writer.Integer(head);
+    writer.End();
+    writer.End();
+  }
+  writer.End();
+}
+
 void WriteInput(const eval::TensorSource& source, const CompareResult& result,
                 const ResultsContext& context, JsonWriter& writer) {
   writer.Key("input");
@@ -122,26 +154,7 @@ void WriteInput(const eval::TensorSource& source, const CompareResult& result,
     Put(writer, key.c_str(), value);
   }
   writer.End();
-  writer.Key("layers");
-  writer.StartArray();
-  const std::vector<eval::LayerIdentity> identities =
-      eval::IdentifyLayers(source);
-  for (size_t l = 0; l < result.layers.size(); ++l) {
-    const eval::LayerInfo& layer = result.layers[l];
-    writer.StartObject();
-    Put(writer, "name", layer.name);
-    Put(writer, "problem", layer.problem);
-    Put(writer, "hash", identities[l].hash);
-    PutInteger(writer, "calls", layer.calls);
-    PutInteger(writer, "rows", layer.rows);
-    PutInteger(writer, "measured_rows", layer.checked_rows);
-    writer.Key("heads");
-    writer.StartArray();
-    for (const int64_t head : layer.heads) writer.Integer(head);
-    writer.End();
-    writer.End();
-  }
-  writer.End();
+  WriteLayers(result, &source, writer);
   writer.End();
 }
 
@@ -191,6 +204,36 @@ void WriteEnvironment(const Environment& environment, JsonWriter* writer) {
   writer->End();
 }
 
+void WriteContext(const ResultsContext& context, int64_t queries,
+                  JsonWriter* writer) {
+  writer->Key("environment");
+  WriteEnvironment(context.environment, writer);
+  writer->Key("run");
+  writer->StartObject();
+  Put(*writer, "target", context.target);
+  Put(*writer, "plan", context.plan);
+  PutInteger(*writer, "threads", context.threads);
+  PutInteger(*writer, "threads_asked", context.threads_asked);
+  Put(*writer, "thread_library", context.thread_library);
+  PutInteger(*writer, "repeats", context.repeats);
+  PutInteger(*writer, "queries", queries);
+  Put(*writer, "at", context.at);
+  writer->Key("missed");
+  writer->StartArray();
+  for (const eval::Setting& setting : context.missed) {
+    writer->String(eval::FormatSetting(setting));
+  }
+  writer->End();
+  writer->Key("row_by_row");
+  writer->Bool(context.row_by_row);
+  writer->Key("left_out");
+  writer->StartArray();
+  for (const std::string& name : context.left_out) writer->String(name);
+  writer->End();
+  PutInteger(*writer, "seed", static_cast<int64_t>(context.seed));
+  writer->End();
+}
+
 std::string ResultsJson(const eval::LengthSweep& sweep,
                         const eval::TensorSource& source,
                         const ResultsContext& context) {
@@ -200,32 +243,7 @@ std::string ResultsJson(const eval::LengthSweep& sweep,
   Put(writer, "format", "heed-compare-1");
   Put(writer, "command", context.command);
   Put(writer, "began", context.time);
-  writer.Key("environment");
-  WriteEnvironment(context.environment, &writer);
-  writer.Key("run");
-  writer.StartObject();
-  Put(writer, "target", context.target);
-  Put(writer, "plan", context.plan);
-  PutInteger(writer, "threads", context.threads);
-  PutInteger(writer, "threads_asked", context.threads_asked);
-  Put(writer, "thread_library", context.thread_library);
-  PutInteger(writer, "repeats", context.repeats);
-  PutInteger(writer, "queries", result.queries);
-  Put(writer, "at", context.at);
-  writer.Key("missed");
-  writer.StartArray();
-  for (const eval::Setting& setting : context.missed) {
-    writer.String(eval::FormatSetting(setting));
-  }
-  writer.End();
-  writer.Key("row_by_row");
-  writer.Bool(context.row_by_row);
-  writer.Key("left_out");
-  writer.StartArray();
-  for (const std::string& name : context.left_out) writer.String(name);
-  writer.End();
-  PutInteger(writer, "seed", static_cast<int64_t>(context.seed));
-  writer.End();
+  WriteContext(context, result.queries, &writer);
   WriteInput(source, result, context, writer);
   if (sweep.lengths.size() > 1) {
     writer.Key("sweep");
@@ -245,10 +263,18 @@ std::string ResultsJson(const eval::LengthSweep& sweep,
     Put(writer, number.key, number.heading);
   }
   writer.End();
-  writer.Key("rows");
-  writer.StartArray();
-  for (size_t i = 0; i < result.rows.size(); ++i) WriteRow(result, i, writer);
-  writer.End();
+  WriteRows(result, writer);
+  if (context.row_by_row && sweep.lengths.size() > 1) {
+    writer.Key("shorter");
+    writer.StartArray();
+    for (size_t l = 0; l + 1 < sweep.results.size(); ++l) {
+      writer.StartObject();
+      WriteLayers(sweep.results[l], nullptr, writer);
+      WriteRows(sweep.results[l], writer);
+      writer.End();
+    }
+    writer.End();
+  }
   writer.End();
   return writer.Text() + "\n";
 }

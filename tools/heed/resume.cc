@@ -5,6 +5,7 @@
 #include "tools/heed/resume.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <memory>
@@ -12,6 +13,7 @@
 
 #include "lib/io/input_error.h"
 #include "lib/io/quoted.h"
+#include "tools/heed/machine.h"
 #include "tools/heed/numbers.h"
 
 namespace heed::tool {
@@ -79,41 +81,33 @@ eval::LayerInfo ReadLayer(const JsonValue& layer) {
   return info;
 }
 
-bool Has(const CompareResult& result, const std::string& name) {
-  return std::any_of(result.settings.begin(), result.settings.end(),
-                     [&name](const eval::Setting& setting) {
-                       return eval::FormatSetting(setting) == name;
-                     });
+[[noreturn]] void Refuse(const RunFile& run, const std::string& why) {
+  throw io::InputError(io::Quoted(run.path) + " cannot be resumed: " + why);
 }
 
-}  // namespace
-
-CompareResult ResultOf(const RunFile& run, double tokens) {
-  const auto refuse = [&run](const std::string& why) {
-    throw io::InputError(io::Quoted(run.path) + " cannot be resumed: " + why);
-  };
-  if (run.tree.Find("sweep") != nullptr) refuse("it is a sweep of lengths");
+// The comparison at one length.
+CompareResult ResultOf(const RunFile& run, const JsonValue& layers,
+                       const JsonValue& rows, double tokens) {
   CompareResult result;
   result.queries = InputOf(run).queries;
   result.tokens = tokens;
-  for (const JsonValue& layer :
-       PartOf(PartOf(run.tree, "input"), "layers").items) {
+  for (const JsonValue& layer : layers.items) {
     result.layers.push_back(ReadLayer(layer));
   }
   result.by_layer.resize(result.layers.size());
-  for (const JsonValue& row : RowsOf(run)) {
+  for (const JsonValue& row : rows.items) {
     if (row.Find("here") != nullptr || row.Find("elsewhere") != nullptr) {
-      refuse("it is merged from several machines");
+      Refuse(run, "it is merged from several machines");
     }
     const std::string& name = TextOf(row, "name");
     std::vector<eval::Setting> settings;
     try {
       settings = eval::ParseSettings(name, eval::AllVariants());
     } catch (const io::InputError& error) {
-      refuse(error.what());
+      Refuse(run, error.what());
     }
     if (settings.size() != 1 || eval::FormatSetting(settings[0]) != name) {
-      refuse(name + " is not one setting of this build");
+      Refuse(run, name + " is not one setting of this build");
     }
     if (PartOf(row, "baseline").boolean) {
       result.baseline = result.settings.size();
@@ -127,78 +121,111 @@ CompareResult ResultOf(const RunFile& run, double tokens) {
   }
   if (std::string_view(result.settings[result.baseline].variant.name) !=
       "exact") {
-    refuse("its baseline is not exact");
+    Refuse(run, "its baseline is not exact");
   }
   return result;
 }
 
-void CheckSameSetting(const RunFile& run, const ResultsContext& context) {
-  const auto refuse = [&run](const std::string& field, const std::string& there,
-                             const std::string& here) {
-    throw io::InputError(fmt::format("{} cannot be resumed: {} is {}, not {}",
-                                     io::Quoted(run.path), field, there, here));
+bool Has(const CompareResult& result, const std::string& name) {
+  return std::any_of(result.settings.begin(), result.settings.end(),
+                     [&name](const eval::Setting& setting) {
+                       return eval::FormatSetting(setting) == name;
+                     });
+}
+
+}  // namespace
+
+eval::LengthSweep SweepOf(const RunFile& run,
+                          const std::vector<int64_t>& lengths, double tokens) {
+  std::vector<int64_t> there = LengthsOf(run);
+  if (there.empty()) there = {0};
+  const auto text = [](const std::vector<int64_t>& some) {
+    return some.size() == 1 ? "one length"
+                            : fmt::format("{}", fmt::join(some, ", "));
   };
+  if (there.size() != lengths.size() ||
+      (there.size() > 1 && there != lengths)) {
+    Refuse(run, "sweep.tokens are " + text(there) + ", not " + text(lengths));
+  }
+  eval::LengthSweep sweep;
+  sweep.lengths = lengths;
+  if (there.size() > 1) {
+    const JsonValue* shorter = run.tree.Find("shorter");
+    if (shorter == nullptr) Refuse(run, "it is a sweep that ran in one go");
+    for (const JsonValue& length : shorter->items) {
+      sweep.results.push_back(ResultOf(run, PartOf(length, "layers"),
+                                       PartOf(length, "rows"), tokens));
+    }
+  }
+  sweep.results.push_back(ResultOf(run,
+                                   PartOf(PartOf(run.tree, "input"), "layers"),
+                                   PartOf(run.tree, "rows"), tokens));
+  return sweep;
+}
+
+void CheckSameSetting(const RunFile& run, const ResultsContext& context) {
   io::JsonWriter writer;
-  WriteEnvironment(context.environment, &writer);
+  writer.StartObject();
+  WriteContext(context, 0, &writer);
+  writer.End();
   const JsonValue here = io::ReadJson(writer.Text());
-  const JsonValue& there = PartOf(run.tree, "environment");
-  for (const char* key : {"version", "compiler", "cpu"}) {
-    if (TextOf(there, key) != TextOf(here, key)) {
-      refuse(std::string("environment.") + key, io::Quoted(TextOf(there, key)),
-             io::Quoted(TextOf(here, key)));
-    }
-  }
-  if (!(there == here)) refuse("environment", "another", "this machine's");
-  const JsonValue& made = PartOf(run.tree, "run");
-  if (TextOf(made, "target") != context.target) {
-    refuse("run.target", io::Quoted(TextOf(made, "target")),
-           io::Quoted(context.target));
-  }
-  for (const auto& [key, value] : {std::pair{"threads", context.threads},
-                                   std::pair{"repeats", context.repeats}}) {
-    const int64_t was = PartOf(made, key).integer;
-    if (was != value) {
-      refuse(std::string("run.") + key, std::to_string(was),
-             std::to_string(value));
-    }
+  for (const FieldDifference& field : TimingDifferences(run.tree, here)) {
+    throw io::InputError(fmt::format(
+        "{} cannot be resumed: {} is {}, not {}", io::Quoted(run.path),
+        field.field, io::Quoted(field.there), io::Quoted(field.here)));
   }
 }
 
-std::vector<std::string> RunRows(const eval::TensorSource& source,
+std::vector<std::string> RunRows(const std::vector<eval::TensorSource>& sources,
                                  const std::vector<eval::Setting>& settings,
                                  const eval::CompareOptions& options,
                                  const RowByRow& hooks,
                                  const eval::ProgressFunction& progress,
-                                 CompareResult* result) {
+                                 eval::LengthSweep* sweep) {
+  const CompareResult& longest = sweep->results.back();
   std::vector<eval::Setting> wanted;
   std::vector<std::string> left;
   for (const eval::Setting& setting : settings) {
     const std::string name = eval::FormatSetting(setting);
-    if (Has(*result, name) || name == "exact" ||
+    if (Has(longest, name) || name == "exact" ||
         std::find(left.begin(), left.end(), name) != left.end()) {
       continue;
     }
     wanted.push_back(setting);
     left.push_back(name);
   }
-  const bool nothing_there = result->rows.empty();
+  const bool nothing_there = longest.rows.empty();
   if (!nothing_there && wanted.empty()) return {};
-  if (progress) progress({0, "computing the truth of " + source.name});
-  eval::Comparison comparison(source, options);
+  std::vector<std::unique_ptr<eval::Comparison>> comparisons;
+  for (const eval::TensorSource& source : sources) {
+    if (progress) progress({0, "computing the truth of " + source.name});
+    comparisons.push_back(std::make_unique<eval::Comparison>(source, options));
+  }
   const double steps =
       static_cast<double>(wanted.size()) + (nothing_there ? 1 : 0);
   double done = 0;
   const auto run = [&](const std::vector<eval::Setting>& some) {
-    CompareResult more = comparison.Run(some, [&](const eval::Progress& step) {
-      if (progress) progress({(done + step.share) / steps, step.what});
-    });
-    done += 1;
-    if (result->rows.empty()) {
-      *result = std::move(more);
-    } else {
-      eval::AddRows(more, result);
+    // A row is there at every length, or at none.
+    eval::LengthSweep next = *sweep;
+    for (size_t l = 0; l < sources.size(); ++l) {
+      CompareResult more =
+          comparisons[l]->Run(some, [&](const eval::Progress& step) {
+            const double share = static_cast<double>(l) + step.share;
+            if (progress) {
+              progress(
+                  {(done + share / static_cast<double>(sources.size())) / steps,
+                   step.what});
+            }
+          });
+      if (next.results[l].rows.empty()) {
+        next.results[l] = std::move(more);
+      } else {
+        eval::AddRows(more, &next.results[l]);
+      }
     }
-    hooks.after_row(*result, left);
+    *sweep = std::move(next);
+    done += 1;
+    hooks.after_row(*sweep, left);
   };
   if (nothing_there) run({});
   for (const eval::Setting& setting : wanted) {

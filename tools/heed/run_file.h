@@ -26,6 +26,8 @@ struct RunFile {
 RunFile ParseRun(const std::string& path, std::string_view text);
 RunFile ReadRun(const std::string& path);
 
+bool IsNumber(const io::JsonValue& value);
+
 // The parts of a run. They must exist.
 const io::JsonValue& PartOf(const io::JsonValue& object, std::string_view key);
 const std::string& TextOf(const io::JsonValue& object, std::string_view key);
@@ -34,6 +36,9 @@ double NumberIn(const io::JsonValue& object, std::string_view key);  // or NaN
 const std::vector<io::JsonValue>& RowsOf(const RunFile& run);
 // Returns the row of this name, or null.
 const io::JsonValue* FindRow(const RunFile& run, std::string_view name);
+
+// Returns the lengths of a sweep, or nothing where a run is none.
+std::vector<int64_t> LengthsOf(const RunFile& run);
 
 // What was attended to.
 struct RunInput {

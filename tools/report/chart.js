@@ -117,8 +117,8 @@ function datasets() {
     borderWidth: 1,
     pointStyle: style[name].mark,
     radius: 7, hoverRadius: 10, hitRadius: 6, clip: false,
-    order: 1,
-  }));
+    order: 1, labelOf: (p) => (p.edge ? '' : labelOfRow(p.row)),
+  })).filter((set) => set.data.length);
   for (const name of families) {
     const along = alongKnobs(shown.filter((p) => p.row.variant === name && !p.edge));
     if (!along.length) continue;
@@ -180,7 +180,7 @@ function draw() {
   } else {
     chart = new Chart(document.getElementById('chart'), {
       type: 'scatter',
-      data: {datasets: sets},
+      data: {datasets: sets}, plugins: [pointLabels],
       options: {
         animation: false, responsive: true, maintainAspectRatio: false, layout: {padding: 10},
         onClick: (event, active) => {

@@ -20,7 +20,7 @@ function savedLegend(of) {
   return Chart.defaults.plugins.legend.labels.generateLabels(of).map((item) => {
     const set = of.data.datasets[item.datasetIndex];
     const text = set.variant || item.text;
-    const first = !set.guide && !seen.has(text);
+    const first = !set.guide && set.data.length > 0 && !seen.has(text);
     seen.add(text);
     return first ? {...item, text, fontColor: ink('--ink')} : null;
   }).filter((item) => item);
@@ -30,11 +30,11 @@ function drawSaved(of, title, context, ratio) {
   const {type, data: content, options} = of.config._config;
   const font = {size: 16, weight: '600'};
   return new Chart(context, {
-    type, platform: Chart.platforms.BasicPlatform,
+    type, plugins: of.config._config.plugins, platform: Chart.platforms.BasicPlatform,
     data: {...content, datasets: content.datasets.map((set) => ({...set}))},
     options: {...options, responsive: false, devicePixelRatio: ratio, events: [], layout: {padding: 16},
       plugins: {...options.plugins, title: {display: true, text: title, color: ink('--ink'), font},
-        legend: {display: true, position: 'bottom', labels: {usePointStyle: type === 'scatter', boxHeight: 8,
+        legend: {display: of !== drawn['head-chart'], position: 'bottom', labels: {usePointStyle: type === 'scatter', boxHeight: 8,
           generateLabels: savedLegend}}}},
   });
 }
@@ -103,11 +103,14 @@ const PICTURES = {
   'mass-chart': {name: 'heed-mass', of: () => drawn['mass-chart'], csv: massCsv},
   'row-error-chart': {name: 'heed-row-errors', of: () => drawn['row-error-chart'], csv: rowErrorCsv},
   'phase-chart': {name: 'heed-phases', of: () => drawn['phase-chart'], csv: phaseCsv},
+  'coverage-chart': {name: 'heed-coverage', of: () => drawn['coverage-chart'], csv: coverageCsv},
+  'head-chart': {name: 'heed-heads', of: () => drawn['head-chart'], csv: headCsv},
 };
 
 // The heading of a picture, with what is chosen in it.
 function titleOf(box) {
   if (box.dataset.of === 'chart') return `${Y_AXES[axes.y][0]} against ${X_AXES[axes.x][0]}`;
+  if (box.dataset.of === 'head-chart') return headTitle();
   return box.closest('section').querySelector('h2').textContent;
 }
 

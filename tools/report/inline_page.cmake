@@ -6,8 +6,8 @@
 
 file(READ ${PARTS}/page.html page)
 file(READ ${PARTS}/page.css style)
-foreach(part IN ITEMS numbers chart pictures lengths mass
-    row_errors phases table heads svg_context exports page)
+foreach(part IN ITEMS numbers labels chart pictures lengths mass
+    row_errors phases coverage table heads other_runs svg_context exports page)
   file(READ ${PARTS}/${part}.js text)
   string(APPEND script "${text}\n")
 endforeach()

@@ -19,6 +19,7 @@ function massSets(shown) {
     pointBorderColor: ink('--paper'), radius: 6, hoverRadius: 9, clip: false,
     showLine: true, borderColor: isBound(name) ? ink('--ink') : style[name].colour,
     borderDash: name.startsWith('random_') ? [5, 4] : [], borderWidth: 1.5,
+    labelOf: (p) => labelOfRow(p.row),
   })).filter((set) => set.data.length);
 }
 

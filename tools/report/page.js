@@ -110,6 +110,8 @@ function refresh() {
   drawMass();
   drawRowErrors();
   drawPhases();
+  drawCoverage();
+  if (hasHeads()) headGrid();
 }
 
 fillHead();
@@ -117,6 +119,7 @@ fillAround();
 fillAxes();
 fillExports();
 fillHeadChoices();
+fillOtherRuns();
 refresh();
 // Pictures do not see the page's colours change.
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', refresh);

@@ -4,11 +4,11 @@
 // The pictures beside the first: made once by Chart.js, then brought up to date.
 const drawn = {};  // by the id of their canvas
 
-function drawOn(id, type, content, scales, plugins, more = {}) {
+function drawOn(id, type, content, scales, plugins, more = {}, hooks = [pointLabels]) {
   const options = {animation: false, responsive: true, maintainAspectRatio: false, scales,
     plugins: {legend: {display: false}, ...plugins}, ...more};
   if (!drawn[id]) {
-    drawn[id] = new Chart(document.getElementById(id), {type, data: content, options});
+    drawn[id] = new Chart(document.getElementById(id), {type, data: content, options, plugins: hooks});
     return;
   }
   drawn[id].data = content;

@@ -14,6 +14,7 @@ function rowErrorSets(shown, least) {
     label: row.name, variant: row.variant, showLine: true, borderWidth: 1.75, borderColor: style[row.variant].colour,
     backgroundColor: style[row.variant].colour, pointStyle: style[row.variant].mark,
     radius: data.row_quantiles.map((level) => (level === 0.5 ? 5 : 0)), hitRadius: 4,
+    labelOf: (p) => (p.y === 0.5 ? labelOfRow(p.row) : ''),
     data: n.row_rel_l2.map((error, i) => ({x: Math.max(error, least), y: data.row_quantiles[i], error, row}))
       .filter((p) => isNumber(p.error))}));
 }
