@@ -13,6 +13,7 @@
 #include "heed/export.h"
 #include "heed/gather.h"
 #include "heed/kv.h"
+#include "heed/layers.h"
 #include "heed/linear.h"
 #include "heed/linear_ops.h"
 #include "heed/page_bounds.h"

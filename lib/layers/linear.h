@@ -1,0 +1,41 @@
+// SPDX-FileCopyrightText: The heed authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Products with packed weights, several at once.
+#ifndef HEED_LIB_LAYERS_LINEAR_H_
+#define HEED_LIB_LAYERS_LINEAR_H_
+
+#include <cstdint>
+
+#include "heed/layers.h"
+#include "lib/kernels/ops_table.h"
+
+namespace heed::internal {
+
+// Outputs of a panel: whole tiles of the matrix product on every target.
+inline constexpr int64_t kPanelOutputs = 48;
+
+// Inputs that a panel is widened by at a time, where it is not f32 already: 24
+// KiB, which stay in L1, as the matrix product takes them.
+inline constexpr int64_t kWidenInputs = 128;
+
+constexpr int64_t NumPanels(int64_t out_features) {
+  return (out_features - 1) / kPanelOutputs + 1;
+}
+
+// One product: x and y are f32 views [batch, seqlen, 1, features], checked.
+struct LinearJob {
+  const PackedLinear* linear;
+  ConstTensorView x;
+  TensorView y;
+};
+
+inline constexpr int kMostLinearJobs = 3;
+
+// Computes all of them as one parallel phase, at most kMostLinearJobs.
+Status RunLinearJobs(const OpsTable& ops, const LinearJob* jobs, int num_jobs,
+                     const Executor& executor);
+
+}  // namespace heed::internal
+
+#endif  // HEED_LIB_LAYERS_LINEAR_H_
