@@ -17,6 +17,7 @@
 #include "heed/linear.h"
 #include "heed/linear_ops.h"
 #include "heed/page_bounds.h"
+#include "heed/positions.h"
 #include "heed/ragged.h"
 #include "heed/recognise_mask.h"
 #include "heed/rope.h"

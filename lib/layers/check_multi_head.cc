@@ -7,13 +7,9 @@
 #include <cstdint>
 
 #include "lib/core/rope.h"
-#include "lib/kernels/kernel_table.h"
 
 namespace heed::internal {
 namespace {
-
-constexpr TensorName kKeyCacheName = {"key_cache", "overlaps key_cache"};
-constexpr TensorName kValueCacheName = {"value_cache", "overlaps value_cache"};
 
 struct NamedLinear {
   const PackedLinear* linear;
@@ -175,69 +171,6 @@ Status CheckCaches(const MultiHeadPlan& plan, const MultiHeadArgs& args) {
   return Status();
 }
 
-struct Named {
-  ConstTensorView view;
-  TensorName name;
-};
-
-// What a call reads and writes, but for score inputs and pages by pointers,
-// which attention and the append check.
-struct Tensors {
-  explicit Tensors(const MultiHeadArgs& args) {
-    const int64_t batch = args.query.batch();
-    const auto array = [](const int32_t* data, int64_t count) {
-      return data == nullptr ? ConstTensorView() : Bshd(data, 1, 1, 1, count);
-    };
-    all[0] = {args.out, kOutName};
-    all[1] = {args.key_cache, kKeyCacheName};
-    all[2] = {args.value_cache, kValueCacheName};
-    all[3] = {args.query, kQueryName};
-    all[4] = {args.key, kKeyName};
-    all[5] = {args.value, kValueName};
-    all[6] = {TableView(args.rope, args.rope.cos), {"cos", "overlaps cos"}};
-    all[7] = {TableView(args.rope, args.rope.sin), {"sin", "overlaps sin"}};
-    all[8] = {array(args.past_lengths, batch),
-              {"past_lengths", "overlaps past_lengths"}};
-    all[9] = {array(args.query_positions, batch * args.query.seqlen()),
-              {"query_positions", "overlaps query_positions"}};
-    all[10] = {array(args.key_positions, batch * args.key.seqlen()),
-               {"key_positions", "overlaps key_positions"}};
-    all[11] = {
-        array(args.pages.page_table,
-              args.pages.num_sequences == 0
-                  ? 0
-                  : (args.pages.num_sequences - 1) * args.pages.table_stride +
-                        args.pages.pages_per_sequence),
-        {"page_table", "overlaps page_table"}};
-  }
-  static constexpr int kOutputs = 3;
-  Named all[12];
-};
-
-Status CheckOverlaps(const MultiHeadPlan& plan, const MultiHeadArgs& args) {
-  const Tensors tensors(args);
-  const Linears linears(plan.params, args.weights);
-  for (int i = 0; i < Tensors::kOutputs; ++i) {
-    const Named& output = tensors.all[i];
-    if (output.view.absent()) continue;
-    for (const NamedLinear& l : linears.all) {
-      const Status status =
-          CheckApart(*l.linear, l.name, output.view, output.name);
-      if (!status.ok()) return status;
-    }
-    for (const Named& other : tensors.all) {
-      const bool both_caches =
-          i > 0 && (&other == &tensors.all[1] || &other == &tensors.all[2]);
-      // Caches may lie between one another: the append looks at them.
-      if (&other == &output || both_caches || other.view.absent()) continue;
-      const Status status =
-          CheckOverlap(output.view, output.name, other.view, other.name);
-      if (!status.ok()) return status;
-    }
-  }
-  return Status();
-}
-
 }  // namespace
 
 MultiHeadParams Resolved(MultiHeadParams params) {
@@ -315,30 +248,8 @@ Status CheckMultiHeadArgs(const MultiHeadPlan& plan,
         args.query_positions != nullptr ? "query_positions" : "key_positions",
         "are given without rope");
   }
-  return CheckOverlaps(plan, args);
-}
-
-Status CheckOutsideWorkspace(const MultiHeadArgs& args, Workspace workspace,
-                             size_t bytes) {
-  const TensorName name = {"workspace", "overlaps workspace"};
-  const ConstTensorView memory =
-      Bshd(static_cast<const int8_t*>(workspace.data), 1, 1, 1,
-           static_cast<int64_t>(bytes));
-  const Tensors tensors(args);
-  for (const Named& tensor : tensors.all) {
-    if (tensor.view.absent()) continue;
-    const Status status = CheckOverlap(memory, name, tensor.view, tensor.name);
-    if (!status.ok()) return status;
-  }
-  const PackedLinear* const linears[] = {&args.weights.query, &args.weights.key,
-                                         &args.weights.value,
-                                         &args.weights.out};
-  for (const PackedLinear* linear : linears) {
-    const Status status =
-        CheckApart(*linear, {"weights", "overlaps weights"}, memory, name);
-    if (!status.ok()) return status;
-  }
-  return Status();
+  status = CheckRope(args.rope, plan.params.head_dim, nullptr, 0, "");
+  return status.ok() ? CheckApart(args) : status;
 }
 
 }  // namespace heed::internal

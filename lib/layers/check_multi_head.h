@@ -24,14 +24,22 @@ Status CheckMultiHeadShape(const MultiHeadParams& params,
 // filled in.
 Status CheckMultiHeadArgs(const MultiHeadPlan& plan, const MultiHeadArgs& args);
 
-// That no tensor lies in the first `bytes` of the workspace. Needs arguments
-// that were checked.
+// That what is written meets nothing else of the call (check_apart.cc): out and
+// caches; and the workspace, its first `bytes`.
+Status CheckApart(const MultiHeadArgs& args);
 Status CheckOutsideWorkspace(const MultiHeadArgs& args, Workspace workspace,
                              size_t bytes);
 
+// The same for pages that have pointers. Needs attention's part of the call,
+// checked, in that workspace.
+Status CheckPagesOutside(const MultiHeadArgs& args,
+                         const AttentionArgs& attention, Workspace workspace,
+                         size_t bytes);
+
 // Refuses an output that meets packed weights.
-Status CheckApart(const PackedLinear& linear, const TensorName& name,
-                  const ConstTensorView& output, const TensorName& output_name);
+Status CheckLinearApart(const PackedLinear& linear, const TensorName& name,
+                        const ConstTensorView& output,
+                        const TensorName& output_name);
 
 }  // namespace heed::internal
 

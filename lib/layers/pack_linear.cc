@@ -133,23 +133,11 @@ Status CheckLinear(const PackedLinear& linear, const ConstTensorView& x,
     }
   }
   const Status status = CheckOverlap(out, kOutName, x, kXName);
-  return status.ok() ? CheckApart(linear, kWeightName, out, kOutName) : status;
+  return status.ok() ? CheckLinearApart(linear, kWeightName, out, kOutName)
+                     : status;
 }
 
 }  // namespace
-
-Status CheckApart(const PackedLinear& linear, const TensorName& name,
-                  const ConstTensorView& output,
-                  const TensorName& output_name) {
-  const int64_t bytes = NumPanels(linear.out_features) * kPanelOutputs *
-                        linear.in_features * SizeOf(linear.dtype);
-  Status status = CheckOverlap(
-      output, output_name,
-      Bshd(static_cast<const int8_t*>(linear.weight), 1, 1, 1, bytes), name);
-  if (!status.ok() || linear.bias == nullptr) return status;
-  return CheckOverlap(output, output_name,
-                      Bshd(linear.bias, 1, 1, 1, linear.out_features), name);
-}
 
 }  // namespace internal
 

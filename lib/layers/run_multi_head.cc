@@ -288,6 +288,10 @@ Status RunMultiHead(const MultiHeadPlan& plan, const MultiHeadArgs& args,
   if (!status.ok() || args.query.batch() == 0) return status;
   status = internal::CheckWorkspace(plan.attention, call.attention,
                                     call.workspace, workers);
+  if (status.ok()) {
+    status =
+        internal::CheckPagesOutside(call.args, call.attention, workspace, need);
+  }
   if (!status.ok()) return status;
   return Compute(call, executor);
 }

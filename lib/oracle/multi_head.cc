@@ -98,9 +98,8 @@ std::vector<double> MultiHeadDouble(const MultiHeadTruth& t) {
           double& score = weight[Size(j)];
           score = -INFINITY;
           if (!Visible(t.params, extents, b, h, i, j)) continue;
-          const double* key =
-              &k[Size(((b * t.seqlen_k + j) * t.num_kv_heads + kv_head) *
-                      t.head_dim)];
+          const double* key = &k[Size(
+              ((b * t.seqlen_k + j) * t.num_kv_heads + kv_head) * t.head_dim)];
           score = 0;
           for (int64_t c = 0; c < t.head_dim; ++c) score += row[c] * key[c];
           score *= scale;
@@ -116,8 +115,8 @@ std::vector<double> MultiHeadDouble(const MultiHeadTruth& t) {
           w = max == -INFINITY ? 0 : std::exp(w - max);
           sum += w;
         }
-        double* out = &attended[Size(
-            ((b * t.seqlen_q + i) * t.num_heads + h) * t.head_dim_v)];
+        double* out = &attended[Size(((b * t.seqlen_q + i) * t.num_heads + h) *
+                                     t.head_dim_v)];
         for (int64_t j = 0; j < t.seqlen_k && sum > 0; ++j) {
           const double* value =
               &v[Size(((b * t.seqlen_k + j) * t.num_kv_heads + kv_head) *
