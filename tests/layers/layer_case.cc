@@ -137,11 +137,18 @@ std::vector<float> Normal(int64_t count, uint64_t seed, float scale) {
   return x;
 }
 
-Layer::Packed Layer::Pack(int64_t out, int64_t in, uint64_t seed) const {
+Layer::Packed Layer::Pack(int64_t out, int64_t in, uint64_t seed,
+                          bool zero) const {
   const float scale = 1 / std::sqrt(static_cast<float>(in));
-  Elements weight(Normal(out * in, seed, scale), case_.weight_dtype);
+  std::vector<float> numbers = Normal(out * in, seed, scale);
   std::vector<float> bias;
   if (case_.bias) bias = Normal(out, seed + 100, 0.3f);
+  for (float& x : numbers) {
+    if (case_.whole_numbers) x = std::round(4 * x);
+    if (zero) x = 0;
+  }
+  for (float& x : bias) x = zero ? 0 : x;
+  Elements weight(std::move(numbers), case_.weight_dtype);
   LinearWeights source;
   source.weight = weight.View(1, out, 1, in);
   if (case_.bias) source.bias = Bshd<const float>(bias.data(), 1, 1, 1, out);
@@ -159,14 +166,14 @@ Layer::Layer(const LayerCase& c, uint64_t seed)
       value({}, c.input_dtype),
       case_(c),
       dims_(ResolvedParams(c.params)),
-      packed_{
-          Pack(dims_.num_heads * dims_.head_dim, dims_.model_dim, seed * 10),
-          Pack(dims_.num_kv_heads * dims_.head_dim, dims_.key_dim,
-               seed * 10 + 1),
-          Pack(dims_.num_kv_heads * dims_.head_dim_v, dims_.value_dim,
-               seed * 10 + 2),
-          Pack(dims_.out_dim, dims_.num_heads * dims_.head_dim_v,
-               seed * 10 + 3)} {
+      packed_{Pack(dims_.num_heads * dims_.head_dim, dims_.model_dim, seed * 10,
+                   c.zero_queries || c.whole_numbers),
+              Pack(dims_.num_kv_heads * dims_.head_dim, dims_.key_dim,
+                   seed * 10 + 1, false),
+              Pack(dims_.num_kv_heads * dims_.head_dim_v, dims_.value_dim,
+                   seed * 10 + 2, false),
+              Pack(dims_.out_dim, dims_.num_heads * dims_.head_dim_v,
+                   seed * 10 + 3, false)} {
   query = Elements(Normal(c.batch * c.seqlen_q * dims_.model_dim, seed * 7),
                    c.input_dtype);
   if (c.seqlen_k > 0) {
@@ -281,6 +288,14 @@ std::vector<float> Layer::Run(const LayerRun& run) const {
   if (case_.cache != CacheKind::kNone) cache.Into(&args, case_.batch);
   const std::vector<int64_t> chunks =
       run.chunks.empty() ? std::vector<int64_t>{case_.seqlen_q} : run.chunks;
+  std::vector<int32_t> positions(Size(case_.batch * case_.seqlen_q));
+  for (size_t i = 0; i < positions.size(); ++i) {
+    positions[i] = static_cast<int32_t>(
+        run.first_position + static_cast<int64_t>(i) % case_.seqlen_q);
+  }
+  if (run.first_position != 0) {
+    args.query_positions = args.key_positions = positions.data();
+  }
   int64_t done = 0;
   for (const int64_t rows : chunks) {
     MultiHeadArgs chunk = args;

@@ -24,7 +24,9 @@ struct LayerCase {
   int64_t batch = 1, seqlen_q = 17;
   int64_t seqlen_k = 0;  // of cross-attention; 0: self-attention
   bool bias = false;
-  bool own_value = false;  // values are made of rows of their own
+  bool zero_queries = false;   // W_Q and b_Q are 0: keys are all alike
+  bool whole_numbers = false;  // so, and weights are whole numbers
+  bool own_value = false;      // values are made of rows of their own
   DType weight_dtype = DType::kF32;
   DType input_dtype = DType::kF32;
   DType out_dtype = DType::kF32;
@@ -66,6 +68,8 @@ struct LayerRun {
   std::string target;  // empty: the best
   int workers = 1;
   std::vector<int64_t> chunks;  // rows a call, with a cache; empty: all at once
+  // Of queries and keys, for rope.
+  int64_t first_position = 0;
 };
 
 class Layer {
@@ -93,7 +97,7 @@ class Layer {
     AlignedBytes memory;
     PackedLinear linear;
   };
-  Packed Pack(int64_t out, int64_t in, uint64_t seed) const;
+  Packed Pack(int64_t out, int64_t in, uint64_t seed, bool zero) const;
   oracle::LinearTruth TruthOf(const Packed& packed) const;
 
   LayerCase case_;
