@@ -17,6 +17,21 @@ namespace {
 // weights from memory costs little, few enough that they stay in L2.
 constexpr int64_t kBlockRows = 192;
 
+// Inputs of a piece of a panel (24 KiB of f32), and fewer where rows are so few
+// that a piece is read for little: then what is fetched ahead arrives while as
+// little is multiplied.
+constexpr int64_t kPieceInputs = 128;
+constexpr int64_t kFewRows = 4;
+constexpr int64_t kFewRowsInputs = 32;
+
+// Inputs that all panels of a task meet before the next ones: the rows of x
+// have that part in L2.
+constexpr int64_t kRoundInputs = 512;
+
+// Rows that are multiplied between two shares of what is fetched: whole tiles
+// of every target.
+constexpr int64_t kFetchRows = 24;
+
 // Tasks a worker, so that one that starts late takes fewer.
 constexpr int64_t kTasksPerWorker = 8;
 
@@ -34,72 +49,176 @@ struct Context {
   int num_jobs;
 };
 
-// y = W x + b for the outputs of one panel.
-void MultiplyPanel(const OpsTable& ops, const PackedLinear& linear,
-                   int64_t panel, const ops::ConstMatrix& x,
-                   const ops::Matrix& whole_y) {
-  const int64_t first = panel * kPanelOutputs;
-  const int64_t outputs = std::min(kPanelOutputs, linear.out_features - first);
-  ops::Matrix y = whole_y;
-  y.data += first;
-  y.cols = outputs;
-  const bool bias = linear.bias != nullptr;
-  for (int64_t r = 0; bias && r < y.rows; ++r) {
-    std::copy_n(linear.bias + first, outputs, y.row(r));
+// Inputs [first, first + count) of a panel: rows of kPanelOutputs weights,
+// which stay in L1 while rows of x go by.
+struct Piece {
+  int64_t panel, first, count;
+};
+
+const char* AddressOf(const PackedLinear& linear, const Piece& piece) {
+  return static_cast<const char*>(linear.weight) +
+         (piece.panel * linear.in_features + piece.first) * kPanelOutputs *
+             SizeOf(linear.dtype);
+}
+
+int64_t BytesIn(const PackedLinear& linear, const Piece& piece) {
+  return piece.count * kPanelOutputs * SizeOf(linear.dtype);
+}
+
+// Fetches memory ahead in shares, so that it arrives between other loads.
+class Fetcher {
+ public:
+  Fetcher(const char* at, int64_t bytes, int64_t shares)
+      : at_(at), end_(at + bytes) {
+    const int64_t lines = (bytes + kLine - 1) / kLine;
+    step_ = (lines + shares - 1) / std::max<int64_t>(shares, 1) * kLine;
   }
-  const char* const weight =
-      static_cast<const char*>(linear.weight) +
-      panel * linear.in_features * kPanelOutputs * SizeOf(linear.dtype);
-  if (linear.dtype == DType::kF32) {
-    const ops::ConstMatrix w{reinterpret_cast<const float*>(weight),
-                             linear.in_features, outputs, kPanelOutputs};
-    ops.matmul(x, w, y, bias);
-    return;
+  void FetchShare() {
+    for (const char* stop = at_ + step_; at_ < stop && at_ < end_;
+         at_ += kLine) {
+      __builtin_prefetch(at_, 0, 2);
+    }
   }
-  alignas(64) float wide[kWidenInputs * kPanelOutputs];
-  for (int64_t k = 0; k < linear.in_features; k += kWidenInputs) {
-    const int64_t inputs = std::min(kWidenInputs, linear.in_features - k);
-    ops.widen(linear.dtype, weight + k * kPanelOutputs * SizeOf(linear.dtype),
-              inputs * kPanelOutputs, wide);
-    ops::ConstMatrix some = x;
-    some.data += k;
-    some.cols = inputs;
-    ops.matmul(some, {wide, inputs, outputs, kPanelOutputs}, y, bias || k > 0);
+
+ private:
+  static constexpr int64_t kLine = 64;
+  const char* at_;
+  const char* end_;
+  int64_t step_;
+};
+
+// Rows of one batch.
+struct RowRange {
+  int64_t batch, first, count;
+};
+
+// Fetches columns [first, first + count) of rows that are met for the first
+// time soon.
+template <bool kWritten, class View>
+void FetchRows(const View& view, const RowRange& rows, int64_t first,
+               int64_t count) {
+  for (int64_t r = 0; r < rows.count; ++r) {
+    const float* const row =
+        RowAt(ConstTensorView(view), rows.batch, rows.first + r, 0) + first;
+    for (int64_t i = 0; i < count; i += 16) {
+      __builtin_prefetch(row + i, kWritten ? 1 : 0, 2);
+    }
   }
 }
 
-// Rows [first, first + count) of one batch.
-template <class View, class Matrix>
-Matrix RowsOf(const View& view, int64_t batch, int64_t first, int64_t count) {
-  return Matrix{RowAt(view, batch, first, 0), count, view.head_dim(),
-                view.stride[1] / static_cast<int64_t>(sizeof(float))};
+// y += W x for the inputs of a piece, y beginning at the bias with the first.
+void MultiplyPiece(const OpsTable& ops, const LinearJob& job,
+                   const Piece& piece, const float* weight,
+                   const RowRange& rows) {
+  const PackedLinear& linear = *job.linear;
+  const int64_t output = piece.panel * kPanelOutputs;
+  const int64_t outputs = std::min(kPanelOutputs, linear.out_features - output);
+  const auto step = [](int64_t bytes) {
+    return bytes / static_cast<int64_t>(sizeof(float));
+  };
+  const ops::ConstMatrix x{
+      RowAt(job.x, rows.batch, rows.first, 0) + piece.first, rows.count,
+      piece.count, step(job.x.stride[1])};
+  const ops::Matrix y{RowAt(job.y, rows.batch, rows.first, 0) + output,
+                      rows.count, outputs, step(job.y.stride[1])};
+  const bool begins = piece.first == 0;
+  if (begins && linear.bias != nullptr) {
+    for (int64_t r = 0; r < y.rows; ++r) {
+      std::copy_n(linear.bias + output, outputs, y.row(r));
+    }
+  }
+  ops.matmul(x, {weight, piece.count, outputs, kPanelOutputs}, y,
+             !begins || linear.bias != nullptr);
+}
+
+// What a task has: rows [first_row, end_row) of all batches, and panels.
+struct Block {
+  int64_t first_row, end_row, first_panel, end_panel;
+};
+
+// The piece after this one, in the order of RunBlock; count 0 behind the last.
+Piece Next(const PackedLinear& linear, const Block& block, int64_t inputs,
+           Piece piece) {
+  const int64_t round = piece.first / kRoundInputs * kRoundInputs;
+  const int64_t round_end = std::min(round + kRoundInputs, linear.in_features);
+  piece.first += piece.count;
+  if (piece.first >= round_end && ++piece.panel < block.end_panel) {
+    piece.first = round;
+  } else if (piece.panel == block.end_panel) {
+    piece.panel = block.first_panel;
+  }
+  const int64_t end =
+      std::min(piece.first / kRoundInputs * kRoundInputs + kRoundInputs,
+               linear.in_features);
+  piece.count = std::clamp<int64_t>(end - piece.first, 0, inputs);
+  return piece;
+}
+
+// The rows from `row` on that are multiplied at once.
+RowRange Group(const Block& block, int64_t seqlen, int64_t row) {
+  const int64_t batch = row / seqlen;
+  const int64_t end = std::min(block.end_row, (batch + 1) * seqlen);
+  return {batch, row - batch * seqlen, std::min(end - row, kFetchRows)};
+}
+
+void RunBlock(const OpsTable& ops, const LinearJob& job, const Block& block) {
+  const PackedLinear& linear = *job.linear;
+  const int64_t num_rows = block.end_row - block.first_row;
+  const int64_t inputs = num_rows <= kFewRows && linear.dtype != DType::kF32
+                             ? kFewRowsInputs
+                             : kPieceInputs;
+  const int64_t seqlen = job.x.seqlen();
+  alignas(64) float wide[kPieceInputs * kPanelOutputs];
+  Piece piece = {block.first_panel, 0, std::min(inputs, linear.in_features)};
+  while (piece.count > 0) {
+    const Piece next = Next(linear, block, inputs, piece);
+    Fetcher fetcher(AddressOf(linear, next), BytesIn(linear, next),
+                    (num_rows - 1) / kFetchRows + 1);
+    const float* weight =
+        reinterpret_cast<const float*>(AddressOf(linear, piece));
+    if (linear.dtype != DType::kF32) {
+      ops.widen(linear.dtype, AddressOf(linear, piece),
+                piece.count * kPanelOutputs, wide);
+      weight = wide;
+    }
+    RowRange rows = Group(block, seqlen, block.first_row);
+    for (int64_t row = block.first_row; row < block.end_row;) {
+      const int64_t next_row = row + rows.count;
+      RowRange next_rows = {};
+      if (next_row < block.end_row) {
+        next_rows = Group(block, seqlen, next_row);
+        if (piece.panel == block.first_panel) {
+          FetchRows<false>(job.x, next_rows, piece.first, piece.count);
+        }
+        if (piece.first == 0) {
+          FetchRows<true>(
+              job.y, next_rows, piece.panel * kPanelOutputs,
+              std::min(kPanelOutputs,
+                       linear.out_features - piece.panel * kPanelOutputs));
+        }
+      }
+      fetcher.FetchShare();
+      MultiplyPiece(ops, job, piece, weight, rows);
+      row = next_row;
+      rows = next_rows;
+    }
+    piece = next;
+  }
 }
 
 void RunTask(void* ctx, int64_t task, int /*worker*/) {
   const Context& c = *static_cast<const Context*>(ctx);
   int j = 0;
   while (j + 1 < c.num_jobs && task >= c.cuts[j + 1].first_task) ++j;
-  const LinearJob& job = c.jobs[j];
   const Cut& cut = c.cuts[j];
   task -= cut.first_task;
-  const int64_t first_row = task / cut.panel_groups * cut.rows_per_block;
-  const int64_t end_row = std::min(first_row + cut.rows_per_block, cut.rows);
-  const int64_t first_panel = task % cut.panel_groups * cut.panels_per_task;
-  const int64_t end_panel =
-      std::min(first_panel + cut.panels_per_task, cut.panels);
-  const int64_t seqlen = job.x.seqlen();
-  for (int64_t panel = first_panel; panel < end_panel; ++panel) {
-    for (int64_t row = first_row; row < end_row;) {
-      const int64_t batch = row / seqlen;
-      const int64_t count = std::min(end_row, (batch + 1) * seqlen) - row;
-      const int64_t at = row - batch * seqlen;
-      MultiplyPanel(
-          *c.ops, *job.linear, panel,
-          RowsOf<ConstTensorView, ops::ConstMatrix>(job.x, batch, at, count),
-          RowsOf<TensorView, ops::Matrix>(job.y, batch, at, count));
-      row += count;
-    }
-  }
+  Block block;
+  block.first_row = task / cut.panel_groups * cut.rows_per_block;
+  block.end_row = std::min(block.first_row + cut.rows_per_block, cut.rows);
+  block.first_panel = task % cut.panel_groups * cut.panels_per_task;
+  block.end_panel =
+      std::min(block.first_panel + cut.panels_per_task, cut.panels);
+  RunBlock(*c.ops, c.jobs[j], block);
 }
 
 // Whether the rows of all batches stand at one distance.

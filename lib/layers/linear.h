@@ -15,10 +15,6 @@ namespace heed::internal {
 // Outputs of a panel: whole tiles of the matrix product on every target.
 inline constexpr int64_t kPanelOutputs = 48;
 
-// Inputs that a panel is widened by at a time, where it is not f32 already: 24
-// KiB, which stay in L1, as the matrix product takes them.
-inline constexpr int64_t kWidenInputs = 128;
-
 constexpr int64_t NumPanels(int64_t out_features) {
   return (out_features - 1) / kPanelOutputs + 1;
 }
