@@ -17,12 +17,15 @@ namespace {
 // weights from memory costs little, few enough that they stay in L2.
 constexpr int64_t kBlockRows = 192;
 
-// Inputs of a piece of a panel (24 KiB of f32), and fewer where rows are so few
-// that a piece is read for little: then what is fetched ahead arrives while as
-// little is multiplied.
+// Inputs of a piece of a panel: 24 KiB of f32, which stay in L1 while rows go
+// by.
 constexpr int64_t kPieceInputs = 128;
+
+// Rows that are so few that weights are read for little else, and pieces of
+// those that are widened on the way, so that more are on their way meanwhile.
 constexpr int64_t kFewRows = 4;
 constexpr int64_t kFewRowsInputs = 32;
+constexpr int64_t kFarBytes = 8192;
 
 // Inputs that all panels of a task meet before the next ones: the rows of x
 // have that part in L2.
@@ -137,21 +140,26 @@ struct Block {
 };
 
 // The piece after this one, in the order of RunBlock; count 0 behind the last.
-Piece Next(const PackedLinear& linear, const Block& block, int64_t inputs,
-           Piece piece) {
+Piece Next(const PackedLinear& linear, const Block& block, Piece piece) {
   const int64_t round = piece.first / kRoundInputs * kRoundInputs;
-  const int64_t round_end = std::min(round + kRoundInputs, linear.in_features);
+  const int64_t end = std::min(round + kRoundInputs, linear.in_features);
   piece.first += piece.count;
-  if (piece.first >= round_end && ++piece.panel < block.end_panel) {
+  if (piece.first == end && ++piece.panel < block.end_panel) {
     piece.first = round;
-  } else if (piece.panel == block.end_panel) {
-    piece.panel = block.first_panel;
+  } else if (piece.first == end) {
+    piece.panel = block.first_panel;  // of the next round
   }
-  const int64_t end =
-      std::min(piece.first / kRoundInputs * kRoundInputs + kRoundInputs,
-               linear.in_features);
-  piece.count = std::clamp<int64_t>(end - piece.first, 0, inputs);
+  piece.count = std::min(linear.in_features - piece.first, kPieceInputs);
   return piece;
+}
+
+// The f32 weights of a piece: in place, or widened in `wide`.
+const float* WidenPiece(const OpsTable& ops, const PackedLinear& linear,
+                        const Piece& piece, float* wide) {
+  const char* const at = AddressOf(linear, piece);
+  if (linear.dtype == DType::kF32) return reinterpret_cast<const float*>(at);
+  ops.widen(linear.dtype, at, piece.count * kPanelOutputs, wide);
+  return wide;
 }
 
 // The rows from `row` on that are multiplied at once.
@@ -161,48 +169,69 @@ RowRange Group(const Block& block, int64_t seqlen, int64_t row) {
   return {batch, row - batch * seqlen, std::min(end - row, kFetchRows)};
 }
 
+// Many rows: each piece meets all of them, while the next one is fetched.
 void RunBlock(const OpsTable& ops, const LinearJob& job, const Block& block) {
   const PackedLinear& linear = *job.linear;
   const int64_t num_rows = block.end_row - block.first_row;
-  const int64_t inputs = num_rows <= kFewRows && linear.dtype != DType::kF32
-                             ? kFewRowsInputs
-                             : kPieceInputs;
   const int64_t seqlen = job.x.seqlen();
   alignas(64) float wide[kPieceInputs * kPanelOutputs];
-  Piece piece = {block.first_panel, 0, std::min(inputs, linear.in_features)};
+  Piece piece = {block.first_panel, 0,
+                 std::min(kPieceInputs, linear.in_features)};
   while (piece.count > 0) {
-    const Piece next = Next(linear, block, inputs, piece);
+    const Piece next = Next(linear, block, piece);
     Fetcher fetcher(AddressOf(linear, next), BytesIn(linear, next),
                     (num_rows - 1) / kFetchRows + 1);
-    const float* weight =
-        reinterpret_cast<const float*>(AddressOf(linear, piece));
-    if (linear.dtype != DType::kF32) {
-      ops.widen(linear.dtype, AddressOf(linear, piece),
-                piece.count * kPanelOutputs, wide);
-      weight = wide;
-    }
+    const float* const weight = WidenPiece(ops, linear, piece, wide);
+    const int64_t output = piece.panel * kPanelOutputs;
     RowRange rows = Group(block, seqlen, block.first_row);
     for (int64_t row = block.first_row; row < block.end_row;) {
-      const int64_t next_row = row + rows.count;
+      row += rows.count;
       RowRange next_rows = {};
-      if (next_row < block.end_row) {
-        next_rows = Group(block, seqlen, next_row);
+      if (row < block.end_row) {
+        next_rows = Group(block, seqlen, row);
         if (piece.panel == block.first_panel) {
           FetchRows<false>(job.x, next_rows, piece.first, piece.count);
         }
         if (piece.first == 0) {
           FetchRows<true>(
-              job.y, next_rows, piece.panel * kPanelOutputs,
-              std::min(kPanelOutputs,
-                       linear.out_features - piece.panel * kPanelOutputs));
+              job.y, next_rows, output,
+              std::min(kPanelOutputs, linear.out_features - output));
         }
       }
       fetcher.FetchShare();
       MultiplyPiece(ops, job, piece, weight, rows);
-      row = next_row;
       rows = next_rows;
     }
     piece = next;
+  }
+}
+
+// Few rows: the panels of a block are one stream of memory.
+void RunStream(const OpsTable& ops, const LinearJob& job, const Block& block) {
+  const PackedLinear& linear = *job.linear;
+  const int64_t inputs =
+      linear.dtype == DType::kF32 ? kPieceInputs : kFewRowsInputs;
+  const char* const end = AddressOf(linear, {block.end_panel, 0, 0});
+  const int64_t seqlen = job.x.seqlen();
+  alignas(64) float wide[kFewRowsInputs * kPanelOutputs];
+  for (Piece piece = {block.first_panel, 0, 0}; piece.panel < block.end_panel;
+       ++piece.panel) {
+    for (piece.first = 0; piece.first < linear.in_features;
+         piece.first += inputs) {
+      piece.count = std::min(inputs, linear.in_features - piece.first);
+      const char* const at = AddressOf(linear, piece);
+      if (end - at > kFarBytes) {
+        Fetcher(at + kFarBytes,
+                std::min(BytesIn(linear, piece), end - at - kFarBytes), 1)
+            .FetchShare();
+      }
+      const float* const weight = WidenPiece(ops, linear, piece, wide);
+      for (int64_t row = block.first_row; row < block.end_row;) {
+        const RowRange rows = Group(block, seqlen, row);
+        MultiplyPiece(ops, job, piece, weight, rows);
+        row += rows.count;
+      }
+    }
   }
 }
 
@@ -218,7 +247,8 @@ void RunTask(void* ctx, int64_t task, int /*worker*/) {
   block.first_panel = task % cut.panel_groups * cut.panels_per_task;
   block.end_panel =
       std::min(block.first_panel + cut.panels_per_task, cut.panels);
-  RunBlock(*c.ops, c.jobs[j], block);
+  const bool few = block.end_row - block.first_row <= kFewRows;
+  (few ? &RunStream : &RunBlock)(*c.ops, c.jobs[j], block);
 }
 
 // Whether the rows of all batches stand at one distance.
