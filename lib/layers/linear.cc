@@ -21,12 +21,6 @@ constexpr int64_t kBlockRows = 192;
 // by.
 constexpr int64_t kPieceInputs = 128;
 
-// Rows that are so few that weights are read for little else, and pieces of
-// those that are widened on the way, so that more are on their way meanwhile.
-constexpr int64_t kFewRows = 4;
-constexpr int64_t kFewRowsInputs = 32;
-constexpr int64_t kFarBytes = 8192;
-
 // Inputs that all panels of a task meet before the next ones: the rows of x
 // have that part in L2.
 constexpr int64_t kRoundInputs = 512;
@@ -109,29 +103,34 @@ void FetchRows(const View& view, const RowRange& rows, int64_t first,
   }
 }
 
-// y += W x for the inputs of a piece, y beginning at the bias with the first.
-void MultiplyPiece(const OpsTable& ops, const LinearJob& job,
-                   const Piece& piece, const float* weight,
-                   const RowRange& rows) {
+// y = W x, or y += W x, for the inputs of a piece.
+struct Product {
+  ops::ConstMatrix x;
+  ops::Matrix y;
+  bool add;
+};
+
+// With its first inputs, y begins at the bias.
+Product ProductOf(const LinearJob& job, const Piece& piece,
+                  const RowRange& rows) {
   const PackedLinear& linear = *job.linear;
   const int64_t output = piece.panel * kPanelOutputs;
-  const int64_t outputs = std::min(kPanelOutputs, linear.out_features - output);
   const auto step = [](int64_t bytes) {
     return bytes / static_cast<int64_t>(sizeof(float));
   };
-  const ops::ConstMatrix x{
-      RowAt(job.x, rows.batch, rows.first, 0) + piece.first, rows.count,
-      piece.count, step(job.x.stride[1])};
-  const ops::Matrix y{RowAt(job.y, rows.batch, rows.first, 0) + output,
-                      rows.count, outputs, step(job.y.stride[1])};
-  const bool begins = piece.first == 0;
-  if (begins && linear.bias != nullptr) {
-    for (int64_t r = 0; r < y.rows; ++r) {
-      std::copy_n(linear.bias + output, outputs, y.row(r));
+  const Product p = {
+      {RowAt(job.x, rows.batch, rows.first, 0) + piece.first, rows.count,
+       piece.count, step(job.x.stride[1])},
+      {RowAt(job.y, rows.batch, rows.first, 0) + output, rows.count,
+       std::min(kPanelOutputs, linear.out_features - output),
+       step(job.y.stride[1])},
+      piece.first > 0 || linear.bias != nullptr};
+  if (piece.first == 0 && linear.bias != nullptr) {
+    for (int64_t r = 0; r < rows.count; ++r) {
+      std::copy_n(linear.bias + output, p.y.cols, p.y.row(r));
     }
   }
-  ops.matmul(x, {weight, piece.count, outputs, kPanelOutputs}, y,
-             !begins || linear.bias != nullptr);
+  return p;
 }
 
 // What a task has: rows [first_row, end_row) of all batches, and panels.
@@ -199,7 +198,9 @@ void RunBlock(const OpsTable& ops, const LinearJob& job, const Block& block) {
         }
       }
       fetcher.FetchShare();
-      MultiplyPiece(ops, job, piece, weight, rows);
+      const Product p = ProductOf(job, piece, rows);
+      ops.matmul(p.x, {weight, piece.count, p.y.cols, kPanelOutputs}, p.y,
+                 p.add);
       rows = next_rows;
     }
     piece = next;
@@ -209,28 +210,15 @@ void RunBlock(const OpsTable& ops, const LinearJob& job, const Block& block) {
 // Few rows: the panels of a block are one stream of memory.
 void RunStream(const OpsTable& ops, const LinearJob& job, const Block& block) {
   const PackedLinear& linear = *job.linear;
-  const int64_t inputs =
-      linear.dtype == DType::kF32 ? kPieceInputs : kFewRowsInputs;
-  const char* const end = AddressOf(linear, {block.end_panel, 0, 0});
   const int64_t seqlen = job.x.seqlen();
-  alignas(64) float wide[kFewRowsInputs * kPanelOutputs];
-  for (Piece piece = {block.first_panel, 0, 0}; piece.panel < block.end_panel;
-       ++piece.panel) {
-    for (piece.first = 0; piece.first < linear.in_features;
-         piece.first += inputs) {
-      piece.count = std::min(inputs, linear.in_features - piece.first);
-      const char* const at = AddressOf(linear, piece);
-      if (end - at > kFarBytes) {
-        Fetcher(at + kFarBytes,
-                std::min(BytesIn(linear, piece), end - at - kFarBytes), 1)
-            .FetchShare();
-      }
-      const float* const weight = WidenPiece(ops, linear, piece, wide);
-      for (int64_t row = block.first_row; row < block.end_row;) {
-        const RowRange rows = Group(block, seqlen, row);
-        MultiplyPiece(ops, job, piece, weight, rows);
-        row += rows.count;
-      }
+  Piece piece = {block.first_panel, 0, linear.in_features};
+  for (; piece.panel < block.end_panel; ++piece.panel) {
+    for (int64_t row = block.first_row; row < block.end_row;) {
+      const RowRange rows = Group(block, seqlen, row);
+      const Product p = ProductOf(job, piece, rows);
+      ops.multiply_panel(p.x, linear.dtype, AddressOf(linear, piece), p.y,
+                         p.add);
+      row += rows.count;
     }
   }
 }

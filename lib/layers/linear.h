@@ -12,9 +12,6 @@
 
 namespace heed::internal {
 
-// Outputs of a panel: whole tiles of the matrix product on every target.
-inline constexpr int64_t kPanelOutputs = 48;
-
 constexpr int64_t NumPanels(int64_t out_features) {
   return (out_features - 1) / kPanelOutputs + 1;
 }
