@@ -29,6 +29,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 constexpr size_t kPanelWidth = internal::kPanelOutputs;
 static_assert(kPanelWidth % (3 * kMaxLanes) == 0);
 
+// Bytes. One row of bf16 from memory, as a share of its stream (Emerald Rapids,
+// 12.6 GB/s): none 0.67, 2 KiB 0.86, 4 KiB 0.95, 8 KiB 0.92.
+constexpr size_t kFetchAhead = 4096;
+
 struct PanelRows {
   const float* x;
   size_t x_row;
@@ -56,6 +60,13 @@ HWY_NOINLINE void MultiplyStrip(const PanelRows& t, const Element* panel,
 #undef HEED_ROW
   const Element* w = panel + column;
   for (size_t k = 0; k < t.depth; ++k, w += kPanelWidth) {
+    // What the hardware fetches ahead is too little where a turn reads less
+    // than it does of f32.
+    if constexpr (sizeof(Element) == 2) {
+      const char* const ahead = reinterpret_cast<const char*>(w) + kFetchAhead;
+      __builtin_prefetch(ahead, 0, 2);
+      __builtin_prefetch(ahead + kPanelWidth, 0, 2);
+    }
     const auto w0 = LoadWiden(d, w);
     const auto w1 = LoadWiden(d, w + N);
     const auto w2 = LoadWiden(d, w + 2 * N);
