@@ -90,6 +90,7 @@ double ReadBandwidth(const std::string& target) {
 int main(int argc, char** argv) {
   heed::bench::RegisterAttention();
   heed::bench::RegisterCache();
+  heed::bench::RegisterLayers();
   heed::bench::RegisterLinear();
   heed::bench::RegisterPlan();
   heed::bench::RegisterRagged();

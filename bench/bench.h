@@ -53,6 +53,7 @@ void Measure(benchmark::State& state, const std::string& target,
 // Registration of each file's benchmarks; called by main.
 void RegisterAttention();
 void RegisterCache();
+void RegisterLayers();
 void RegisterLinear();
 void RegisterPlan();
 void RegisterRagged();

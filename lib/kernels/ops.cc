@@ -17,6 +17,7 @@
 #include "lib/kernels/convert-inl.h"
 #include "lib/kernels/hadamard-inl.h"
 #include "lib/kernels/ops_matmul-inl.h"
+#include "lib/kernels/ops_panel-inl.h"
 
 #if HEED_COMPILE_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -242,6 +243,7 @@ constexpr internal::OpsTable kTable = {
     /*widen_scaled=*/&WidenScaled,
     /*narrow=*/&Narrow,
     /*rotate=*/&Rotate,
+    /*multiply_panel=*/&MultiplyPanel,
 };
 
 }  // namespace

@@ -133,6 +133,28 @@ void Rotate(float* row, int64_t n) {
   scalar::RotateRow(row, static_cast<size_t>(n));
 }
 
+float WeightAt(DType type, const void* panel, int64_t i) {
+  if (type == DType::kF32) return static_cast<const float*>(panel)[i];
+  if (type == DType::kBF16) {
+    return scalar::Widen(static_cast<const bf16*>(panel)[i]);
+  }
+  return scalar::Widen(static_cast<const f16*>(panel)[i]);
+}
+
+void MultiplyPanel(const ops::ConstMatrix& x, DType type, const void* panel,
+                   const ops::Matrix& c, bool add) {
+  for (int64_t r = 0; r < c.rows; ++r) {
+    for (int64_t j = 0; j < c.cols; ++j) {
+      float sum = add ? c.row(r)[j] : 0.0f;
+      for (int64_t k = 0; k < x.cols; ++k) {
+        sum = std::fma(x.row(r)[k],
+                       WeightAt(type, panel, k * kPanelOutputs + j), sum);
+      }
+      c.row(r)[j] = sum;
+    }
+  }
+}
+
 }  // namespace
 
 const OpsTable kPlainOpsTable = {
@@ -147,6 +169,7 @@ const OpsTable kPlainOpsTable = {
     &WidenScaled,
     &Narrow,
     &Rotate,
+    &MultiplyPanel,
 };
 
 }  // namespace heed::internal

@@ -14,6 +14,13 @@
 
 namespace heed::internal {
 
+// Outputs of a panel of packed weights (heed/layers.h): whole tiles of the
+// matrix product on every target.
+inline constexpr int64_t kPanelOutputs = 48;
+
+// The most rows that multiply_panel takes.
+inline constexpr int64_t kFewRows = 4;
+
 struct OpsTable {
   bool same_bits;  // has FMA
   // c = a b, or c += a b.
@@ -33,6 +40,12 @@ struct OpsTable {
   void (*narrow)(DType type, const float* from, int64_t n, void* to);
   // The Hadamard rotation of heed/kv.h, in place. The same bits on all tables.
   void (*rotate)(float* row, int64_t n);
+  // c = x panel, or c += x panel, for 1 to kFewRows rows, an FMA chain an
+  // element over the columns of x, as matmul. The panel is x.cols rows of
+  // kPanelOutputs elements (f32, bf16 or f16), all of which are read; c has as
+  // many columns, or fewer.
+  void (*multiply_panel)(const ops::ConstMatrix& x, DType type,
+                         const void* panel, const ops::Matrix& c, bool add);
 };
 
 // Partial sums of a reduction: a constant of the result, so that the number of

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "heed/heed.h"
 #include "lib/eval/workload.h"
@@ -192,6 +193,51 @@ TEST_P(NoAlloc, Scans) {
   const bool ran = RunScan(plan, args, workspace.get(), executor).ok();
   EXPECT_EQ(counted.count(), 0);
   EXPECT_TRUE(planned && ran);
+}
+
+TEST_P(NoAlloc, Layers) {
+  const std::string name = GetParam();
+  const int64_t rows = 7, model = 64;
+  MultiHeadParams params;
+  params.model_dim = model;
+  params.num_heads = 4;
+  MultiHeadShape shape;
+  shape.batch = 1;
+  shape.seqlen_q = shape.seqlen_k = shape.seqlen_new = rows;
+  shape.cache = true;
+  shape.out_dtype = DType::kBF16;
+  MultiHeadOptions options;
+  options.target = name.c_str();
+  MultiHeadPlan plan;
+  ASSERT_TRUE(MakeMultiHeadPlan(params, shape, options, &plan).ok());
+  const WorkspaceBuffer workspace(MultiHeadWorkspaceBytes(plan, 1));
+  std::vector<float> x(rows * model, 0.5f), weight(model * model, 0.1f);
+  std::vector<float> cos(rows * 8, 1.0f), sin(rows * 8, 0.0f);
+  std::vector<float> cache(2 * rows * model);
+  std::vector<bf16> out(rows * model);
+  const int32_t past = 0;
+  LinearWeights source;
+  source.weight = Bshd<const float>(weight.data(), 1, model, 1, model);
+  const WorkspaceBuffer packed(PackedLinearBytes(source));
+  MultiHeadArgs args;
+  args.query = Bshd<const float>(x.data(), 1, rows, 1, model);
+  args.out = Bshd(out.data(), 1, rows, 1, model);
+  args.key_cache = Bshd(cache.data(), 1, rows, 4, 16);
+  args.value_cache = Bshd(cache.data() + rows * model, 1, rows, 4, 16);
+  args.past_lengths = &past;
+  args.rope.rotary_dim = 16;
+  args.rope.num_positions = rows;
+  args.rope.cos = cos.data();
+  args.rope.sin = sin.data();
+  Status pack, run;
+  const Counted counted;
+  PackedLinear linear;
+  pack = PackLinear(source, packed.get().data, packed.get().bytes, &linear);
+  args.weights = {linear, linear, linear, linear};
+  run = RunMultiHead(plan, args, workspace.get(), SerialExecutor());
+  EXPECT_EQ(counted.count(), 0);
+  EXPECT_TRUE(pack.ok()) << ToString(pack);
+  EXPECT_TRUE(run.ok()) << ToString(run);
 }
 
 TEST_P(NoAlloc, KeyIntervals) {
