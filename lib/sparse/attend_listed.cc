@@ -14,6 +14,7 @@
 #include "lib/core/check_host.h"
 #include "lib/core/tuning.h"
 #include "lib/sparse/check_lists.h"
+#include "lib/sparse/listed_rows.h"
 #include "lib/sparse/plan_memory.h"
 
 namespace heed {
@@ -37,7 +38,8 @@ class ListedRun {
         params_(params),
         args_(args),
         scratch_(scratch),
-        executor_(executor) {
+        executor_(executor),
+        places_(args, args.query.seqlen() <= lists.query_block_size) {
     options_.target = target;
   }
 
@@ -88,15 +90,14 @@ class ListedRun {
     const int64_t all = blocks_ > 1 ? blocks_ : units_;
     const double list_bytes =
         static_cast<double>(lists_.width) *
-            (2 * sizeof(void*) + sizeof(Entry) +
+            (static_cast<double>(places_.entry_bytes()) + sizeof(Entry) +
              static_cast<double>(RowsOfList()) * (weighted() ? 4 : 0) +
              static_cast<double>(RowsOfList()) * (masked_ ? 1 : 0)) +
         1;
     at_once_ = std::clamp<int64_t>(
         static_cast<int64_t>(internal::kSparseRunBytes / list_bytes), 1, all);
     const int64_t entries = at_once_ * lists_.width;
-    keys_ = scratch_.Array<void*>(entries);
-    values_ = scratch_.Array<void*>(entries);
+    const bool placed = places_.Allocate(scratch_, at_once_, lists_.width);
     entries_ = scratch_.Array<Entry>(entries);
     counts_ = scratch_.Array<int32_t>(at_once_);
     first_rows_ = scratch_.Array<int32_t>(at_once_ + 1);
@@ -119,10 +120,14 @@ class ListedRun {
     workspace_.bytes = WorkspaceBytes(plan_, executor_.max_workers);
     workspace_.data =
         scratch_.Array<char>(static_cast<int64_t>(workspace_.bytes));
-    const bool all_there = keys_ && values_ && entries_ && counts_ &&
-                           first_rows_ && cut_ && bias_ && mask_ &&
-                           workspace_.data;
+    const bool all_there = placed && entries_ && counts_ && first_rows_ &&
+                           cut_ && bias_ && mask_ && workspace_.data;
     return all_there ? Status() : internal::PlanOutOfMemory();
+  }
+
+  // The key head of a unit.
+  int64_t HeadOf(int64_t unit) const {
+    return unit * heads_ / (args_.query.heads() / args_.key.heads());
   }
 
   bool weighted() const { return lists_.log_weights != nullptr; }
@@ -160,13 +165,9 @@ class ListedRun {
     args.query = rows_of(args_.query);
     args.out = rows_of(args_.out);
     args.lse = rows_of(args_.lse);
-    args.key = PageOf(args_.key);
-    args.value = PageOf(args_.value);
-    args.ragged.num_sequences = args.pages.num_sequences = count;
+    args.ragged.num_sequences = count;
     args.ragged.seqlens_k = counts_;
-    args.pages.pages_per_sequence = args.pages.table_stride = lists_.width;
-    args.pages.key_pages = keys_;
-    args.pages.value_pages = values_;
+    places_.PutInto(&args, batch, HeadOf(unit), count);
     if (by_block) {
       for (int64_t i = 0; i <= count; ++i) {
         first_rows_[i] =
@@ -183,14 +184,6 @@ class ListedRun {
       args.scores.mask = of_rows(mask_);
     }
     return heed::Run(plan_, args, workspace_, executor_);
-  }
-
-  // One row of one head, wherever it stands.
-  static ConstTensorView PageOf(const ConstTensorView& view) {
-    ConstTensorView page = view;
-    page.data = nullptr;
-    page.extent[0] = page.extent[1] = page.extent[2] = 1;
-    return page;
   }
 
   // Sets what the call is told of one list.
@@ -232,13 +225,9 @@ class ListedRun {
     }
     counts_[at.slot] = static_cast<int32_t>(count);
     cut_[at.slot] = cut;
-    const int64_t group = args_.query.heads() / args_.key.heads();
-    const int64_t head = at.unit * heads_ / group;
+    const int64_t head = HeadOf(at.unit);
     for (int64_t i = 0; i < count; ++i) {
-      keys_[at.slot * lists_.width + i] = RowOf(
-          args_.key, args_.pages.key_pages, at.batch, entries[i].key, head);
-      values_[at.slot * lists_.width + i] = RowOf(
-          args_.value, args_.pages.value_pages, at.batch, entries[i].key, head);
+      places_.Set(at.slot, i, at.batch, entries[i].key, head);
     }
     for (int64_t row = first; row < end; ++row) {
       const int64_t place =
@@ -254,28 +243,13 @@ class ListedRun {
     }
   }
 
-  void* RowOf(const ConstTensorView& view, void* const* pages, int64_t batch,
-              int64_t key, int64_t head) const {
-    const Pages& in = args_.pages;
-    if (!in.any()) {
-      return const_cast<char*>(internal::BytesAt(view, batch, key, head));
-    }
-    const int64_t size = args_.key.seqlen();
-    const int64_t entry = batch * in.table_stride + key / size;
-    if (!in.by_pointers()) {
-      return const_cast<char*>(
-          internal::BytesAt(view, in.page_table[entry], key % size, head));
-    }
-    return static_cast<char*>(pages[entry]) + key % size * view.stride[1] +
-           head * view.stride[2];
-  }
-
   const KeyLists& lists_;
   const AttentionParams& params_;
   const AttentionArgs& args_;
   const Scratch& scratch_;
   const Executor& executor_;
   PlanOptions options_;
+  internal::ListedRows places_;
   int64_t rows_ = 0, blocks_ = 0, units_ = 0, heads_ = 0;
   bool masked_ = false;  // rows of a list may see different keys of it
   int64_t at_once_ = 0;
@@ -283,8 +257,6 @@ class ListedRun {
   Plan plan_;
   Workspace workspace_;
   // Of the lists of one call: [lists][width], [lists][rows][width], [lists].
-  void** keys_ = nullptr;
-  void** values_ = nullptr;
   Entry* entries_ = nullptr;
   float* bias_ = nullptr;
   bool* mask_ = nullptr;
