@@ -115,11 +115,12 @@ Status MakeSparsePlan(const AttentionParams& params,
 
 // Computes attention by a plan: `params` may differ from the plan's in what is
 // no mask. Refuses what Run refuses, and tensors with other extents than the
-// plan's, key_intervals of the call's own, ragged batches, pages, and (with
-// partial intervals) score inputs. `scratch` gives what the exact kernel needs,
-// and for lists and masks about 16 MiB, or one query block's where that is
-// more. `target` is as in PlanOptions. The arrays of the plan are taken as
-// sound: for others see CheckSparsePlan.
+// plan's, key_intervals of the call's own, ragged batches and pages. `scratch`
+// gives what the exact kernel needs, and for lists and masks about 16 MiB, or
+// one query block's where that is more; with a hook or a tree_mask beside
+// partial intervals, a byte for each pair of a row and a key. `target` is as in
+// PlanOptions. The arrays of the plan are taken as sound: for others see
+// CheckSparsePlan.
 HEED_API Status AttendSparse(const SparsePlan& plan,
                              const AttentionParams& params,
                              const AttentionArgs& args, const Scratch& scratch,
