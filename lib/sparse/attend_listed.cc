@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Attention to listed keys: to the kernel each list is a sequence of its own,
-// in pages of one row that stand anywhere. Its rows are those of the list that
+// Attention to listed keys, and to those of a plan where they are in pages: to
+// the kernel each list is a sequence of its own, in pages of one row that stand
+// anywhere. Its rows are those of the list that
 // the masks leave, by position, and weights are a bias.
 #include <algorithm>
 #include <cmath>
@@ -16,6 +17,7 @@
 #include "lib/sparse/check_lists.h"
 #include "lib/sparse/listed_rows.h"
 #include "lib/sparse/plan_memory.h"
+#include "lib/sparse/run_plan.h"
 
 namespace heed {
 namespace {
@@ -31,10 +33,13 @@ struct Entry {
 
 class ListedRun {
  public:
-  ListedRun(const KeyLists& lists, const AttentionParams& params,
-            const AttentionArgs& args, const Scratch& scratch,
-            const Executor& executor, const char* target)
+  // Of lists, or of those of a plan, of which `lists` then has the extents.
+  ListedRun(const KeyLists& lists, const SparsePlan* plan,
+            const AttentionParams& params, const AttentionArgs& args,
+            const Scratch& scratch, const Executor& executor,
+            const char* target)
       : lists_(lists),
+        listed_(plan),
         params_(params),
         args_(args),
         scratch_(scratch),
@@ -47,7 +52,9 @@ class ListedRun {
     Plan outer;
     Status status = MakePlan(params_, ShapeOf(args_), options_, &outer);
     if (status.ok()) status = internal::CheckArgs(outer, args_);
-    if (status.ok()) status = internal::CheckLists(lists_, args_, scratch_);
+    if (status.ok() && listed_ == nullptr) {
+      status = internal::CheckLists(lists_, args_, scratch_);
+    }
     if (!status.ok()) return status;
     CountLists();
     if (!status.ok() || units_ == 0 || args_.query.batch() == 0 || rows_ == 0) {
@@ -78,7 +85,8 @@ class ListedRun {
     heads_ = units_ == 0 ? 0 : args_.query.heads() / units_;
     masked_ = lists_.query_block_size > 1 && rows_ > 1 &&
               (params_.causal || params_.window_left >= 0 ||
-               params_.window_right >= 0);
+               params_.window_right >= 0 ||
+               (listed_ != nullptr && listed_->num_words > 0));
   }
 
   // Rows of a list.
@@ -207,17 +215,20 @@ class ListedRun {
     const int64_t b = lists_.batch == 1 ? 0 : at.batch;
     const int64_t unit = lists_.num_heads == 1 ? 0 : at.unit;
     const int64_t list = (b * lists_.num_heads + unit) * blocks_ + at.block;
-    for (int64_t i = list * lists_.width; i < (list + 1) * lists_.width; ++i) {
-      const int32_t key = lists_.indices[i];
-      const float weight = weighted() ? lists_.log_weights[i] : 0.0f;
-      if (key < 0 || std::isinf(weight)) continue;
+    ForEachEntry(list, [&](int32_t key, float weight) {
       // What a row sees only moves right from row to row.
       const bool by_some =
           key < high.sink_end || (key < high.end && key >= low.begin);
-      if (!by_some) continue;
+      if (!by_some) return;
       cut |= !sees(low, key) || !sees(high, key);
       rises = rises && (count == 0 || entries[count - 1].key < key);
       entries[count++] = {key, weight};
+    });
+    if (listed_ != nullptr && listed_->bits != nullptr) {
+      const int64_t* const bits = listed_->bits;
+      cut |= std::any_of(bits + listed_->offsets[list],
+                         bits + listed_->offsets[list + 1],
+                         [](int64_t word) { return word >= 0; });
     }
     if (!rises) {
       std::sort(entries, entries + count,
@@ -240,10 +251,42 @@ class ListedRun {
       for (int64_t i = 0; i < count; ++i) {
         mask_[place + i] = sees(see, entries[i].key);
       }
+      if (listed_ == nullptr) continue;
+      const Entry* entry = entries;
+      for (int64_t i = listed_->offsets[list]; i < listed_->offsets[list + 1];
+           ++i) {
+        const KeyInterval& keys_at = listed_->intervals[i];
+        const uint64_t* const bits = internal::BitsOf(*listed_, i, row - first);
+        for (; entry != entries + count && entry->key < keys_at.end; ++entry) {
+          const int32_t key = entry->key - keys_at.begin;
+          const bool kept = bits == nullptr || bits[key / 64] >> key % 64 & 1;
+          mask_[place + (entry - entries)] &= kept;
+        }
+      }
+    }
+  }
+
+  // Calls f(key, weight) for the entries of a list.
+  template <typename F>
+  void ForEachEntry(int64_t list, F f) const {
+    if (listed_ != nullptr) {
+      for (int64_t i = listed_->offsets[list]; i < listed_->offsets[list + 1];
+           ++i) {
+        const KeyInterval& at = listed_->intervals[i];
+        for (int32_t key = at.begin; key < at.end; ++key) f(key, 0.0f);
+      }
+      return;
+    }
+    for (int64_t i = list * lists_.width; i < (list + 1) * lists_.width; ++i) {
+      const float weight = weighted() ? lists_.log_weights[i] : 0.0f;
+      if (lists_.indices[i] >= 0 && !std::isinf(weight)) {
+        f(lists_.indices[i], weight);
+      }
     }
   }
 
   const KeyLists& lists_;
+  const SparsePlan* listed_;
   const AttentionParams& params_;
   const AttentionArgs& args_;
   const Scratch& scratch_;
@@ -274,7 +317,28 @@ Status AttendListed(const KeyLists& lists, const AttentionParams& params,
   if (!status.ok()) return status;
   status = internal::CheckListedCall(args);
   if (!status.ok()) return status;
-  return ListedRun(lists, params, args, scratch, executor, target).Run();
+  return ListedRun(lists, nullptr, params, args, scratch, executor, target)
+      .Run();
+}
+
+Status internal::AttendPlanInPages(const SparsePlan& plan,
+                                   const AttentionParams& params,
+                                   const AttentionArgs& args,
+                                   const Scratch& scratch,
+                                   const Executor& executor,
+                                   const char* target) {
+  KeyLists lists;
+  lists.batch = plan.batch;
+  lists.num_heads = plan.num_heads;
+  lists.query_block_size = plan.query_block_size;
+  for (int64_t list = 0; list < NumLists(plan); ++list) {
+    int64_t keys = 0;
+    for (int64_t i = plan.offsets[list]; i < plan.offsets[list + 1]; ++i) {
+      keys += plan.intervals[i].end - plan.intervals[i].begin;
+    }
+    lists.width = std::max(lists.width, keys);
+  }
+  return ListedRun(lists, &plan, params, args, scratch, executor, target).Run();
 }
 
 }  // namespace heed

@@ -4,6 +4,8 @@
 // Runs a plan on the exact kernel. Where lists serve all heads they are
 // repeated, and where intervals are partial their bits become a mask; both so
 // many query rows at a time that they take a bounded memory.
+#include "lib/sparse/run_plan.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -13,6 +15,7 @@
 #include "lib/core/check.h"
 #include "lib/core/check_host.h"
 #include "lib/core/tuning.h"
+#include "lib/sparse/check_lists.h"
 #include "lib/sparse/plan_memory.h"
 
 namespace heed {
@@ -32,17 +35,18 @@ Status Unserved(const char* argument) {
                 "must be absent where a sparse plan runs");
 }
 
-Status CheckServes(const SparsePlan& plan, const AttentionParams& params,
-                   const AttentionArgs& args) {
+}  // namespace
+
+Status internal::CheckServes(const SparsePlan& plan,
+                             const AttentionParams& params,
+                             const AttentionArgs& args) {
   if (plan.offsets == nullptr) return Invalid("plan", "was never made");
   if (args.key_intervals.query_block_size != 0) {
     return Unserved("key_intervals");
   }
-  if (args.ragged.num_sequences != 0) return Unserved("ragged");
-  if (args.pages.page_table != nullptr) return Unserved("page_table");
   Status status = CheckExtent("seqlen_q", args.query.seqlen(), plan.seqlen_q);
   if (status.ok()) {
-    status = CheckExtent("seqlen_k", args.key.seqlen(), plan.seqlen_k);
+    status = CheckExtent("seqlen_k", internal::KeysOf(args, 0), plan.seqlen_k);
   }
   if (status.ok() && plan.batch != 1) {
     status = CheckExtent("batch", args.query.batch(), plan.batch);
@@ -62,6 +66,8 @@ Status CheckServes(const SparsePlan& plan, const AttentionParams& params,
   }
   return Status();
 }
+
+namespace {
 
 // The byte of each bit of `bits`, the lowest first.
 uint64_t Spread(uint8_t bits) {
@@ -306,9 +312,12 @@ class PlanRun {
 Status AttendSparse(const SparsePlan& plan, const AttentionParams& params,
                     const AttentionArgs& args, const Scratch& scratch,
                     const Executor& executor, const char* target) {
+  if (args.ragged.num_sequences != 0 || args.pages.any()) {
+    return AttendSparse(&plan, 1, params, args, scratch, executor, target);
+  }
   Status status = internal::CheckHost(executor, scratch);
   if (!status.ok()) return status;
-  status = CheckServes(plan, params, args);
+  status = internal::CheckServes(plan, params, args);
   if (!status.ok()) return status;
   return PlanRun(plan, params, args, scratch, executor, target).Run();
 }

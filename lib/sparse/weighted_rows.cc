@@ -4,7 +4,6 @@
 // A variant's run by rows that draw weighted keys: lists of some rows at a
 // time, attended to as listed keys.
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 
 #include "heed/estimators.h"
@@ -13,46 +12,9 @@
 #include "heed/row_variant.h"
 #include "lib/core/tuning.h"
 #include "lib/sparse/plan_memory.h"
+#include "lib/sparse/same_memory.h"
 
 namespace heed::sparse {
-namespace {
-
-// Memory of the host's that run after run takes again, in the same order.
-class SameMemory {
- public:
-  explicit SameMemory(const Scratch& host) : host_(host) {}
-
-  Scratch Again() {
-    next_ = 0;
-    return {this, [](void* self, size_t bytes) {
-              return static_cast<SameMemory*>(self)->Take(bytes);
-            }};
-  }
-
- private:
-  struct Piece {
-    void* memory = nullptr;
-    size_t bytes = 0;
-  };
-  // A run of listed keys takes fewer; the rest is the host's each time.
-  static constexpr int kPieces = 16;
-
-  void* Take(size_t bytes) {
-    if (next_ == kPieces) return host_.allocate(host_.self, bytes);
-    Piece& piece = pieces_[next_++];
-    if (piece.bytes < bytes || piece.memory == nullptr) {
-      piece = {host_.allocate(host_.self, bytes), bytes};
-    }
-    return piece.memory;
-  }
-
-  const Scratch& host_;
-  Piece pieces_[kPieces];
-  int next_ = 0;
-};
-
-}  // namespace
-
 class DrawRun {
  public:
   DrawRun(const VariantArgs& a, ListOf lists,
@@ -134,7 +96,7 @@ class DrawRun {
 
   const VariantArgs& a_;
   const internal::DrawFunction& choose_;
-  SameMemory memory_;
+  heed::internal::SameMemory memory_;
   int64_t rows_, keys_, batch_, heads_;
   int64_t share_;  // heads of a list
   int64_t lists_of_row_;
