@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/quick.h"
 #include "tests/support/run.h"
 #include "tests/variants/selection_run.h"
 #include "tests/variants/variant_run.h"
@@ -57,6 +58,7 @@ void ExpectUnbiased(const std::string& name,
   ASSERT_TRUE(RunGuarded(VariantNamed("exact"), ArgsOf(dense, none)).ok());
   Setting setting = SettingOf(VariantNamed(name), knobs);
   SeedMean sums[2][2], values[2][2];
+  if (Quick()) seeds /= 4;
   for (int seed = 1; seed <= seeds; ++seed) {
     setting.knobs[seed_knob] = seed;
     ASSERT_TRUE(RunGuarded(VariantNamed(name), ArgsOf(drawn, setting)).ok());

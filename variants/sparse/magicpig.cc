@@ -60,12 +60,23 @@ constexpr Knob kKnobs[] = {
     sparse::kSeedKnob,
 };
 
-// A number drawn from the normal distribution (Box and Muller 1958).
-float NormalOf(int64_t seed, int64_t plane, int64_t channel) {
-  const double u = static_cast<double>(sparse::DrawOf(seed, plane, channel, 0));
-  const double v = static_cast<double>(sparse::DrawOf(seed, plane, channel, 1));
-  return static_cast<float>(std::sqrt(-2 * std::log(1 - u)) *
-                            std::cos(2 * kPi * v));
+// The planes of all bits, [head_dim][planes], numbers drawn from the normal
+// distribution (Box and Muller 1958), two at a time.
+void FillPlanes(const double* knobs, int64_t dim, float* planes) {
+  const int64_t seed = static_cast<int64_t>(knobs[4]);
+  const int64_t all = static_cast<int64_t>(knobs[0] * knobs[1]);
+  for (int64_t plane = 0; plane < all; ++plane) {
+    for (int64_t c = 0; c < dim; c += 2) {
+      const double u = static_cast<double>(sparse::DrawOf(seed, plane, c, 0));
+      const double v = static_cast<double>(sparse::DrawOf(seed, plane, c, 1));
+      const double length = std::sqrt(-2 * std::log(1 - u));
+      float* const to = planes + c * all + plane;
+      to[0] = static_cast<float>(length * std::cos(2 * kPi * v));
+      if (c + 1 < dim) {
+        to[all] = static_cast<float>(length * std::sin(2 * kPi * v));
+      }
+    }
+  }
 }
 
 // The log of the probability that a pair of this cosine is sampled.
@@ -83,17 +94,20 @@ bool IsKept(const double* knobs, int64_t position, int64_t key) {
   return at < knobs[2] || static_cast<double>(position) - at < knobs[3];
 }
 
-// The codes of a row: a bit for each plane, k to a table.
-void HashRow(const double* knobs, const float* planes, const float* x,
-             int64_t dim, uint16_t* code) {
+// Rows whose products with all planes are held at a time.
+constexpr int64_t kRowsAtOnce = 16;
+
+// The codes of up to so many rows: a bit for each plane, k to a table.
+void HashRows(const double* knobs, const ops::ConstMatrix& planes,
+              const ops::ConstMatrix& x, float* product, uint16_t* code) {
   const int64_t bits = static_cast<int64_t>(knobs[0]);
-  for (int64_t table = 0; table < static_cast<int64_t>(knobs[1]); ++table) {
+  ops::MatMul(x, planes, ops::Dense(product, x.rows, planes.cols));
+  for (int64_t i = 0; i < x.rows * planes.cols; i += bits, ++code) {
     uint32_t of_table = 0;
-    for (int64_t i = 0; i < bits; ++i) {
-      const float* plane = planes + (table * bits + i) * dim;
-      of_table = 2 * of_table + (ops::Dot(plane, x, dim) > 0 ? 1 : 0);
+    for (int64_t bit = 0; bit < bits; ++bit) {
+      of_table = 2 * of_table + (product[i + bit] > 0 ? 1 : 0);
     }
-    code[table] = static_cast<uint16_t>(of_table);
+    *code = static_cast<uint16_t>(of_table);
   }
 }
 
@@ -103,33 +117,42 @@ Status RunVariant(const VariantArgs& a) {
   const int64_t tables = static_cast<int64_t>(a.knobs[1]);
   const int64_t all = tables * static_cast<int64_t>(a.knobs[0]);
   const int64_t heads = t.key.batch() * t.key.heads();
+  const int64_t workers = a.executor.max_workers;
   float* planes = a.scratch.Array<float>(all, dim);
+  float* products = a.scratch.Array<float>(workers, kRowsAtOnce, all);
   float* centred = a.scratch.Array<float>(heads, keys, dim);
   float* norms = a.scratch.Array<float>(heads, keys);
   uint16_t* codes = a.scratch.Array<uint16_t>(heads, keys, tables);
-  uint16_t* of_rows = a.scratch.Array<uint16_t>(a.executor.max_workers, tables);
+  uint16_t* of_rows = a.scratch.Array<uint16_t>(workers, tables);
   const float* means = sparse::KeyMeans(a, std::max<int64_t>(keys, 1));
-  if (!planes || !centred || !norms || !codes || !of_rows || !means) {
+  if (!planes || !products || !centred || !norms || !codes || !of_rows ||
+      !means) {
     return sparse::OutOfMemory();
   }
   a.phases.Enter(Phase::kEstimate);
-  for (int64_t i = 0; i < all * dim; ++i) {
-    planes[i] = NormalOf(static_cast<int64_t>(a.knobs[4]), i / dim, i % dim);
-  }
-  ops::ParallelFor(a.executor, heads * keys, [&](int64_t i, int) {
-    const int64_t head = i / keys;
-    const float* key =
-        RowAt(t.key, head / t.key.heads(), i % keys, head % t.key.heads());
-    float* to = centred + i * dim;
-    for (int64_t c = 0; c < dim; ++c) to[c] = key[c] - means[head * dim + c];
-    norms[i] = sparse::NormOf(to, dim);
-    HashRow(a.knobs, planes, to, dim, codes + i * tables);
+  FillPlanes(a.knobs, dim, planes);
+  const ops::ConstMatrix all_planes = ops::Dense(planes, dim, all);
+  const int64_t runs = (keys + kRowsAtOnce - 1) / kRowsAtOnce;
+  ops::ParallelFor(a.executor, heads * runs, [&](int64_t i, int worker) {
+    const int64_t head = i / runs, first = i % runs * kRowsAtOnce;
+    const int64_t count = std::min(kRowsAtOnce, keys - first);
+    const int64_t at = head * keys + first;
+    for (int64_t k = 0; k < count; ++k) {
+      const float* key =
+          RowAt(t.key, head / t.key.heads(), first + k, head % t.key.heads());
+      float* to = centred + (at + k) * dim;
+      for (int64_t c = 0; c < dim; ++c) to[c] = key[c] - means[head * dim + c];
+      norms[at + k] = sparse::NormOf(to, dim);
+    }
+    HashRows(a.knobs, all_planes, ops::Dense(centred + at * dim, count, dim),
+             products + worker * kRowsAtOnce * all, codes + at * tables);
   });
   const auto choose = [&](const sparse::QueryRow& row, sparse::RowDraw* draw) {
     const float* query = RowAt(t.query, row.batch, row.index, row.head);
     const float norm = sparse::NormOf(query, dim);
     uint16_t* code = of_rows + row.worker * tables;
-    HashRow(a.knobs, planes, query, dim, code);
+    HashRows(a.knobs, all_planes, ops::Dense(query, 1, dim),
+             products + row.worker * kRowsAtOnce * all, code);
     for (int64_t key = 0; key < row.end(); ++key) {
       if (!row.Touches(key, key + 1)) continue;
       if (IsKept(a.knobs, row.position, key)) {
@@ -153,13 +176,16 @@ Status RunVariant(const VariantArgs& a) {
 }
 
 // The codes of a row in plain double.
-std::vector<uint32_t> PlainCodes(int64_t bits,
-                                 const std::vector<double>& planes,
+std::vector<uint32_t> PlainCodes(int64_t bits, const std::vector<float>& planes,
                                  const std::vector<double>& x) {
   std::vector<uint32_t> codes;
-  for (size_t at = 0; at < planes.size(); at += x.size()) {
-    const double sum = std::inner_product(x.begin(), x.end(), &planes[at], 0.0);
-    if (at / x.size() % static_cast<size_t>(bits) == 0) codes.push_back(0);
+  const size_t all = planes.size() / x.size();
+  for (size_t i = 0; i < all; ++i) {
+    double sum = 0;
+    for (size_t c = 0; c < x.size(); ++c) {
+      sum += x[c] * static_cast<double>(planes[c * all + i]);
+    }
+    if (i % static_cast<size_t>(bits) == 0) codes.push_back(0);
     codes.back() = 2 * codes.back() + (sum > 0 ? 1 : 0);
   }
   return codes;
@@ -180,11 +206,9 @@ void Reference(const VariantArgs& a, double* out) {
   };
   const int64_t bits = static_cast<int64_t>(a.knobs[0]);
   const int64_t dim = t.key.head_dim();
-  std::vector<double> planes;
-  for (int64_t i = 0; i < bits * static_cast<int64_t>(a.knobs[1]) * dim; ++i) {
-    planes.push_back(static_cast<double>(
-        NormalOf(static_cast<int64_t>(a.knobs[4]), i / dim, i % dim)));
-  }
+  std::vector<float> planes(
+      static_cast<size_t>(bits * static_cast<int64_t>(a.knobs[1]) * dim));
+  FillPlanes(a.knobs, dim, planes.data());
   std::vector<std::vector<double>> means;  // [batch][kv heads]
   for (int64_t i = 0; i < t.key.batch() * t.key.heads(); ++i) {
     means.push_back(sparse::PlainMean(t.key, i / t.key.heads(), 0, keys,

@@ -36,7 +36,7 @@ constexpr Knob kKnobs[] = {
     {.name = "block",
      .summary = "Keys and query rows of a tile.",
      .default_value = 64,
-     .min = 1,
+     .min = 8,
      .max = 4096,
      .integer = true},
 };
