@@ -68,6 +68,45 @@ class HEED_API CompressedKeys {
   float* score_ = nullptr;  // [workers][windows]
 };
 
+// The choice of native sparse attention, of what the heads of a group attend to
+// in CompressedKeys. A block scores the weights of the windows on it: each
+// window counts once for every stride of it that lies in the block, summed over
+// the heads. The first block and the row's own and the one before it are always
+// kept and count in select_count; the others are those that score highest, the
+// first of equal ones. Blocks are cut from key 0 on.
+class HEED_API NativeChoice {
+ public:
+  // Of a variant's knobs, in this order.
+  static constexpr int kNumKnobs = 5;
+  static constexpr Knob kKnobs[kNumKnobs] = {
+      {"select_count", "Blocks that a row keeps, forced ones included.", 16, 1,
+       kAll, /*integer=*/true, /*has_exact=*/true, /*exact_value=*/kAll},
+      {"select_block", "Keys of a block; a multiple of compress_stride.", 64, 1,
+       65536, /*integer=*/true},
+      {"compress_block",
+       "Keys that are averaged; a multiple of compress_stride.", 32, 1, 65536,
+       /*integer=*/true},
+      {"compress_stride", "Keys from one average to the next.", 16, 1, 65536,
+       /*integer=*/true},
+      {"window", "Latest keys that a row sees besides.", 512, 0, kAll,
+       /*integer=*/true},
+  };
+
+  Status Prepare(const VariantArgs& a);
+  // Keeps blocks; the window is the variant's.
+  void Choose(const QueryRow& row, RowChoice* choice) const;
+  // What averaging and choosing cost.
+  static void AddCost(const AttentionShape& shape,
+                      const AttentionParams& params, const double* knobs,
+                      Cost* cost);
+
+ private:
+  CompressedKeys compressed_;
+  int64_t count_ = 0, block_ = 0, blocks_ = 0;
+  int64_t strides_ = 0, stride_ = 0;  // of a window
+  float* floats_ = nullptr;           // [workers][windows + blocks]
+};
+
 // Returns a number of [0, 1) that depends on these alone, and looks as if it
 // did not: for controls and random patterns.
 HEED_API float DrawOf(int64_t seed, int64_t head, int64_t query_block,

@@ -69,7 +69,32 @@ class RowChoice {
   int32_t* place_ = nullptr;
 };
 
+// The single keys that a row keeps, each with a number that is added to its
+// score: of a draw, minus the log of its probability.
+class RowDraw {
+ public:
+  // In any order; a key once. Those that masks hide count for nothing.
+  void Keep(int64_t key, float log_weight) {
+    index_[count_] = static_cast<int32_t>(key);
+    log_weight_[count_++] = log_weight;
+  }
+
+ private:
+  friend class DrawRun;
+
+  int32_t* index_ = nullptr;  // room for every key
+  float* log_weight_ = nullptr;
+  int64_t count_ = 0;
+};
+
 namespace internal {
+
+struct DrawFunction {
+  const void* self;
+  void (*call)(const void* self, const QueryRow& row, RowDraw* draw);
+};
+HEED_API Status AttendDraws(const VariantArgs& a, ListOf lists,
+                            const DrawFunction& choose);
 
 struct RowFunction {
   const void* self;
@@ -93,6 +118,21 @@ Status AttendRows(const VariantArgs& a, ListOf lists, const Choose& choose) {
     (*static_cast<const Choose*>(self))(row, choice);
   };
   return internal::AttendRows(a, lists, function);
+}
+
+// Lets `choose(row, draw)` draw weighted keys for every row, from any worker,
+// and attends to them in one softmax (heed/gather.h), as far as the caller's
+// masks allow. Records nothing: what is computed is no softmax over a set of
+// pairs. Takes 8 bytes for each pair of a row and a key, of as many rows at a
+// time as fit 16 MiB.
+template <typename Choose>
+Status AttendDraws(const VariantArgs& a, ListOf lists, const Choose& choose) {
+  internal::DrawFunction function;
+  function.self = &choose;
+  function.call = [](const void* self, const QueryRow& row, RowDraw* draw) {
+    (*static_cast<const Choose*>(self))(row, draw);
+  };
+  return internal::AttendDraws(a, lists, function);
 }
 
 // Returns the (query, key) pairs of one head where each row keeps `keys` keys,

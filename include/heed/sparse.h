@@ -115,12 +115,25 @@ Status MakeSparsePlan(const AttentionParams& params,
 
 // Computes attention by a plan: `params` may differ from the plan's in what is
 // no mask. Refuses what Run refuses, and tensors with other extents than the
-// plan's, key_intervals of the call's own, ragged batches, pages, and (with
-// partial intervals) score inputs. `scratch` gives what the exact kernel needs,
-// and for lists and masks about 16 MiB, or one query block's where that is
-// more. `target` is as in PlanOptions. The arrays of the plan are taken as
-// sound: for others see CheckSparsePlan.
+// plan's and key_intervals of the call's own. `scratch`
+// gives what the exact kernel needs, and for lists and masks about 16 MiB, or
+// one query block's where that is more; with a hook or a tree_mask beside
+// partial intervals, a byte for each pair of a row and a key. `target` is as in
+// PlanOptions. The arrays of the plan are taken as sound: for others see
+// CheckSparsePlan.
 HEED_API Status AttendSparse(const SparsePlan& plan,
+                             const AttentionParams& params,
+                             const AttentionArgs& args, const Scratch& scratch,
+                             const Executor& executor,
+                             const char* target = nullptr);
+
+// The same for the sequences of a ragged call, in pages or not: sequence s by
+// plans[s], or all by a single one. Each has the bits that it has alone, and
+// one comes after the other, by all workers. A plan's batch is 1. Refuses, with
+// nothing written, plans that are not for their sequence (the status has its
+// index), score inputs, scales and shared prefixes; where memory is short, some
+// sequences may have been written.
+HEED_API Status AttendSparse(const SparsePlan* plans, int64_t num_plans,
                              const AttentionParams& params,
                              const AttentionArgs& args, const Scratch& scratch,
                              const Executor& executor,

@@ -76,6 +76,10 @@ HEED_API Status AttendMasked(const VariantArgs& a,
 HEED_API Status AttendResidues(const VariantArgs& a,
                                const AttentionParams& params, int64_t step);
 
+// Refuses what a variant cannot serve that reads keys itself and knows masks
+// alone: pages, ragged calls, lists of keys and score inputs.
+HEED_API Status CheckPlain(const VariantArgs& a);
+
 // Runs a plan made for the call and records what it keeps.
 HEED_API Status AttendPlan(const VariantArgs& a, const SparsePlan& plan);
 

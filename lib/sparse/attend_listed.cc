@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Attention to listed keys: to the kernel each list is a sequence of its own,
-// in pages of one row that stand anywhere. Its rows are those of the list that
+// Attention to listed keys, and to those of a plan where they are in pages: to
+// the kernel each list is a sequence of its own, in pages of one row that stand
+// anywhere. Its rows are those of the list that
 // the masks leave, by position, and weights are a bias.
 #include <algorithm>
 #include <cmath>
@@ -14,7 +15,9 @@
 #include "lib/core/check_host.h"
 #include "lib/core/tuning.h"
 #include "lib/sparse/check_lists.h"
+#include "lib/sparse/listed_rows.h"
 #include "lib/sparse/plan_memory.h"
+#include "lib/sparse/run_plan.h"
 
 namespace heed {
 namespace {
@@ -30,14 +33,18 @@ struct Entry {
 
 class ListedRun {
  public:
-  ListedRun(const KeyLists& lists, const AttentionParams& params,
-            const AttentionArgs& args, const Scratch& scratch,
-            const Executor& executor, const char* target)
+  // Of lists, or of those of a plan, of which `lists` then has the extents.
+  ListedRun(const KeyLists& lists, const SparsePlan* plan,
+            const AttentionParams& params, const AttentionArgs& args,
+            const Scratch& scratch, const Executor& executor,
+            const char* target)
       : lists_(lists),
+        listed_(plan),
         params_(params),
         args_(args),
         scratch_(scratch),
-        executor_(executor) {
+        executor_(executor),
+        places_(args, args.query.seqlen() <= lists.query_block_size) {
     options_.target = target;
   }
 
@@ -45,7 +52,9 @@ class ListedRun {
     Plan outer;
     Status status = MakePlan(params_, ShapeOf(args_), options_, &outer);
     if (status.ok()) status = internal::CheckArgs(outer, args_);
-    if (status.ok()) status = internal::CheckLists(lists_, args_, scratch_);
+    if (status.ok() && listed_ == nullptr) {
+      status = internal::CheckLists(lists_, args_, scratch_);
+    }
     if (!status.ok()) return status;
     CountLists();
     if (!status.ok() || units_ == 0 || args_.query.batch() == 0 || rows_ == 0) {
@@ -76,7 +85,8 @@ class ListedRun {
     heads_ = units_ == 0 ? 0 : args_.query.heads() / units_;
     masked_ = lists_.query_block_size > 1 && rows_ > 1 &&
               (params_.causal || params_.window_left >= 0 ||
-               params_.window_right >= 0);
+               params_.window_right >= 0 ||
+               (listed_ != nullptr && listed_->num_words > 0));
   }
 
   // Rows of a list.
@@ -88,15 +98,14 @@ class ListedRun {
     const int64_t all = blocks_ > 1 ? blocks_ : units_;
     const double list_bytes =
         static_cast<double>(lists_.width) *
-            (2 * sizeof(void*) + sizeof(Entry) +
+            (static_cast<double>(places_.entry_bytes()) + sizeof(Entry) +
              static_cast<double>(RowsOfList()) * (weighted() ? 4 : 0) +
              static_cast<double>(RowsOfList()) * (masked_ ? 1 : 0)) +
         1;
     at_once_ = std::clamp<int64_t>(
         static_cast<int64_t>(internal::kSparseRunBytes / list_bytes), 1, all);
     const int64_t entries = at_once_ * lists_.width;
-    keys_ = scratch_.Array<void*>(entries);
-    values_ = scratch_.Array<void*>(entries);
+    const bool placed = places_.Allocate(scratch_, at_once_, lists_.width);
     entries_ = scratch_.Array<Entry>(entries);
     counts_ = scratch_.Array<int32_t>(at_once_);
     first_rows_ = scratch_.Array<int32_t>(at_once_ + 1);
@@ -119,10 +128,14 @@ class ListedRun {
     workspace_.bytes = WorkspaceBytes(plan_, executor_.max_workers);
     workspace_.data =
         scratch_.Array<char>(static_cast<int64_t>(workspace_.bytes));
-    const bool all_there = keys_ && values_ && entries_ && counts_ &&
-                           first_rows_ && cut_ && bias_ && mask_ &&
-                           workspace_.data;
+    const bool all_there = placed && entries_ && counts_ && first_rows_ &&
+                           cut_ && bias_ && mask_ && workspace_.data;
     return all_there ? Status() : internal::PlanOutOfMemory();
+  }
+
+  // The key head of a unit.
+  int64_t HeadOf(int64_t unit) const {
+    return unit * heads_ / (args_.query.heads() / args_.key.heads());
   }
 
   bool weighted() const { return lists_.log_weights != nullptr; }
@@ -160,13 +173,9 @@ class ListedRun {
     args.query = rows_of(args_.query);
     args.out = rows_of(args_.out);
     args.lse = rows_of(args_.lse);
-    args.key = PageOf(args_.key);
-    args.value = PageOf(args_.value);
-    args.ragged.num_sequences = args.pages.num_sequences = count;
+    args.ragged.num_sequences = count;
     args.ragged.seqlens_k = counts_;
-    args.pages.pages_per_sequence = args.pages.table_stride = lists_.width;
-    args.pages.key_pages = keys_;
-    args.pages.value_pages = values_;
+    places_.PutInto(&args, batch, HeadOf(unit), count);
     if (by_block) {
       for (int64_t i = 0; i <= count; ++i) {
         first_rows_[i] =
@@ -183,14 +192,6 @@ class ListedRun {
       args.scores.mask = of_rows(mask_);
     }
     return heed::Run(plan_, args, workspace_, executor_);
-  }
-
-  // One row of one head, wherever it stands.
-  static ConstTensorView PageOf(const ConstTensorView& view) {
-    ConstTensorView page = view;
-    page.data = nullptr;
-    page.extent[0] = page.extent[1] = page.extent[2] = 1;
-    return page;
   }
 
   // Sets what the call is told of one list.
@@ -214,17 +215,20 @@ class ListedRun {
     const int64_t b = lists_.batch == 1 ? 0 : at.batch;
     const int64_t unit = lists_.num_heads == 1 ? 0 : at.unit;
     const int64_t list = (b * lists_.num_heads + unit) * blocks_ + at.block;
-    for (int64_t i = list * lists_.width; i < (list + 1) * lists_.width; ++i) {
-      const int32_t key = lists_.indices[i];
-      const float weight = weighted() ? lists_.log_weights[i] : 0.0f;
-      if (key < 0 || std::isinf(weight)) continue;
+    ForEachEntry(list, [&](int32_t key, float weight) {
       // What a row sees only moves right from row to row.
       const bool by_some =
           key < high.sink_end || (key < high.end && key >= low.begin);
-      if (!by_some) continue;
+      if (!by_some) return;
       cut |= !sees(low, key) || !sees(high, key);
       rises = rises && (count == 0 || entries[count - 1].key < key);
       entries[count++] = {key, weight};
+    });
+    if (listed_ != nullptr && listed_->bits != nullptr) {
+      const int64_t* const bits = listed_->bits;
+      cut |= std::any_of(bits + listed_->offsets[list],
+                         bits + listed_->offsets[list + 1],
+                         [](int64_t word) { return word >= 0; });
     }
     if (!rises) {
       std::sort(entries, entries + count,
@@ -232,13 +236,9 @@ class ListedRun {
     }
     counts_[at.slot] = static_cast<int32_t>(count);
     cut_[at.slot] = cut;
-    const int64_t group = args_.query.heads() / args_.key.heads();
-    const int64_t head = at.unit * heads_ / group;
+    const int64_t head = HeadOf(at.unit);
     for (int64_t i = 0; i < count; ++i) {
-      keys_[at.slot * lists_.width + i] = RowOf(
-          args_.key, args_.pages.key_pages, at.batch, entries[i].key, head);
-      values_[at.slot * lists_.width + i] = RowOf(
-          args_.value, args_.pages.value_pages, at.batch, entries[i].key, head);
+      places_.Set(at.slot, i, at.batch, entries[i].key, head);
     }
     for (int64_t row = first; row < end; ++row) {
       const int64_t place =
@@ -251,31 +251,48 @@ class ListedRun {
       for (int64_t i = 0; i < count; ++i) {
         mask_[place + i] = sees(see, entries[i].key);
       }
+      if (listed_ == nullptr) continue;
+      const Entry* entry = entries;
+      for (int64_t i = listed_->offsets[list]; i < listed_->offsets[list + 1];
+           ++i) {
+        const KeyInterval& keys_at = listed_->intervals[i];
+        const uint64_t* const bits = internal::BitsOf(*listed_, i, row - first);
+        for (; entry != entries + count && entry->key < keys_at.end; ++entry) {
+          const int32_t key = entry->key - keys_at.begin;
+          const bool kept = bits == nullptr || bits[key / 64] >> key % 64 & 1;
+          mask_[place + (entry - entries)] &= kept;
+        }
+      }
     }
   }
 
-  void* RowOf(const ConstTensorView& view, void* const* pages, int64_t batch,
-              int64_t key, int64_t head) const {
-    const Pages& in = args_.pages;
-    if (!in.any()) {
-      return const_cast<char*>(internal::BytesAt(view, batch, key, head));
+  // Calls f(key, weight) for the entries of a list.
+  template <typename F>
+  void ForEachEntry(int64_t list, F f) const {
+    if (listed_ != nullptr) {
+      for (int64_t i = listed_->offsets[list]; i < listed_->offsets[list + 1];
+           ++i) {
+        const KeyInterval& at = listed_->intervals[i];
+        for (int32_t key = at.begin; key < at.end; ++key) f(key, 0.0f);
+      }
+      return;
     }
-    const int64_t size = args_.key.seqlen();
-    const int64_t entry = batch * in.table_stride + key / size;
-    if (!in.by_pointers()) {
-      return const_cast<char*>(
-          internal::BytesAt(view, in.page_table[entry], key % size, head));
+    for (int64_t i = list * lists_.width; i < (list + 1) * lists_.width; ++i) {
+      const float weight = weighted() ? lists_.log_weights[i] : 0.0f;
+      if (lists_.indices[i] >= 0 && !std::isinf(weight)) {
+        f(lists_.indices[i], weight);
+      }
     }
-    return static_cast<char*>(pages[entry]) + key % size * view.stride[1] +
-           head * view.stride[2];
   }
 
   const KeyLists& lists_;
+  const SparsePlan* listed_;
   const AttentionParams& params_;
   const AttentionArgs& args_;
   const Scratch& scratch_;
   const Executor& executor_;
   PlanOptions options_;
+  internal::ListedRows places_;
   int64_t rows_ = 0, blocks_ = 0, units_ = 0, heads_ = 0;
   bool masked_ = false;  // rows of a list may see different keys of it
   int64_t at_once_ = 0;
@@ -283,8 +300,6 @@ class ListedRun {
   Plan plan_;
   Workspace workspace_;
   // Of the lists of one call: [lists][width], [lists][rows][width], [lists].
-  void** keys_ = nullptr;
-  void** values_ = nullptr;
   Entry* entries_ = nullptr;
   float* bias_ = nullptr;
   bool* mask_ = nullptr;
@@ -302,7 +317,28 @@ Status AttendListed(const KeyLists& lists, const AttentionParams& params,
   if (!status.ok()) return status;
   status = internal::CheckListedCall(args);
   if (!status.ok()) return status;
-  return ListedRun(lists, params, args, scratch, executor, target).Run();
+  return ListedRun(lists, nullptr, params, args, scratch, executor, target)
+      .Run();
+}
+
+Status internal::AttendPlanInPages(const SparsePlan& plan,
+                                   const AttentionParams& params,
+                                   const AttentionArgs& args,
+                                   const Scratch& scratch,
+                                   const Executor& executor,
+                                   const char* target) {
+  KeyLists lists;
+  lists.batch = plan.batch;
+  lists.num_heads = plan.num_heads;
+  lists.query_block_size = plan.query_block_size;
+  for (int64_t list = 0; list < NumLists(plan); ++list) {
+    int64_t keys = 0;
+    for (int64_t i = plan.offsets[list]; i < plan.offsets[list + 1]; ++i) {
+      keys += plan.intervals[i].end - plan.intervals[i].begin;
+    }
+    lists.width = std::max(lists.width, keys);
+  }
+  return ListedRun(lists, &plan, params, args, scratch, executor, target).Run();
 }
 
 }  // namespace heed

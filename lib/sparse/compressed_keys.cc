@@ -1,14 +1,26 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Keys pooled in overlapping windows, and what rows pay to them.
+// Keys pooled in overlapping windows, what rows pay to them, and the blocks
+// that they choose by it.
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "heed/estimators.h"
 #include "heed/ops.h"
 
 namespace heed::sparse {
+namespace {
+
+Status MustDivide(const char* argument, int64_t of, int64_t stride) {
+  return Status(StatusCode::kInvalidArgument, argument,
+                "must be a multiple of compress_stride")
+      .WithValue(of)
+      .WithBound(stride, BoundKind::kOver);
+}
+
+}  // namespace
 
 bool CompressedKeys::Prepare(const VariantArgs& a, int64_t kernel,
                              int64_t stride) {
@@ -63,6 +75,53 @@ int64_t CompressedKeys::Weigh(const QueryRow& row, float* weight) const {
     }
   }
   return end;
+}
+
+Status NativeChoice::Prepare(const VariantArgs& a) {
+  count_ = static_cast<int64_t>(a.knobs[0]);
+  block_ = static_cast<int64_t>(a.knobs[1]);
+  const int64_t kernel = static_cast<int64_t>(a.knobs[2]);
+  stride_ = static_cast<int64_t>(a.knobs[3]);
+  if (block_ % stride_ != 0) return MustDivide("select_block", block_, stride_);
+  if (kernel % stride_ != 0) {
+    return MustDivide("compress_block", kernel, stride_);
+  }
+  strides_ = kernel / stride_;
+  blocks_ = (a.args.key.seqlen() + block_ - 1) / block_;
+  if (!compressed_.Prepare(a, kernel, stride_)) return OutOfMemory();
+  floats_ = a.scratch.Array<float>(a.executor.max_workers,
+                                   compressed_.windows() + blocks_);
+  return floats_ == nullptr ? OutOfMemory() : Status();
+}
+
+void NativeChoice::Choose(const QueryRow& row, RowChoice* choice) const {
+  float* const weight =
+      floats_ + row.worker * (compressed_.windows() + blocks_);
+  float* const score = weight + compressed_.windows();
+  std::fill(score, score + blocks_, 0.0f);
+  const int64_t count = compressed_.Weigh(row, weight);
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t part = 0; part < strides_; ++part) {
+      score[(i + part) * stride_ / block_] += weight[i];
+    }
+  }
+  const int64_t local = row.position >= 0 ? row.position / block_ : -1;
+  for (const int64_t j : {int64_t{0}, local - 1, local}) {
+    if (j >= 0 && j < blocks_) score[j] = INFINITY;
+  }
+  choice->KeepTop(row, block_, score, count_);
+}
+
+void NativeChoice::AddCost(const AttentionShape& shape,
+                           const AttentionParams& params, const double* knobs,
+                           Cost* cost) {
+  const double dim = static_cast<double>(shape.batch * shape.head_dim);
+  const double pooled =
+      dim * static_cast<double>(shape.seqlen_k * shape.num_kv_heads);
+  cost->AddSelecting(2 * dim * static_cast<double>(shape.num_heads) *
+                             ops::VisiblePairs(shape, params) / knobs[3] +
+                         pooled * knobs[2] / knobs[3],
+                     4 * pooled);
 }
 
 }  // namespace heed::sparse

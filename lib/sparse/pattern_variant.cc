@@ -37,6 +37,13 @@ Status AttendMasked(const VariantArgs& a, const AttentionParams& params) {
   return status;
 }
 
+Status CheckPlain(const VariantArgs& a) {
+  const Status status = heed::internal::CheckSelects(a.args);
+  if (!status.ok() || !a.args.scores.any()) return status;
+  return Status(StatusCode::kUnsupported, "scores",
+                "must be absent: this variant computes scores itself");
+}
+
 Status AttendPlan(const VariantArgs& a, const SparsePlan& plan) {
   a.phases.Enter(Phase::kAttend);
   const Status status =

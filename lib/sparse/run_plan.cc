@@ -4,6 +4,8 @@
 // Runs a plan on the exact kernel. Where lists serve all heads they are
 // repeated, and where intervals are partial their bits become a mask; both so
 // many query rows at a time that they take a bounded memory.
+#include "lib/sparse/run_plan.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -13,6 +15,7 @@
 #include "lib/core/check.h"
 #include "lib/core/check_host.h"
 #include "lib/core/tuning.h"
+#include "lib/sparse/check_lists.h"
 #include "lib/sparse/plan_memory.h"
 
 namespace heed {
@@ -32,18 +35,18 @@ Status Unserved(const char* argument) {
                 "must be absent where a sparse plan runs");
 }
 
-Status CheckServes(const SparsePlan& plan, const AttentionParams& params,
-                   const AttentionArgs& args) {
+}  // namespace
+
+Status internal::CheckServes(const SparsePlan& plan,
+                             const AttentionParams& params,
+                             const AttentionArgs& args) {
   if (plan.offsets == nullptr) return Invalid("plan", "was never made");
   if (args.key_intervals.query_block_size != 0) {
     return Unserved("key_intervals");
   }
-  if (args.ragged.num_sequences != 0) return Unserved("ragged");
-  if (args.pages.page_table != nullptr) return Unserved("page_table");
-  if (plan.num_words > 0 && args.scores.any()) return Unserved("scores");
   Status status = CheckExtent("seqlen_q", args.query.seqlen(), plan.seqlen_q);
   if (status.ok()) {
-    status = CheckExtent("seqlen_k", args.key.seqlen(), plan.seqlen_k);
+    status = CheckExtent("seqlen_k", internal::KeysOf(args, 0), plan.seqlen_k);
   }
   if (status.ok() && plan.batch != 1) {
     status = CheckExtent("batch", args.query.batch(), plan.batch);
@@ -63,6 +66,8 @@ Status CheckServes(const SparsePlan& plan, const AttentionParams& params,
   }
   return Status();
 }
+
+namespace {
 
 // The byte of each bit of `bits`, the lowest first.
 uint64_t Spread(uint8_t bits) {
@@ -94,6 +99,11 @@ class PlanRun {
     masked_ = plan.num_words > 0;
     batch_ = args.query.batch();
     heads_ = args.query.heads();
+    const ConstTensorView& mask = args.scores.mask;
+    const bool of_all = mask.absent() || mask.stride[0] == 0;
+    const bool of_heads = mask.absent() || mask.stride[2] == 0;
+    mask_batch_ = plan.batch == 1 && of_all ? 1 : batch_;
+    mask_heads_ = plan.num_heads == 1 && of_heads ? 1 : heads_;
   }
 
   Status Run() {
@@ -149,14 +159,16 @@ class PlanRun {
   bool Allocate() {
     const bool own_lists =
         plan_.batch == batch_ && plan_.num_heads == heads_ && !masked_;
-    // Tensors by query row are not cut into chunks.
     whole_ = own_lists;
     const int64_t block = plan_.query_block_size;
     const int64_t blocks = internal::QueryBlocks(plan_);
     int64_t blocks_at_once = std::max<int64_t>(blocks, 1);
-    if (!whole_ && !args_.scores.any() && blocks > 0) {
+    // A hook counts rows from the call's first on, and a tree from its last.
+    const bool in_parts =
+        args_.scores.hook == nullptr && args_.scores.tree_mask.absent();
+    if (!whole_ && in_parts && blocks > 0) {
       const double mask =
-          masked_ ? static_cast<double>(plan_.batch * plan_.num_heads) *
+          masked_ ? static_cast<double>(mask_batch_ * mask_heads_) *
                         static_cast<double>(std::min(block, plan_.seqlen_q)) *
                         static_cast<double>(plan_.seqlen_k)
                   : 0;
@@ -181,8 +193,8 @@ class PlanRun {
     offsets_ = scratch_.Array<int64_t>(ListsOf(rows) + 1);
     intervals_ = scratch_.Array<KeyInterval>(intervals);
     if (masked_) {
-      mask_ = scratch_.Array<bool>(plan_.batch * plan_.num_heads * rows *
-                                   plan_.seqlen_k);
+      mask_ =
+          scratch_.Array<bool>(mask_batch_ * mask_heads_, rows, plan_.seqlen_k);
     }
     return offsets_ != nullptr && intervals_ != nullptr &&
            (!masked_ || mask_ != nullptr);
@@ -194,7 +206,13 @@ class PlanRun {
     args.out = TokensOf(args.out, first, end - first);
     args.lse = TokensOf(args.lse, first, end - first);
     args.key_intervals = RepeatLists(first, end);
-    if (masked_) args.scores.mask = FillMask(first, end);
+    ScoreInputs& scores = args.scores;
+    for (ConstTensorView* of_rows :
+         {&scores.bias, &scores.mask, &scores.query_decay, &scores.row_lengths,
+          &scores.query_documents, &scores.tree_mask}) {
+      *of_rows = TokensOf(*of_rows, first, end - first);
+    }
+    if (masked_) scores.mask = FillMask(first, end);
     AttentionParams params = params_;
     params.causal_offset =
         std::min(plan_.params.causal_offset, INT64_MAX - first) + first;
@@ -230,20 +248,33 @@ class PlanRun {
     const int64_t keys = plan_.seqlen_k;
     const auto fill_block = [&](int64_t i, int) {
       const int64_t set = i / blocks;
+      const int64_t b = set / mask_heads_, h = set % mask_heads_;
       const int64_t begin = first + i % blocks * plan_.query_block_size;
       const int64_t stop = std::min(begin + plan_.query_block_size, end);
-      const int64_t list =
-          set * internal::QueryBlocks(plan_) + begin / plan_.query_block_size;
+      const int64_t list = internal::ListAt(plan_, b, h, begin);
       for (int64_t row = begin; row < stop; ++row) {
         bool* of_row = mask_ + (set * rows + row - first) * keys;
         FillRow(list, row - begin, of_row);
+        if (!args_.scores.mask.absent()) HideByCaller(list, b, h, row, of_row);
       }
     };
-    ops::ParallelFor(executor_, plan_.batch * plan_.num_heads * blocks,
-                     fill_block);
+    ops::ParallelFor(executor_, mask_batch_ * mask_heads_ * blocks, fill_block);
     return Strided(static_cast<const bool*>(mask_), batch_, rows, heads_, keys,
-                   plan_.batch == 1 ? 0 : plan_.num_heads * rows * keys, keys,
-                   plan_.num_heads == 1 ? 0 : rows * keys);
+                   mask_batch_ == 1 ? 0 : mask_heads_ * rows * keys, keys,
+                   mask_heads_ == 1 ? 0 : rows * keys);
+  }
+
+  // What the caller's own mask hides, of what the list has.
+  void HideByCaller(int64_t list, int64_t batch, int64_t head, int64_t row,
+                    bool* of_row) const {
+    const ConstTensorView& mask = args_.scores.mask;
+    const char* const seen = internal::BytesAt(mask, batch, row, head);
+    for (int64_t i = plan_.offsets[list]; i < plan_.offsets[list + 1]; ++i) {
+      const KeyInterval& at = plan_.intervals[i];
+      for (int64_t key = at.begin; key < at.end; ++key) {
+        of_row[key] = of_row[key] && seen[key * mask.stride[3]] != 0;
+      }
+    }
   }
 
   void FillRow(int64_t list, int64_t row_of_block, bool* of_row) const {
@@ -267,7 +298,8 @@ class PlanRun {
   bool masked_;         // some interval is partial
   bool whole_ = false;  // the plan's own lists are those of the call
   int64_t batch_, heads_;
-  int64_t rows_ = 0;  // at a time
+  int64_t mask_batch_, mask_heads_;  // 1 where the mask is the same for all
+  int64_t rows_ = 0;                 // at a time
   Plan kernel_plan_;
   Workspace workspace_;
   int64_t* offsets_ = nullptr;
@@ -280,9 +312,12 @@ class PlanRun {
 Status AttendSparse(const SparsePlan& plan, const AttentionParams& params,
                     const AttentionArgs& args, const Scratch& scratch,
                     const Executor& executor, const char* target) {
+  if (args.ragged.num_sequences != 0 || args.pages.any()) {
+    return AttendSparse(&plan, 1, params, args, scratch, executor, target);
+  }
   Status status = internal::CheckHost(executor, scratch);
   if (!status.ok()) return status;
-  status = CheckServes(plan, params, args);
+  status = internal::CheckServes(plan, params, args);
   if (!status.ok()) return status;
   return PlanRun(plan, params, args, scratch, executor, target).Run();
 }

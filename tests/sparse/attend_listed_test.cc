@@ -116,12 +116,15 @@ const char* const kProblems[] = {
 };
 
 void CheckLists(bool weighted) {
+  eval::WorkloadOptions options;  // rows evenly apart and not
+  int turn = 1;
   for (const char* text : kProblems) {
     const io::Problem problem = ProblemOf(text);
     const AttentionShape& shape = problem.shape;
     const eval::Tensors dense = eval::MakeTensors(problem, {});
     const eval::Tensors intervals = eval::MakeTensors(problem, {});
-    const eval::Tensors listed = eval::MakeTensors(problem, {});
+    options.layout = static_cast<eval::Layout>(turn++ % 4);
+    const eval::Tensors listed = eval::MakeTensors(problem, options);
     for (const int64_t block : std::initializer_list<int64_t>{1, 8, 1000}) {
       for (const int64_t heads :
            {int64_t{1}, shape.num_kv_heads, shape.num_heads}) {

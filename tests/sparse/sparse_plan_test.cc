@@ -9,6 +9,7 @@
 #include <cstring>
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -145,26 +146,78 @@ TEST(Plan, TakesBlocksThatCostLeast) {
   }
 }
 
+// Biases and masks of the caller's beside partial intervals.
+TEST(Plan, TakesScoreInputsBesideBits) {
+  const io::Problem problem = ProblemOf("b2_h4_kv2_d16_q70_k90_causal_cap5");
+  const auto pattern = Window(20) & Scattered();
+  constexpr int64_t kAll = 2 * 70 * 4 * 90;
+  std::vector<float> bias(kAll);
+  const std::unique_ptr<bool[]> seen(new bool[kAll]), both(new bool[kAll]);
+  for (int64_t i = 0; i < kAll; ++i) {
+    const int64_t key = i % 90, head = i / 90 % 4, row = i / 360 % 70;
+    bias[static_cast<size_t>(i)] = static_cast<float>(i * 37 % 11 - 5) / 4;
+    seen[static_cast<size_t>(i)] = (i * 29 + row) % 5 != 0;
+    both[static_cast<size_t>(i)] =
+        seen[static_cast<size_t>(i)] && pattern.Keep(head, row + 20, key);
+  }
+  const float slopes[] = {0.5f, 0.25f, 0.125f, 0.0625f};
+  const eval::Tensors sparse = eval::MakeTensors(problem, {});
+  const eval::Tensors dense = eval::MakeTensors(problem, {});
+  const auto with = [&](AttentionArgs args, const bool* mask) {
+    args.scores.bias =
+        Bshd(static_cast<const float*>(bias.data()), 2, 70, 4, 90);
+    args.scores.mask = Bshd(mask, 2, 70, 4, 90);
+    args.scores.alibi_slopes = Strided(slopes, 2, 1, 4, 1, 0, 0, 1);
+    return args;
+  };
+  ASSERT_TRUE(Attention(problem.params, with(dense.Args(), both.get())).ok());
+  for (const int64_t block : {16, 64}) {
+    eval::ScratchPool memory, scratch;
+    SparseOptions options;
+    options.per_head = true;
+    options.query_block_size = block;
+    SparsePlan plan;
+    ASSERT_TRUE(MakeSparsePlan(problem.params, problem.shape, pattern, options,
+                               memory.Begin(), SerialExecutor(), &plan)
+                    .ok());
+    ASSERT_GT(plan.num_words, 0);
+    ASSERT_TRUE(AttendSparse(plan, problem.params,
+                             with(sparse.Args(), seen.get()), scratch.Begin(),
+                             SerialExecutor())
+                    .ok());
+    const std::vector<float> got = sparse.out.Dense(), want = dense.out.Dense();
+    for (size_t i = 0; i < got.size(); ++i) {
+      ASSERT_NEAR(got[i], want[i], 1e-5f) << "element " << i;
+    }
+  }
+}
+
 // More rows than fit the memory of a run at a time, and a mask: as a plan of
-// single rows, which needs none.
+// single rows, which needs none. Inputs by row follow.
 TEST(Plan, RunsInParts) {
   const io::Problem problem = ProblemOf("b1_h2_kv1_d4_q3000_k9000_causal");
   const auto pattern = Window(70) | Sinks(5);
   const eval::Tensors parts = eval::MakeTensors(problem, {});
   const eval::Tensors rows = eval::MakeTensors(problem, {});
   eval::ScratchPool scratch;
+  const float slopes[] = {0.05f, 0.01f};
+  std::vector<int32_t> ends;
+  for (int32_t row = 0; row < 3000; ++row) ends.push_back(5990 + row);
   for (const int64_t block : {64, 1}) {
     eval::ScratchPool memory;
     SparseOptions options;
     options.query_block_size = block;
+    AttentionArgs args = (block == 1 ? rows : parts).Args();
+    args.scores.alibi_slopes = Strided(slopes, 1, 1, 2, 1, 0, 0, 1);
+    args.scores.row_lengths =
+        Bshd(static_cast<const int32_t*>(ends.data()), 1, 3000, 1, 1);
     SparsePlan plan;
     ASSERT_TRUE(MakeSparsePlan(problem.params, problem.shape, pattern, options,
                                memory.Begin(), SerialExecutor(), &plan)
                     .ok());
     EXPECT_EQ(plan.num_words > 0, block > 1);
-    ASSERT_TRUE(AttendSparse(plan, problem.params,
-                             (block == 1 ? rows : parts).Args(),
-                             scratch.Begin(), SerialExecutor())
+    ASSERT_TRUE(AttendSparse(plan, problem.params, args, scratch.Begin(),
+                             SerialExecutor())
                     .ok());
   }
   EXPECT_LT(scratch.HighWater(), size_t{22} << 20);
@@ -232,9 +285,6 @@ TEST_F(PlanStatus, CallsThatThePlanIsNotFor) {
   args = tensors_.Args();
   args.key_intervals.query_block_size = 4;
   ExpectRefused(Attend(problem_.params, args), "key_intervals");
-  args = tensors_.Args();
-  args.scores.hook = [](void*, const ScoreTile&) {};
-  ExpectRefused(Attend(problem_.params, args), "scores");
   args = tensors_.Args();
   args.out.data = const_cast<void*>(args.query.data);
   ExpectRefused(Attend(problem_.params, args), "out");

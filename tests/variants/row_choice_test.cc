@@ -6,6 +6,7 @@
 // and have many ties.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -99,6 +100,55 @@ TEST(RowChoice, MsaKeepsTheOwnBlockAndThoseOfTheBestTokens) {
         Below(BestBlocks(best, kBlock, kTop, kKeys), position + 1);
     ASSERT_EQ(chosen.Row(b, h, row), want) << "head " << h << " row " << row;
   });
+}
+
+TEST(RowChoice, InfllmKeepsTheBlocksOfRelevantKeys) {
+  const eval::Tensors t = WholeNumbers(kCausal);
+  constexpr int64_t kTop = 2, kBlock = 8, kInit = 3, kLocal = 20, kRepr = 2;
+  const Chosen chosen("infllm", {kTop, kBlock, kInit, kLocal, kRepr}, t);
+  const auto standing = [&](int64_t b, int64_t kv, int64_t block) {
+    std::vector<double> relevance;
+    for (int64_t key = block * kBlock; key < (block + 1) * kBlock; ++key) {
+      double sum = 0;
+      int64_t count = 0;
+      for (int64_t p = std::max(key + 1, kOffset);
+           p < std::min(key + 1 + kLocal, kKeys); ++p, ++count) {
+        for (int64_t h = 2 * kv; h < 2 * kv + 2; ++h) {
+          sum += Product(t, b, h, p - kOffset, key);
+        }
+      }
+      relevance.push_back(count == 0 ? 0 : sum / static_cast<double>(count));
+    }
+    return BestBlocks(relevance, 1, kRepr, kBlock);
+  };
+  for (int64_t b = 0; b < 2; ++b) {
+    std::vector<Keys> of[2];  // [key head][block]
+    for (int64_t i = 0; i < 22; ++i)
+      of[i % 2].push_back(standing(b, i % 2, i / 2));
+    for (int64_t row = 0; row < 70; ++row) {
+      const int64_t at = row + kOffset;
+      std::vector<double> score;
+      int64_t near = 0;
+      for (int64_t j = 0; j <= at / kBlock; ++j) {
+        score.push_back(0);
+        if (j * kBlock < kInit || (j + 1) * kBlock > at + 1 - kLocal) {
+          score.back() = INFINITY;
+          ++near;
+          continue;
+        }
+        for (int64_t h = 0; h < 4; ++h) {
+          for (const int64_t i : of[h / 2][static_cast<size_t>(j)]) {
+            score.back() += Product(t, b, h, row, j * kBlock + i);
+          }
+        }
+      }
+      const Keys want =
+          Below(BestBlocks(score, kBlock, near + kTop, kKeys), at + 1);
+      for (int64_t h = 0; h < 4; ++h) {
+        ASSERT_EQ(chosen.Row(b, h, row), want) << "row " << row;
+      }
+    }
+  }
 }
 
 // Blocks that masks cut are kept beyond the budget: the row's own, and those at
