@@ -10,12 +10,18 @@
 //   out_t = scale * q_t^T S                     what is read
 //
 // where a = exp(log_decay) is 1, a number or a vector, and beta, where it is
-// absent, is 1 and nothing is erased. This is linear attention (Katharopoulos
+// absent, is 1 and nothing is erased. What is erased may have keys of its own,
+//
+//   S   <- S - beta_t c_t (e_t^T S)             erased along c, read under e
+//
+// each the key where it is not given. This is linear attention (Katharopoulos
 // et al. 2020, arXiv:2006.16236), RetNet (Sun et al. 2023, arXiv:2307.08621)
 // and Mamba-2 (Dao and Gu 2024, arXiv:2405.21060) with a number a head; GLA
 // (Yang et al. 2023, arXiv:2312.06635) with a vector; DeltaNet (Yang et al.
 // 2024, arXiv:2406.06484), Gated DeltaNet (arXiv:2412.06464) and Kimi Delta
-// Attention (arXiv:2510.26692) with beta.
+// Attention (arXiv:2510.26692) with beta; Comba (Hu et al. 2025,
+// arXiv:2506.02475) and Gated DeltaNet-2 (arXiv:2605.22791) with e; RWKV-7
+// (Peng et al. 2025, arXiv:2503.14456) and DPLR with e and c.
 #ifndef HEED_LINEAR_H_
 #define HEED_LINEAR_H_
 
@@ -46,6 +52,9 @@ struct ScanParams {
   // keys, faded as S is: weights then sum to one. A row whose sum is 0 becomes
   // 0. Not with beta.
   bool normalise = false;
+  // Whether what is erased is read from the state before it fades, as RWKV-7
+  // and Comba have it, instead of after.
+  bool erase_unfaded = false;
   HeadMap head_map = HeadMap::kInterleaved;
   // Whether states stand as [head_dim_v][head_dim] instead of
   // [head_dim][head_dim_v].
@@ -111,6 +120,13 @@ struct ScanArgs {
   ConstTensorView log_decay;
   // [batch, seqlen, num_state_heads, 1], from 0 to 2: the delta rule.
   ConstTensorView beta;
+  // The delta rule untied, also of bf16 or f16: [batch, seqlen,
+  // num_state_heads, head_dim]. What the state holds under erase_key (e) is
+  // taken away along remove_key (c); where one is absent it is the key. No map
+  // acts on them. With either and without beta, beta is 1. Nothing is asked of
+  // their lengths: a state grows without end where I - beta c e^T stretches it.
+  ConstTensorView erase_key;
+  ConstTensorView remove_key;
   // The state before the first token, where absent zero, and after the last.
   // Both may be the same view. Extents are [sequences, num_state_heads,
   // head_dim, head_dim_v] in this order (Bshd makes a dense one), or with
@@ -148,6 +164,8 @@ struct ScanShape {
   int64_t features = 0;    // of a map; else 0
   int64_t decay_dim = 0;   // 0: none, 1, or the width of a key
   bool beta = false;
+  bool erase_key = false;
+  bool remove_key = false;
 };
 
 // Returns the shape of these tensors. Of a call without queries, or without
@@ -185,8 +203,9 @@ struct ScanPlan {
 
 // Makes a plan. Errors: kInvalidArgument for negative extents, heads that do
 // not divide, head_dim below 1, a scale that is not finite, normalise with
-// beta, a chunk outside 0 to 32; kUnsupported for dimensions above 1024 and
-// a target that is unknown or not usable here. Leaves *plan untouched on error.
+// a delta rule, a chunk outside 0 to 32; kUnsupported for dimensions above 1024
+// and a target that is unknown or not usable here. Leaves *plan untouched on
+// error.
 HEED_API Status MakeScanPlan(const ScanParams& params, const ScanShape& shape,
                              const ScanOptions& options, ScanPlan* plan);
 

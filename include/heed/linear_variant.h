@@ -25,7 +25,9 @@ struct LinearCall {
   FeatureMap map;             // absent: rows as they are
   ConstTensorView log_decay;  // by key: [batch, seqlen_k, num_kv_heads, dim]
   ConstTensorView beta;       // by key: [batch, seqlen_k, num_kv_heads, 1]
-  int chunk = 0;              // of ScanOptions
+  ConstTensorView erase_key;  // by key: [batch, seqlen_k, num_kv_heads, dim]
+  ConstTensorView remove_key;
+  int chunk = 0;  // of ScanOptions
 };
 
 // Computes a variant's call: row i reads the state after the last key that it
@@ -37,11 +39,18 @@ struct LinearCall {
 HEED_API Status AttendLinear(const VariantArgs& host, const LinearCall& call);
 
 // Returns what that costs by the formulas of docs/linear.md, with `features`
-// columns of keys; of the delta rule where `delta`. What a variant adds beside
-// the state is not in it.
+// columns of keys; of the delta rule where `delta`, with a key of its own to
+// erase along where `untied`. What a variant adds beside the state is not in
+// it.
 HEED_API Cost LinearCost(const AttentionShape& shape,
                          const AttentionParams& params, int64_t features,
-                         int chunk, bool delta);
+                         int chunk, bool delta, bool untied = false);
+
+// Returns how many numbers an input has for each token and head of a key.
+inline int64_t ChannelsOf(const Input& input, const AttentionArgs& args) {
+  if (!input.per_channel) return 1;
+  return input.values ? args.value.head_dim() : args.key.head_dim();
+}
 
 // Returns the number that stands for input `index` of a variant at one place
 // where the host gives none: evenly drawn, always the same.
@@ -193,6 +202,7 @@ struct LinearLaw {
   double scale = 1;
   bool normalise = false;
   bool delta = false;
+  bool erase_unfaded = false;
 
   // One row of head_dim numbers as `features` numbers.
   void Phi(const LinearRow& row, double* phi) const {
@@ -208,6 +218,16 @@ struct LinearLaw {
   double Beta(int64_t /*batch*/, int64_t /*token*/, int64_t /*head*/) const {
     return 1;
   }
+  // What a key token reads of what is erased, and along what it is taken away,
+  // where these are not phi, which they hold before.
+  void EraseKey(const LinearRow& /*row*/, double* /*key*/) const {}
+  void RemoveKey(const LinearRow& /*row*/, double* /*key*/) const {}
+  // Of a key token, its head and a channel.
+  double Value(const VariantArgs& a, int64_t batch, int64_t token, int64_t head,
+               int64_t channel) const {
+    return static_cast<double>(
+        RowAt(a.args.value, batch, token, head)[channel]);
+  }
 };
 
 // The recurrence of heed/linear.h in plain double, token by token: a variant's
@@ -222,7 +242,10 @@ class LinearReference {
         dim_v_(a.args.value.head_dim()),
         state_(Size(dim_ * dim_v_)),
         sum_(Size(dim_)),
-        phi_(Size(dim_)) {}
+        phi_(Size(dim_)),
+        erase_(Size(dim_)),
+        remove_(Size(dim_)),
+        erased_(Size(dim_v_)) {}
 
   // out[batch][seqlen_q][num_heads][head_dim_v].
   void Compute(double* out) {
@@ -253,22 +276,37 @@ class LinearReference {
   static size_t Size(int64_t n) { return static_cast<size_t>(n); }
 
   void Write(int64_t b, int64_t j, int64_t head) {
-    law_.Phi({RowAt(a_.args.key, b, j, head), b, j, head, true}, phi_.data());
-    const float* v = RowAt(a_.args.value, b, j, head);
+    const LinearRow row = {RowAt(a_.args.key, b, j, head), b, j, head, true};
+    law_.Phi(row, phi_.data());
+    if (law_.delta && law_.erase_unfaded) Find(row);
     for (int64_t m = 0; m < dim_; ++m) {
       const double decay = std::exp(law_.LogDecay(b, j, head, m));
       sum_[Size(m)] = decay * sum_[Size(m)] + phi_[Size(m)];
       for (int64_t x = 0; x < dim_v_; ++x)
         state_[Size(m * dim_v_ + x)] *= decay;
     }
+    if (law_.delta && !law_.erase_unfaded) Find(row);
+    remove_ = phi_;
+    law_.RemoveKey(row, remove_.data());
+    const double beta = law_.Beta(b, j, head);
     for (int64_t x = 0; x < dim_v_; ++x) {
-      double write = static_cast<double>(v[x]);
-      for (int64_t m = 0; law_.delta && m < dim_; ++m) {
-        write -= phi_[Size(m)] * state_[Size(m * dim_v_ + x)];
-      }
-      write *= law_.Beta(b, j, head);
+      const double value = law_.Value(a_, b, j, head, x);
       for (int64_t m = 0; m < dim_; ++m) {
-        state_[Size(m * dim_v_ + x)] += phi_[Size(m)] * write;
+        state_[Size(m * dim_v_ + x)] +=
+            beta *
+            (phi_[Size(m)] * value - remove_[Size(m)] * erased_[Size(x)]);
+      }
+    }
+  }
+
+  // What the state holds of what the row erases.
+  void Find(const LinearRow& row) {
+    erase_ = phi_;
+    law_.EraseKey(row, erase_.data());
+    erased_.assign(erased_.size(), 0.0);
+    for (int64_t m = 0; m < dim_; ++m) {
+      for (int64_t x = 0; x < dim_v_; ++x) {
+        erased_[Size(x)] += erase_[Size(m)] * state_[Size(m * dim_v_ + x)];
       }
     }
   }
@@ -292,7 +330,7 @@ class LinearReference {
   const VariantArgs& a_;
   const Law& law_;
   const int64_t dim_, dim_v_;
-  std::vector<double> state_, sum_, phi_;
+  std::vector<double> state_, sum_, phi_, erase_, remove_, erased_;
 };
 
 // Variant::reference of a law that is made of the call: Law(const

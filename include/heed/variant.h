@@ -77,6 +77,7 @@ struct Input {
   double low;
   double high;
   bool weights = false;  // rows stand in the place of tokens
+  bool values = false;   // channels are the value's: head_dim_v
 };
 
 // Takes note of the pairs a variant kept. Call for each (batch, query head,

@@ -5,15 +5,18 @@
 //
 //                    width columns              width columns
 //                 +---------------+          +----------------+
-//                 | state         |          | what is written| n tokens
-//                 | head_dim rows |          +----------------+
+//                 | state         |          | what is written| n rows, one or
+//                 | head_dim rows |          +----------------+ two a token
 //                 +---------------+
 //   read   [rows][head_dim]  x  state   +   weight [rows][n]  x  written = out
 //   keep * state  +  write^T [head_dim][n]  x  written  = the state after it
 //
 // and under the delta rule, before both, by forward substitution,
 //
-//   written = beta v + erase [n][head_dim] x state + solve [n][n] x written
+//   written = beta v + erase x state + solve x written
+//
+// where a token that writes two rows has what it erases in the first and beta v
+// in the second.
 #if defined(HEED_LIB_KERNELS_SCAN_APPLY_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEED_LIB_KERNELS_SCAN_APPLY_INL_H_
 #undef HEED_LIB_KERNELS_SCAN_APPLY_INL_H_
@@ -107,20 +110,22 @@ HWY_INLINE void MultiplyRange(MatMulTile t, size_t begin, size_t end,
   }
 }
 
-// Copies the values, where they are not there yet, and returns whether all are
-// finite.
-HWY_INLINE bool LoadValues(const internal::ScanTile& t, size_t tokens) {
+// Copies the values, where they are not there yet, to the last of the rows that
+// their tokens write, and returns whether all are finite.
+HWY_INLINE bool LoadValues(const internal::ScanTile& t, size_t tokens,
+                           size_t writes) {
   const MatMulTag d;
   const size_t width = static_cast<size_t>(t.width);
-  const float* from = t.from != nullptr ? t.from : t.value;
+  float* const to = t.value + (writes - 1) * width;
+  const float* from = t.from != nullptr ? t.from : to;
   const size_t step =
-      t.from != nullptr ? static_cast<size_t>(t.from_row) : width;
+      t.from != nullptr ? static_cast<size_t>(t.from_row) : writes * width;
   // x - x is 0 where x is finite and NaN elsewhere.
   auto sum = hn::Zero(d);
   for (size_t i = 0; i < tokens; ++i) {
     for (size_t x = 0; x < width; x += hn::Lanes(d)) {
       const auto v = hn::LoadU(d, from + i * step + x);
-      hn::StoreU(v, d, t.value + i * width + x);
+      hn::StoreU(v, d, to + i * writes * width + x);
       sum = hn::Add(sum, hn::Sub(v, v));
     }
   }
@@ -142,12 +147,17 @@ HWY_INLINE void Solve(const internal::ScanChunk& c, const internal::ScanTile& t,
                       Fetcher* fetcher) {
   const size_t n = static_cast<size_t>(c.tokens);
   const size_t width = static_cast<size_t>(t.width);
+  const size_t writes = static_cast<size_t>(c.writes);
+  const size_t token = writes * width;
+  const bool own = writes == 1;  // rows of values are those that erase
   const MatMulTag d;
   for (size_t i = 0; i < n; ++i) {
     const auto beta = hn::Set(d, c.beta[i]);
+    float* const erased = t.value + i * token;
+    float* const value = erased + token - width;
     for (size_t x = 0; x < width; x += hn::Lanes(d)) {
-      float* at = t.value + i * width + x;
-      hn::StoreU(hn::Mul(hn::LoadU(d, at), beta), d, at);
+      hn::StoreU(hn::Mul(hn::LoadU(d, value + x), beta), d, value + x);
+      if (!own) hn::StoreU(hn::Zero(d), d, erased + x);
     }
   }
   const size_t stride = static_cast<size_t>(c.stride);
@@ -155,19 +165,19 @@ HWY_INLINE void Solve(const internal::ScanChunk& c, const internal::ScanTile& t,
     const MatMulTile erase = {c.erase,     static_cast<size_t>(c.row_floats),
                               1,           t.state + p.first,
                               width,       t.value + p.first,
-                              width,       static_cast<size_t>(c.head_dim),
+                              token,       static_cast<size_t>(c.head_dim),
                               /*add=*/true};
     MultiplyRange(erase, 0, n, p.vectors, fetcher);
     for (size_t i = 0; i < n; i += kSolveTokens) {
       const size_t end = i + kSolveTokens < n ? i + kSolveTokens : n;
       MatMulTile solve = {
-          c.solve,           stride, 1, t.value + p.first, width,
-          t.value + p.first, width,  i, /*add=*/true};
+          c.solve,           stride, 1,          t.value + p.first, width,
+          t.value + p.first, token,  i * writes, /*add=*/true};
       if (i > 0) MultiplyRange(solve, i, end, p.vectors, nullptr);
       for (size_t r = i + 1; r < end; ++r) {
-        solve.a = c.solve + i;
-        solve.b = t.value + p.first + i * width;
-        solve.depth = r - i;
+        solve.a = c.solve + i * writes;
+        solve.b = t.value + p.first + i * token;
+        solve.depth = (r - i) * writes;
         MultiplyRange(solve, r, r + 1, p.vectors, nullptr);
       }
     }
@@ -179,6 +189,7 @@ HWY_INLINE void Weigh(const internal::ScanChunk& c, const internal::ScanTile& t,
                       Panel p, bool finite) {
   const size_t rows = static_cast<size_t>(c.rows);
   const size_t group = static_cast<size_t>(c.group);
+  const size_t writes = static_cast<size_t>(c.writes);
   const size_t width = static_cast<size_t>(t.width);
   MatMulTile weigh = {c.weight,
                       static_cast<size_t>(c.stride),
@@ -194,7 +205,7 @@ HWY_INLINE void Weigh(const internal::ScanChunk& c, const internal::ScanTile& t,
   const size_t step = finite ? kMatMulRows : 1;
   for (size_t r = 0; r < rows; r += step) {
     const size_t end = r + step < rows ? r + step : rows;
-    weigh.depth = (end - 1) / group + 1;
+    weigh.depth = ((end - 1) / group + 1) * writes;
     MultiplyRange(weigh, r, end, p.vectors, nullptr);
   }
 }
@@ -202,15 +213,16 @@ HWY_INLINE void Weigh(const internal::ScanChunk& c, const internal::ScanTile& t,
 void Apply(const internal::ScanChunk& c, const internal::ScanTile& t) {
   const size_t width = static_cast<size_t>(t.width);
   const size_t tokens = static_cast<size_t>(c.tokens);
+  const size_t written = static_cast<size_t>(c.written());
   const size_t dim = static_cast<size_t>(c.head_dim);
   const size_t row = static_cast<size_t>(c.row_floats);
   const size_t panels = width / (kMatMulVectors * hn::Lanes(MatMulTag())) + 1;
   const size_t tiles = (static_cast<size_t>(c.rows) + dim) / kMatMulRows + 1;
   Fetcher fetcher(t, panels * tiles);
-  bool finite = LoadValues(t, tokens);
+  bool finite = LoadValues(t, tokens, static_cast<size_t>(c.writes));
   if (c.erase != nullptr && tokens > 0) {
     Solve(c, t, &fetcher);
-    finite = AllFinite(t.value, tokens * width);
+    finite = AllFinite(t.value, written * width);
   }
   finite = finite || tokens <= 1;
   ForEachPanel(width, [&](Panel p) HWY_ATTR {
@@ -227,8 +239,8 @@ void Apply(const internal::ScanChunk& c, const internal::ScanTile& t) {
     if (tokens == 0) return;
     Weigh(c, t, p, finite);
     const MatMulTile update = {
-        c.write,           1,     row,    t.value + p.first, width,
-        t.state + p.first, width, tokens,
+        c.write,           1,     row,     t.value + p.first, width,
+        t.state + p.first, width, written,
         /*add=*/true,      c.keep};
     MultiplyRange(update, 0, dim, p.vectors, &fetcher);
   });

@@ -76,13 +76,27 @@ HWY_INLINE void Turn(const float* from, size_t token, size_t rows, size_t count,
 struct Preparation {
   const internal::ScanInputs& in;
   const internal::ScanChunk& c;
-  size_t n, group, dim, row, stride;
+  size_t tokens, writes, group, dim, row, stride;
+  size_t n;  // rows that are written
   // Scratch.
   float* turned;    // [row][stride]: keys as columns
   float* products;  // [rows][stride]
   float* fade;      // [stride], of scalar decays
-  float* left;      // [tokens][row], with vectors only
+  float* left;      // [n][row], with vectors only
   float* right;     // [rows][row]
+
+  // The query of token i and head g of the group, what erases, and the key that
+  // row r writes along.
+  HWY_INLINE const float* Query(size_t i, size_t g) const {
+    return in.query.at + i * static_cast<size_t>(in.query.token) +
+           g * static_cast<size_t>(in.query.head);
+  }
+  HWY_INLINE const float* Erase(size_t i) const {
+    return in.erase.at + i * static_cast<size_t>(in.erase.token);
+  }
+  HWY_INLINE const float* Key(size_t r) const {
+    return in.key.at + r * static_cast<size_t>(in.key.token);
+  }
 };
 
 HWY_INLINE int64_t CarveScratch(const internal::ScanChunk& c, float* at,
@@ -94,24 +108,26 @@ HWY_INLINE int64_t CarveScratch(const internal::ScanChunk& c, float* at,
     p->products = p->turned + turned;
     p->fade = p->products + rows * c.stride;
     p->left = p->fade + c.stride;
-    p->right = p->left + c.tokens * c.row_floats;
+    p->right = p->left + c.written() * c.row_floats;
   }
-  return turned + rows * c.stride + c.stride + (c.tokens + rows) * c.row_floats;
+  return turned + rows * c.stride + c.stride +
+         (c.written() + rows) * c.row_floats;
 }
 
 int64_t ScratchFloats(const internal::ScanChunk& longest) {
   return CarveScratch(longest, nullptr, nullptr);
 }
 
-// Products of `rows` rows, `from` apart, with the turned keys [0, keys of the
-// last row), kMatMulRows at a time: to[i] in rows `to_row` apart.
+// Products of `rows` rows, `from` apart, with the turned keys, kMatMulRows at a
+// time: to[i] in rows `to_row` apart. With `triangle` rows are tokens, and keys
+// those up to the last one's.
 HWY_INLINE void MultiplyKeys(const Preparation& p, const float* x, size_t from,
                              size_t rows, bool triangle, float* to,
                              size_t to_row) {
   const size_t N = hn::Lanes(MatMulTag());
   for (size_t i = 0; i < rows;) {
     size_t end = i + kMatMulRows < rows ? i + kMatMulRows : rows;
-    const size_t keys = triangle ? end : p.n;
+    const size_t keys = triangle ? end * p.writes : p.n;
     size_t done = 0;
     for (size_t j = 0; j < keys; j += kMatMulVectors * N) {
       const size_t left = (keys - j + N - 1) / N;

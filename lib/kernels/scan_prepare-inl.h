@@ -40,7 +40,7 @@ HWY_INLINE void FadeWeights(const Preparation& p, float factor, size_t keep,
   }
 }
 
-// p.fade[j], the decays of tokens (j, i - 1], becomes that of tokens (j, i].
+// p.fade[j], the decays of rows (j, i - 1], becomes that of rows (j, i].
 HWY_INLINE void FadeTo(const Preparation& p, size_t i) {
   const MatMulTag d;
   if (p.in.decay != nullptr) {
@@ -59,33 +59,34 @@ HWY_INLINE void PrepareScalar(const Preparation& p) {
   Turn(in.key.at, static_cast<size_t>(in.key.token), p.n, p.row, p.stride,
        p.turned);
   for (size_t g = 0; g < p.group; ++g) {
-    MultiplyKeys(p, in.query.at + g * static_cast<size_t>(in.query.head),
-                 static_cast<size_t>(in.query.token), p.n, true,
-                 c.weight + g * p.stride, p.group * p.stride);
+    MultiplyKeys(p, p.Query(0, g), static_cast<size_t>(in.query.token),
+                 p.tokens, true, c.weight + g * p.stride, p.group * p.stride);
   }
   if (c.erase != nullptr) {
-    MultiplyKeys(p, in.key.at, static_cast<size_t>(in.key.token), p.n, true,
-                 c.solve, p.stride);
+    MultiplyKeys(p, in.erase.at, static_cast<size_t>(in.erase.token), p.tokens,
+                 true, c.solve, p.stride);
   }
-  float start = 1.0f;  // the decays of tokens [0, i]
-  for (size_t i = 0; i < p.n; ++i) {
-    FadeTo(p, i);
-    if (in.decay != nullptr) start = Fade(start, in.decay[i]);
+  float start = 1.0f;  // the decays of the rows so far
+  for (size_t i = 0; i < p.tokens; ++i) {
+    const size_t first = i * p.writes;
+    const auto erase = [&]() HWY_ATTR {
+      Multiply(p.Erase(i), -c.beta[i] * start, p.row, c.erase + i * p.row);
+      FadeWeights(p, -c.beta[i], first, c.solve + i * p.stride);
+    };
+    if (c.erase != nullptr && c.erase_unfaded) erase();
+    FadeTo(p, first);
+    if (in.decay != nullptr) start = Fade(start, in.decay[first]);
+    if (c.erase != nullptr && !c.erase_unfaded) erase();
+    // The second row of a token fades nothing.
+    if (p.writes > 1) FadeTo(p, first + 1);
     for (size_t g = 0; g < p.group; ++g) {
       const size_t r = i * p.group + g;
-      Multiply(in.query.at + i * static_cast<size_t>(in.query.token) +
-                   g * static_cast<size_t>(in.query.head),
-               in.scale * start, p.row, c.read + r * p.row);
-      FadeWeights(p, in.scale, i + 1, c.weight + r * p.stride);
+      Multiply(p.Query(i, g), in.scale * start, p.row, c.read + r * p.row);
+      FadeWeights(p, in.scale, first + p.writes, c.weight + r * p.stride);
     }
-    if (c.erase == nullptr) continue;
-    Multiply(in.key.at + i * static_cast<size_t>(in.key.token),
-             -c.beta[i] * start, p.row, c.erase + i * p.row);
-    FadeWeights(p, -c.beta[i], i, c.solve + i * p.stride);
   }
   for (size_t j = 0; j < p.n; ++j) {
-    Multiply(in.key.at + j * static_cast<size_t>(in.key.token), p.fade[j],
-             p.row, c.write + j * p.row);
+    Multiply(p.Key(j), p.fade[j], p.row, c.write + j * p.row);
   }
   for (size_t m = 0; m < p.dim; ++m) c.keep[m] = start;
 }
@@ -94,10 +95,12 @@ void Prepare(const internal::ScanInputs& in, const internal::ScanChunk& c) {
   Preparation p = {in,
                    c,
                    static_cast<size_t>(c.tokens),
+                   static_cast<size_t>(c.writes),
                    static_cast<size_t>(c.group),
                    static_cast<size_t>(c.head_dim),
                    static_cast<size_t>(c.row_floats),
                    static_cast<size_t>(c.stride),
+                   static_cast<size_t>(c.written()),
                    nullptr,
                    nullptr,
                    nullptr,
@@ -106,9 +109,8 @@ void Prepare(const internal::ScanInputs& in, const internal::ScanChunk& c) {
   if (c.tokens == 0) {  // queries alone
     const size_t rows = static_cast<size_t>(c.rows);
     for (size_t r = 0; r < rows; ++r) {
-      Multiply(in.query.at + r / p.group * static_cast<size_t>(in.query.token) +
-                   r % p.group * static_cast<size_t>(in.query.head),
-               in.scale, p.row, c.read + r * p.row);
+      Multiply(p.Query(r / p.group, r % p.group), in.scale, p.row,
+               c.read + r * p.row);
     }
     return;
   }

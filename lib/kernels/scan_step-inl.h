@@ -3,7 +3,7 @@
 
 // One token against the state where it lies in the caller's memory: a state far
 // larger than the caches comes by once, in the order of its bytes, and goes
-// back. Under the delta rule it is read once before, for what is written, and
+// back. Under the delta rule it is read once before, for what is erased, and
 // meets the second pass in the second-level cache. Chains of sums are those of
 // scan_apply-inl.h.
 #if defined(HEED_LIB_KERNELS_SCAN_STEP_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -68,14 +68,16 @@ HWY_INLINE V AddRows(D d, const float* a, V r0, V r1, V r2, V r3, V sum) {
   return sum;
 }
 
-// written = beta v + erase state.
+// written = beta v + erase state, or two rows of them.
 HWY_INLINE void SolveStep(const internal::ScanChunk& c,
                           const internal::ScanStep& s) {
   const size_t columns = static_cast<size_t>(s.columns);
   const size_t stride = static_cast<size_t>(s.from_row);
+  float* const value = s.written + static_cast<size_t>(c.writes - 1) * columns;
   ForEachVector(columns, [&](auto d, size_t x) HWY_ATTR {
     hn::StoreU(hn::Mul(hn::LoadU(d, s.value + x), hn::Set(d, c.beta[0])), d,
-               s.written + x);
+               value + x);
+    if (c.writes > 1) hn::StoreU(hn::Zero(d), d, s.written + x);
   });
   const auto add = [&](auto rows, size_t m) HWY_ATTR {
     const float* const state = s.from + m * stride;
@@ -93,14 +95,15 @@ HWY_INLINE void SolveStep(const internal::ScanChunk& c,
 }
 
 // kRows rows of the state from m on: what every query reads of them, then what
-// they become.
-template <size_t kRows, bool kWrite>
+// they become, with kWrites rows to write; 0: they stay.
+template <size_t kRows, size_t kWrites>
 HWY_INLINE void StepRows(const internal::ScanChunk& c,
                          const internal::ScanStep& s, const float* written,
                          size_t m) {
   const size_t from_row = static_cast<size_t>(s.from_row);
   const size_t to_row = static_cast<size_t>(s.to_row);
   const size_t queries = static_cast<size_t>(c.rows);
+  const size_t columns = static_cast<size_t>(s.columns);
   const float* const from = s.from + m * from_row;
   const size_t more = kRows > 1 ? from_row : 0;
   const float* const next = s.next + m * from_row;
@@ -120,13 +123,18 @@ HWY_INLINE void StepRows(const internal::ScanChunk& c,
       hn::StoreU(AddRows<kRows>(d, read + m, r0, r1, r2, r3, hn::LoadU(d, out)),
                  d, out);
     }
-    if constexpr (kWrite) {
+    if constexpr (kWrites > 0) {
       const auto u = hn::LoadU(d, written + x);
+      const auto u2 = hn::LoadU(d, written + (kWrites - 1) * columns + x);
+      const float* const write2 = c.write + c.row_floats + m;
       float* const to = s.to + m * to_row + x;
       const auto become = [&](size_t i, auto row) HWY_ATTR {
         const auto kept = hn::Mul(row, hn::Set(d, c.keep[m + i]));
-        hn::StoreU(hn::MulAdd(hn::Set(d, c.write[m + i]), u, kept), d,
-                   to + i * to_row);
+        auto sum = hn::MulAdd(hn::Set(d, c.write[m + i]), u, kept);
+        if constexpr (kWrites > 1) {
+          sum = hn::MulAdd(hn::Set(d, write2[i]), u2, sum);
+        }
+        hn::StoreU(sum, d, to + i * to_row);
       };
       become(0, r0);
       if constexpr (kRows == kStepRows) {
@@ -136,7 +144,7 @@ HWY_INLINE void StepRows(const internal::ScanChunk& c,
       }
     }
   };
-  ForEachVector(static_cast<size_t>(s.columns), step);
+  ForEachVector(columns, step);
 }
 
 void Step(const internal::ScanChunk& c, const internal::ScanStep& s) {
@@ -153,19 +161,26 @@ void Step(const internal::ScanChunk& c, const internal::ScanStep& s) {
   for (size_t r = 0; r < queries; ++r) std::fill_n(out(r), columns, 0.0f);
   ForEachStepRows(static_cast<size_t>(c.head_dim),
                   [&](auto rows, size_t m) HWY_ATTR {
-                    if (s.to != nullptr) {
-                      StepRows<rows, true>(c, s, written, m);
+                    if (s.to == nullptr) {
+                      StepRows<rows, 0>(c, s, written, m);
+                    } else if (c.writes == 1) {
+                      StepRows<rows, 1>(c, s, written, m);
                     } else {
-                      StepRows<rows, false>(c, s, written, m);
+                      StepRows<rows, 2>(c, s, written, m);
                     }
                   });
   for (size_t r = 0; r < queries; ++r) {
-    const float weight = c.weight[r * static_cast<size_t>(c.stride)];
-    ForEachVector(columns, [&](auto d, size_t x) HWY_ATTR {
-      hn::StoreU(hn::MulAdd(hn::Set(d, weight), hn::LoadU(d, written + x),
-                            hn::LoadU(d, out(r) + x)),
-                 d, out(r) + x);
-    });
+    const float* const weight = c.weight + r * static_cast<size_t>(c.stride);
+    const auto weigh = [&](size_t i) HWY_ATTR {
+      ForEachVector(columns, [&](auto d, size_t x) HWY_ATTR {
+        hn::StoreU(hn::MulAdd(hn::Set(d, weight[i]),
+                              hn::LoadU(d, written + i * columns + x),
+                              hn::LoadU(d, out(r) + x)),
+                   d, out(r) + x);
+      });
+    };
+    weigh(0);
+    if (c.writes > 1) weigh(1);
   }
 }
 

@@ -19,24 +19,30 @@ inline constexpr int kMaxChunk = 32;
 inline constexpr float kSmallestProduct = 0x1p-100f;
 
 // What all columns of a chunk share, dense. Rows of queries stand by token,
-// then by head in the group.
+// then by head in the group. A token writes one row, its value along its key;
+// or two, before that what it erases along a key of its own, and with the first
+// of them the state fades.
 struct ScanChunk {
   int64_t tokens;      // with keys; 0: the state is only read
+  int64_t writes;      // rows that a token writes, 1 or 2
   int64_t rows;        // queries: tokens times group
   int64_t group;       // queries a token
   int64_t head_dim;    // of keys
   int64_t row_floats;  // from a row of read, write and erase to the next
   int64_t stride;      // from a row of weight and solve to the next
   float* read;         // [rows][head_dim]: scale q, faded from the start on
-  float* weight;       // [rows][tokens]: scale q_i . k_j, faded from j to i;
-                       // 0 where j > i
-  float* write;        // [tokens][head_dim]: k, faded up to the chunk's end
+  float* weight;       // [rows][written]: scale q_i . k_j, faded from j to i;
+                       // 0 where j is of a later token
+  float* write;        // [written][head_dim]: k, faded up to the chunk's end
   float* keep;         // [head_dim]: what the state fades by
-  // The delta rule's, else null.
-  const float* beta;  // [tokens]
-  float* erase;       // [tokens][head_dim]: -beta k, faded from the start on
-  float* solve;       // [tokens][tokens]: -beta k_i . k_j, faded from j to i;
-                      // 0 where j >= i
+  // The delta rule's, else null. e is the key, or one of its own.
+  const float* beta;   // [tokens]
+  float* erase;        // [tokens][head_dim]: -beta e, faded from the start on
+  float* solve;        // [tokens][written]: -beta e_i . k_j, faded from j to i;
+                       // 0 where j is not of an earlier token
+  bool erase_unfaded;  // both without the decay of their own token
+
+  int64_t written() const { return tokens * writes; }
 };
 
 // Rows of f32 where they lie: floats from a token, and from a head of the
@@ -50,8 +56,9 @@ inline constexpr int64_t kRowFloats = 16;
 
 struct ScanInputs {
   ScanRows query;
-  ScanRows key;
-  const float* decay;  // [tokens], or rows of row_floats; null: none
+  ScanRows key;        // rows as they are written
+  ScanRows erase;      // by token; those of key, or keys that only erase
+  const float* decay;  // [written], or rows of row_floats; null: none
   bool vector_decay;
   float scale;
   float* scratch;  // of ScanTable::scratch_floats
@@ -67,7 +74,8 @@ struct FetchRows {
 struct ScanTile {
   int64_t width;
   float* state;  // [head_dim][width], before and after the chunk
-  float* value;  // [tokens][width]: v; becomes what is written
+  float* value;  // [written][width], v in the last row of each token;
+                 // becomes what is written
   float* out;    // [rows][width], rows out_row floats apart
   int64_t out_row;
   // Where value is still to be copied from, rows from_row apart; null: nowhere.
@@ -85,7 +93,8 @@ struct ScanStep {
   float* to;          // after; may be `from`; null: it stays as it is
   int64_t to_row;
   const float* value;  // [columns]: v
-  float* written;      // [columns]: what is written, under the delta rule
+  float* written;      // [writes][columns]: what is written, under the delta
+                       // rule
   float* out;          // [rows][columns], rows out_row floats apart
   int64_t out_row;
   const float* next;  // the state that the next step reads, rows from_row

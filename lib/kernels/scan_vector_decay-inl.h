@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "hwy/highway.h"
 #include "lib/kernels/hwy_targets.h"
@@ -30,43 +31,53 @@ namespace hn = hwy::HWY_NAMESPACE;
 // dot products of two rows; the others are met in products of matrices.
 constexpr size_t kDotTokens = 4;
 
-// One token of a column of rows: x * factor * product, the product moving on by
-// the token's decay before (kBefore) or after that.
-template <bool kBefore>
+// One row of a column of rows: x * factor * product, the product moving on by
+// the row's decay before (kOwn) or after that.
+template <bool kOwn>
 HWY_INLINE void FadeStep(const float* from, float factor, const float* decay,
                          ScanVector& product, float* to) {
   const MatMulTag d;
   const auto step = hn::LoadU(d, decay);
   const auto x = hn::Mul(hn::LoadU(d, from), hn::Set(d, factor));
-  if (kBefore) product = Fade(product, step);
+  if (kOwn) product = Fade(product, step);
   hn::StoreU(hn::Mul(x, product), d, to);
-  if (!kBefore) product = Fade(product, step);
+  if (!kOwn) product = Fade(product, step);
 }
 
-// Rows of tokens [first, end), faded from the first on (kBefore, each by its
-// own decay too) or up to the last: to(i) = from(i) * factor(i) * product. Four
-// vectors side by side, each a chain along the tokens. Where
-// `last` is not null it gets the products after all tokens.
-template <bool kBefore, class From, class Factor, class To>
+// How rows of tokens meet the decays on their way.
+enum class Fading {
+  kFrom,    // from the first on, each by its own decay too
+  kBefore,  // the same without its own
+  kUpTo,    // up to the last, each by those after its own
+};
+
+// Every `step`th of rows [first, end): to(i) = from(i) * factor(i) * product.
+// Four vectors side by side, each a chain along the rows. Where `last` is not
+// null it gets the products after all rows.
+template <Fading kFading, class From, class Factor, class To>
 HWY_INLINE void FadeRows(const Preparation& p, size_t first, size_t end,
-                         const From& from, const Factor& factor, const To& to,
-                         float* last) {
+                         size_t step, const From& from, const Factor& factor,
+                         const To& to, float* last) {
+  constexpr bool kOwn = kFading == Fading::kFrom;
   const MatMulTag d;
   const size_t N = hn::Lanes(d);
+  const auto row = [&](size_t t) HWY_ATTR {
+    return kFading == Fading::kUpTo ? end - step - (t - first) : t;
+  };
   size_t m = 0;
   for (; m + 4 * N <= p.row; m += 4 * N) {
     auto p0 = hn::Set(d, 1.0f);
     auto p1 = p0, p2 = p0, p3 = p0;
-    for (size_t t = first; t < end; ++t) {
-      const size_t i = kBefore ? t : end - 1 - (t - first);
+    for (size_t t = first; t < end; t += step) {
+      const size_t i = row(t);
       const float* x = from(i) + m;
       const float* decay = p.in.decay + i * p.row + m;
       float* y = to(i) + m;
       const float f = factor(i);
-      FadeStep<kBefore>(x, f, decay, p0, y);
-      FadeStep<kBefore>(x + N, f, decay + N, p1, y + N);
-      FadeStep<kBefore>(x + 2 * N, f, decay + 2 * N, p2, y + 2 * N);
-      FadeStep<kBefore>(x + 3 * N, f, decay + 3 * N, p3, y + 3 * N);
+      FadeStep<kOwn>(x, f, decay, p0, y);
+      FadeStep<kOwn>(x + N, f, decay + N, p1, y + N);
+      FadeStep<kOwn>(x + 2 * N, f, decay + 2 * N, p2, y + 2 * N);
+      FadeStep<kOwn>(x + 3 * N, f, decay + 3 * N, p3, y + 3 * N);
     }
     if (last == nullptr) continue;
     hn::StoreU(p0, d, last + m);
@@ -76,33 +87,32 @@ HWY_INLINE void FadeRows(const Preparation& p, size_t first, size_t end,
   }
   for (; m < p.row; m += N) {
     auto p0 = hn::Set(d, 1.0f);
-    for (size_t t = first; t < end; ++t) {
-      const size_t i = kBefore ? t : end - 1 - (t - first);
-      FadeStep<kBefore>(from(i) + m, factor(i), p.in.decay + i * p.row + m, p0,
-                        to(i) + m);
+    for (size_t t = first; t < end; t += step) {
+      const size_t i = row(t);
+      FadeStep<kOwn>(from(i) + m, factor(i), p.in.decay + i * p.row + m, p0,
+                     to(i) + m);
     }
     if (last != nullptr) hn::StoreU(p0, d, last + m);
   }
 }
 
-// The weights of the pairs within kDotTokens tokens from `first` on: right(i)
+// The weights of the pairs within kDotTokens rows from `first` on: right(i)
 // is row i times factor(i), faded from the middle of the smallest aligned block
-// that has both tokens on, left(j) the key faded up to it. Each is a sum of
-// sixteen chains, element m in chain m modulo 16. to(i)[j] gets those of j < i
-// and, with kOwn, of i itself.
-template <bool kOwn, class Row, class Factor, class To>
+// that has both on, left(j) the key faded up to it. Each is a sum of sixteen
+// chains, element m in chain m modulo 16. to(i)[j] gets those of j < i and,
+// with kOwn, of i itself, where to(i) is not null. With kUnfaded no row meets
+// its own decay.
+template <bool kOwn, bool kUnfaded, class Row, class Factor, class To>
 HWY_INLINE void DotTokens(const Preparation& p, size_t first, const Row& row_of,
                           const Factor& factor, const To& to) {
   const MatMulTag d;
   const size_t N = hn::Lanes(d);
   const size_t last = p.n - 1;
-  // Tokens behind the last one are it once more: nobody reads what they give.
+  // Rows behind the last one are it once more: nobody reads what they give.
   const auto token = [&](size_t t) HWY_ATTR {
     return first + t < last ? first + t : last;
   };
-  const auto key_of = [&](size_t t) HWY_ATTR {
-    return p.in.key.at + token(t) * static_cast<size_t>(p.in.key.token);
-  };
+  const auto key_of = [&](size_t t) HWY_ATTR { return p.Key(token(t)); };
   const auto decay_of = [&](size_t t)
                             HWY_ATTR { return p.in.decay + token(t) * p.row; };
   const float* const x0 = row_of(token(0));
@@ -136,13 +146,13 @@ HWY_INLINE void DotTokens(const Preparation& p, size_t first, const Row& row_of,
       const auto after3 = hn::LoadU(d, a3 + m);
       const auto q1 = hn::Mul(load(x1), f1), q2 = hn::Mul(load(x2), f2);
       const auto q3 = hn::Mul(load(x3), f3);
-      s10 = hn::MulAdd(hn::Mul(q1, d1), k0, s10);
-      s32 = hn::MulAdd(hn::Mul(q3, Fade(one, after3)), k2, s32);
+      s10 = hn::MulAdd(kUnfaded ? q1 : hn::Mul(q1, d1), k0, s10);
+      s32 = hn::MulAdd(kUnfaded ? q3 : hn::Mul(q3, Fade(one, after3)), k2, s32);
       const auto left0 = hn::Mul(k0, d1);
-      const auto right2 = hn::Mul(q2, d2);
+      const auto right2 = kUnfaded ? q2 : hn::Mul(q2, d2);
       s20 = hn::MulAdd(right2, left0, s20);
       s21 = hn::MulAdd(right2, k1, s21);
-      const auto right3 = hn::Mul(q3, Fade(d2, after3));
+      const auto right3 = hn::Mul(q3, kUnfaded ? d2 : Fade(d2, after3));
       s30 = hn::MulAdd(right3, left0, s30);
       s31 = hn::MulAdd(right3, k1, s31);
       if (kOwn) {
@@ -165,24 +175,27 @@ HWY_INLINE void DotTokens(const Preparation& p, size_t first, const Row& row_of,
     hn::StoreU(s33, d, sums[3][3] + j);
   }
   for (size_t i = 0; i < kDotTokens && first + i < p.n; ++i) {
+    float* const row = to(first + i);
+    if (row == nullptr) continue;
     for (size_t j = 0; j < i + (kOwn ? 1 : 0); ++j) {
       float* const sum = sums[i][j];
       for (size_t half = 8; half > 0; half /= 2) {
         for (size_t m = 0; m < half; ++m) sum[m] += sum[m + half];
       }
-      to(first + i)[first + j] = sum[0];
+      row[first + j] = sum[0];
     }
   }
 }
 
-// Copies products of the tokens in the right halves of blocks of 2 * half with
-// those in the left halves to where they belong: rows of `group` a token.
+// Copies products of the tokens in the right halves of blocks of 2 * half rows
+// with the rows of the left halves to where they belong: `group` a token.
 HWY_INLINE void Scatter(const Preparation& p, size_t half, size_t group,
                         float* to) {
   size_t from = 0;
-  for (size_t i = 0; i < p.n; ++i) {
-    if ((i / half) % 2 == 0) continue;
-    const size_t mid = i / half * half;
+  for (size_t i = 0; i < p.tokens; ++i) {
+    const size_t at = i * p.writes;
+    if ((at / half) % 2 == 0) continue;
+    const size_t mid = at / half * half;
     for (size_t g = 0; g < group; ++g, ++from) {
       const float* x = p.products + from * p.stride;
       float* y = to + (i * group + g) * p.stride;
@@ -191,61 +204,64 @@ HWY_INLINE void Scatter(const Preparation& p, size_t half, size_t group,
   }
 }
 
+template <Fading kFading>
+using FadingIs = std::integral_constant<Fading, kFading>;
+
 // One level of halves: rows of the right halves, faded from their middle on,
 // times keys of the left halves, faded up to it.
 HWY_INLINE void PrepareLevel(const Preparation& p, size_t half) {
-  const internal::ScanInputs& in = p.in;
   const internal::ScanChunk& c = p.c;
-  const size_t token = static_cast<size_t>(in.key.token);
-  const auto key = [&](size_t i) HWY_ATTR { return in.key.at + i * token; };
+  const size_t writes = p.writes;
+  const auto key = [&](size_t r) HWY_ATTR { return p.Key(r); };
   for (size_t mid = half; mid < p.n; mid += 2 * half) {
-    FadeRows<false>(
-        p, mid - half, mid, key, [](size_t) HWY_ATTR { return 1.0f; },
+    FadeRows<Fading::kUpTo>(
+        p, mid - half, mid, 1, key, [](size_t) HWY_ATTR { return 1.0f; },
         [&](size_t j) HWY_ATTR { return p.left + j * p.row; }, nullptr);
   }
   // Columns of right halves are products that nobody reads.
   Turn(p.left, p.row, p.n, p.row, p.stride, p.turned);
-  const auto rows = [&](size_t group, const auto& row_of, const auto& factor,
-                        float* to) HWY_ATTR {
+  const auto rows = [&](auto fading, size_t group, const auto& row_of,
+                        const auto& factor, float* to) HWY_ATTR {
     size_t count = 0;
     for (size_t mid = half; mid < p.n; mid += 2 * half) {
       const size_t end = mid + half < p.n ? mid + half : p.n;
       for (size_t g = 0; g < group; ++g) {
-        FadeRows<true>(
-            p, mid, end, [&](size_t i) HWY_ATTR { return row_of(i, g); },
-            factor,
-            [&](size_t i) HWY_ATTR {
-              return p.right + (count + (i - mid) * group + g) * p.row;
+        FadeRows<fading>(
+            p, mid, end, writes,
+            [&](size_t r) HWY_ATTR { return row_of(r / writes, g); }, factor,
+            [&](size_t r) HWY_ATTR {
+              return p.right + (count + (r - mid) / writes * group + g) * p.row;
             },
             nullptr);
       }
-      count += (end - mid) * group;
+      count += (end - mid) / writes * group;
     }
     MultiplyKeys(p, p.right, p.row, count, false, p.products, p.stride);
     Scatter(p, half, group, to);
   };
   rows(
-      p.group,
-      [&](size_t i, size_t g) HWY_ATTR {
-        return in.query.at + i * static_cast<size_t>(in.query.token) +
-               g * static_cast<size_t>(in.query.head);
-      },
-      [&](size_t) HWY_ATTR { return in.scale; }, c.weight);
+      FadingIs<Fading::kFrom>(), p.group,
+      [&](size_t i, size_t g) HWY_ATTR { return p.Query(i, g); },
+      [&](size_t) HWY_ATTR { return p.in.scale; }, c.weight);
   if (c.erase == nullptr) return;
-  rows(
-      1, [&](size_t i, size_t) HWY_ATTR { return in.key.at + i * token; },
-      [&](size_t i) HWY_ATTR { return -c.beta[i]; }, c.solve);
+  const auto erase = [&](size_t i, size_t) HWY_ATTR { return p.Erase(i); };
+  const auto beta = [&](size_t r) HWY_ATTR { return -c.beta[r / writes]; };
+  if (c.erase_unfaded) {
+    rows(FadingIs<Fading::kBefore>(), 1, erase, beta, c.solve);
+  } else {
+    rows(FadingIs<Fading::kFrom>(), 1, erase, beta, c.solve);
+  }
 }
 
-// A decay a channel: pairs of tokens meet at the middle of the smallest aligned
+// A decay a channel: pairs of rows meet at the middle of the smallest aligned
 // block that has both (recursive halving), so that each product of decays runs
 // away from it, and all are at most 1.
 HWY_INLINE void PrepareVector(const Preparation& p) {
   const internal::ScanInputs& in = p.in;
   const internal::ScanChunk& c = p.c;
-  const size_t token = static_cast<size_t>(in.key.token);
+  const size_t writes = p.writes;
   const MatMulTag d;
-  for (size_t i = 0; i < p.n; ++i) {
+  for (size_t i = 0; i < p.tokens; ++i) {
     const size_t solve = c.erase == nullptr ? 0 : p.stride;
     for (size_t j = 0; j < p.stride; j += hn::Lanes(d)) {
       for (size_t g = 0; g < p.group; ++g) {
@@ -256,46 +272,61 @@ HWY_INLINE void PrepareVector(const Preparation& p) {
   }
   // Left halves leave these as they are where they have no partner.
   for (size_t j = 0; j < p.n && p.n > kDotTokens; ++j) {
-    Multiply(in.key.at + j * token, 0.0f, p.row, p.left + j * p.row);
+    Multiply(p.Key(j), 0.0f, p.row, p.left + j * p.row);
   }
   for (size_t half = kDotTokens; half < p.n; half *= 2) PrepareLevel(p, half);
-  const auto key = [&](size_t i) HWY_ATTR { return in.key.at + i * token; };
+  const auto key = [&](size_t r) HWY_ATTR { return p.Key(r); };
   // The first rows that are faded from the start on give what the state keeps.
   float* keep = c.keep;
   for (size_t g = 0; g < p.group; ++g) {
-    const auto query = [&](size_t i) HWY_ATTR {
-      return in.query.at + i * static_cast<size_t>(in.query.token) +
-             g * static_cast<size_t>(in.query.head);
-    };
+    const auto query = [&](size_t r)
+                           HWY_ATTR { return p.Query(r / writes, g); };
     const auto scale = [&](size_t) HWY_ATTR { return in.scale; };
-    FadeRows<true>(
-        p, 0, p.n, query, scale,
-        [&](size_t i) HWY_ATTR { return c.read + (i * p.group + g) * p.row; },
+    FadeRows<Fading::kFrom>(
+        p, 0, p.n, writes, query, scale,
+        [&](size_t r)
+            HWY_ATTR { return c.read + (r / writes * p.group + g) * p.row; },
         keep);
     keep = nullptr;
     for (size_t i = 0; i < p.n; i += kDotTokens) {
-      DotTokens<true>(p, i, query, scale, [&](size_t r) HWY_ATTR {
-        return c.weight + (r * p.group + g) * p.stride;
-      });
+      // Queries stand behind the last row of their token.
+      DotTokens<true, false>(
+          p, i, query, scale, [&](size_t r) HWY_ATTR -> float* {
+            if (r % writes != writes - 1) return nullptr;
+            return c.weight + (r / writes * p.group + g) * p.stride;
+          });
     }
   }
   if (c.erase != nullptr) {
-    const auto beta = [&](size_t i) HWY_ATTR { return -c.beta[i]; };
-    FadeRows<true>(
-        p, 0, p.n, key, beta,
-        [&](size_t i) HWY_ATTR { return c.erase + i * p.row; }, keep);
+    const auto beta = [&](size_t r) HWY_ATTR { return -c.beta[r / writes]; };
+    const auto erase = [&](size_t r) HWY_ATTR { return p.Erase(r / writes); };
+    const auto to = [&](size_t r)
+                        HWY_ATTR { return c.erase + r / writes * p.row; };
+    // What erases stands before the first row of its token.
+    const auto solve = [&](size_t r) HWY_ATTR -> float* {
+      return r % writes == 0 ? c.solve + r / writes * p.stride : nullptr;
+    };
+    if (c.erase_unfaded) {
+      FadeRows<Fading::kBefore>(p, 0, p.n, writes, erase, beta, to, keep);
+    } else {
+      FadeRows<Fading::kFrom>(p, 0, p.n, writes, erase, beta, to, keep);
+    }
     keep = nullptr;
     for (size_t i = 0; i < p.n; i += kDotTokens) {
-      DotTokens<false>(p, i, key, beta, [&](size_t r) HWY_ATTR {
-        return c.solve + r * p.stride;
-      });
+      if (c.erase_unfaded) {
+        DotTokens<false, true>(p, i, erase, beta, solve);
+      } else {
+        DotTokens<false, false>(p, i, erase, beta, solve);
+      }
     }
   }
-  const auto write = [&](size_t i) HWY_ATTR { return c.write + i * p.row; };
+  const auto write = [&](size_t r) HWY_ATTR { return c.write + r * p.row; };
   const auto one = [](size_t) HWY_ATTR { return 1.0f; };
   // Only for what the state keeps: the rows are overwritten.
-  if (keep != nullptr) FadeRows<true>(p, 0, p.n, key, one, write, keep);
-  FadeRows<false>(p, 0, p.n, key, one, write, nullptr);
+  if (keep != nullptr) {
+    FadeRows<Fading::kFrom>(p, 0, p.n, 1, key, one, write, keep);
+  }
+  FadeRows<Fading::kUpTo>(p, 0, p.n, 1, key, one, write, nullptr);
 }
 
 }  // namespace

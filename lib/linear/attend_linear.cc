@@ -75,6 +75,8 @@ class Attending {
   Status Prepare() {
     Status status = CheckTokens(call_.log_decay, "log_decay");
     if (status.ok()) status = CheckTokens(call_.beta, "beta");
+    if (status.ok()) status = CheckTokens(call_.erase_key, "erase_key");
+    if (status.ok()) status = CheckTokens(call_.remove_key, "remove_key");
     if (!status.ok()) return status;
     const int64_t reading =
         t_.query.seqlen() - parts_.blind_rows - parts_.aligned;
@@ -155,6 +157,8 @@ class Attending {
     args.value = TokensOf(t_.value, first, count);
     args.log_decay = TokensOf(call_.log_decay, first, count);
     args.beta = TokensOf(call_.beta, first, count);
+    args.erase_key = TokensOf(call_.erase_key, first, count);
+    args.remove_key = TokensOf(call_.remove_key, first, count);
     return args;
   }
 
@@ -222,7 +226,7 @@ Status AttendLinear(const VariantArgs& host, const LinearCall& call) {
 }
 
 Cost LinearCost(const AttentionShape& shape, const AttentionParams& params,
-                int64_t features, int chunk, bool delta) {
+                int64_t features, int chunk, bool delta, bool untied) {
   const double queries = static_cast<double>(shape.seqlen_q) *
                          static_cast<double>(shape.num_heads);
   const double keys = static_cast<double>(shape.seqlen_k) *
@@ -234,6 +238,11 @@ Cost LinearCost(const AttentionShape& shape, const AttentionParams& params,
   double flops = 2 * (queries + keys) * dim * dim_v;
   if (params.causal) flops += queries * chunk * (dim + dim_v);
   if (delta) flops += keys * (2 * dim * dim_v + chunk * (dim + dim_v));
+  // Twice the rows that are written.
+  if (untied) {
+    flops += keys * (2 * dim * dim_v + chunk * (dim + dim_v));
+    if (params.causal) flops += queries * chunk * (dim + dim_v);
+  }
   cost.flops = static_cast<double>(shape.batch) * flops;
   return cost;
 }

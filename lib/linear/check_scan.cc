@@ -54,11 +54,17 @@ Status CheckPresence(const ScanPlan& plan, const ScanArgs& args) {
     return Invalid("query", "is absent, and so is key");
   }
   const bool keys = !args.key.absent();
-  if (args.beta.absent() == (shape.beta && keys)) {
-    return Invalid("beta", "is not as the plan was made for");
-  }
-  if (args.log_decay.absent() == (shape.decay_dim > 0 && keys)) {
-    return Invalid("log_decay", "is not as the plan was made for");
+  const struct {
+    const ConstTensorView& view;
+    bool planned;
+    const TensorName& name;
+  } optional[] = {{args.beta, shape.beta, kBetaName},
+                  {args.log_decay, shape.decay_dim > 0, kLogDecayName},
+                  {args.erase_key, shape.erase_key, kEraseKeyName},
+                  {args.remove_key, shape.remove_key, kRemoveKeyName}};
+  for (const auto& tensor : optional) {
+    if (tensor.view.absent() != (tensor.planned && keys)) continue;
+    return Invalid(tensor.name.argument, "is not as the plan was made for");
   }
   if (args.map.features != shape.features) {
     return Invalid("map", "has other features than the plan")
@@ -104,6 +110,7 @@ Status CheckExtents(const ScanPlan& plan, const ScanArgs& args) {
   const char* const kSeqlen = "must be the seqlen of the others";
   const char* const kPlan = "differs from the plan's";
   const char* const kStates = "must be the heads of the state";
+  const char* const kKeys = "must be the key's head_dim";
   const char* const kSequences = "must be the number of sequences";
   const char* const kDims = turned ? "must be those of [head_dim_v, head_dim]"
                                    : "must be those of [head_dim, head_dim_v]";
@@ -132,6 +139,14 @@ Status CheckExtents(const ScanPlan& plan, const ScanArgs& args) {
       {args.beta, 1, seqlen, kBetaName, kSeqlen},
       {args.beta, 2, states, kBetaName, kStates},
       {args.beta, 3, 1, kBetaName, "must be 1"},
+      {args.erase_key, 0, batch, kEraseKeyName, kBatch},
+      {args.erase_key, 1, seqlen, kEraseKeyName, kSeqlen},
+      {args.erase_key, 2, states, kEraseKeyName, kStates},
+      {args.erase_key, 3, dim, kEraseKeyName, kKeys},
+      {args.remove_key, 0, batch, kRemoveKeyName, kBatch},
+      {args.remove_key, 1, seqlen, kRemoveKeyName, kSeqlen},
+      {args.remove_key, 2, states, kRemoveKeyName, kStates},
+      {args.remove_key, 3, dim, kRemoveKeyName, kKeys},
       {args.initial_state, 0, sequences, kInitialStateName, kSequences},
       {args.initial_state, 1, states, kInitialStateName, kStates},
       {args.initial_state, 2, turned ? dim_v : dim, kInitialStateName, kDims},
@@ -143,11 +158,11 @@ Status CheckExtents(const ScanPlan& plan, const ScanArgs& args) {
       {args.initial_sum, 0, sequences, kInitialSumName, kSequences},
       {args.initial_sum, 1, 1, kInitialSumName, "must be 1"},
       {args.initial_sum, 2, states, kInitialSumName, kStates},
-      {args.initial_sum, 3, dim, kInitialSumName, "must be the key's head_dim"},
+      {args.initial_sum, 3, dim, kInitialSumName, kKeys},
       {final_sum, 0, sequences, kFinalSumName, kSequences},
       {final_sum, 1, 1, kFinalSumName, "must be 1"},
       {final_sum, 2, states, kFinalSumName, kStates},
-      {final_sum, 3, dim, kFinalSumName, "must be the key's head_dim"},
+      {final_sum, 3, dim, kFinalSumName, kKeys},
   };
   for (const Want& want : wants) {
     const Status status = CheckWant(want);
@@ -248,8 +263,8 @@ Status CheckScanShape(const ScanParams& params, const ScanShape& shape) {
     return Invalid("head_map", "must be kInterleaved or kTiled");
   }
   if (!std::isfinite(params.scale)) return Invalid("scale", "must be finite");
-  if (params.normalise && shape.beta) {
-    return Invalid("normalise", "can not be asked with beta");
+  if (params.normalise && Erases(shape)) {
+    return Invalid("normalise", "can not be asked with a delta rule");
   }
   const int64_t states = std::max(shape.num_key_heads, shape.num_value_heads);
   const int64_t heads = std::max(shape.num_query_heads, states);

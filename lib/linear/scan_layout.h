@@ -19,6 +19,11 @@ inline int64_t KeyDim(const ScanShape& shape) {
   return shape.features > 0 ? shape.features : shape.head_dim;
 }
 
+// Whether there is a delta rule.
+inline bool Erases(const ScanShape& shape) {
+  return shape.beta || shape.erase_key || shape.remove_key;
+}
+
 // The head of a tensor with `fewer` heads that belongs to head h of `heads`.
 inline int64_t HeadOf(HeadMap map, int64_t h, int64_t heads, int64_t fewer) {
   return map == HeadMap::kTiled ? h % fewer : h / (heads / fewer);
@@ -58,11 +63,12 @@ struct ChunkMemory {
 inline ScanChunk ExtentsOf(const ScanPlan& plan, int64_t tokens) {
   ScanChunk c = {};
   c.tokens = tokens;
+  c.writes = plan.shape.remove_key ? 2 : 1;
   c.group = GroupOf(plan);
   c.rows = tokens * c.group;
   c.head_dim = KeyDim(plan.shape);
   c.row_floats = RoundUp(c.head_dim, kRowFloats);
-  c.stride = RoundUp(plan.chunk, kRowFloats);
+  c.stride = RoundUp(plan.chunk * c.writes, kRowFloats);
   return c;
 }
 
@@ -71,11 +77,12 @@ inline ChunkMemory CarveChunk(Carver& carver, const ScanPlan& plan) {
   ScanChunk& c = m.chunk;
   c.read = carver.Take<float>(c.rows * c.row_floats);
   c.weight = carver.Take<float>(c.rows * c.stride);
-  c.write = carver.Take<float>(c.tokens * c.row_floats);
+  c.write = carver.Take<float>(c.written() * c.row_floats);
   c.keep = carver.Take<float>(c.row_floats);
-  if (plan.shape.beta) {
+  if (Erases(plan.shape)) {
     c.erase = carver.Take<float>(c.tokens * c.row_floats);
     c.solve = carver.Take<float>(c.tokens * c.stride);
+    c.erase_unfaded = plan.params.erase_unfaded;
     m.beta = carver.Take<float>(c.tokens);
     c.beta = m.beta;
   }
@@ -88,10 +95,11 @@ struct ScanMemory {
   float* state;    // tiles, [head_dim][width] each
   float* sum;      // of keys
   float* query;    // [group][chunk] rows that could not be read in place
-  float* key;      // [chunk]
+  float* key;      // [written rows of a chunk]
+  float* erase;    // [chunk], of keys that only erase
   float* raw;      // [chunk] rows before the map
-  float* decay;    // [chunk], or rows
-  float* value;    // [chunk][tile_width], or a row of head_dim_v
+  float* decay;    // [written rows of a chunk], or rows
+  float* value;    // [written rows][tile_width], or of a token head_dim_v
   float* out;      // [chunk * group][tile_width], or [group] such rows
   float* prepare;  // scratch of the kernel
 };
@@ -103,14 +111,16 @@ inline ScanMemory CarveMemory(Carver& carver, const ScanPlan& plan) {
   m.state = carver.Take<float>(c.head_dim * columns);
   m.sum = carver.Take<float>(c.row_floats);
   m.query = carver.Take<float>(c.rows * c.row_floats);
-  m.key = carver.Take<float>(c.tokens * c.row_floats);
+  m.key = carver.Take<float>(c.written() * c.row_floats);
+  m.erase =
+      carver.Take<float>(plan.shape.erase_key ? c.tokens * c.row_floats : 0);
   m.raw = carver.Take<float>(c.tokens * plan.shape.head_dim);
-  m.decay =
-      carver.Take<float>(plan.shape.decay_dim == 0   ? 0
-                         : plan.shape.decay_dim == 1 ? c.tokens
-                                                     : c.tokens * c.row_floats);
+  m.decay = carver.Take<float>(plan.shape.decay_dim == 0 ? 0
+                               : plan.shape.decay_dim == 1
+                                   ? c.written()
+                                   : c.written() * c.row_floats);
   const int64_t floats = std::max(c.tokens * plan.tile_width, columns);
-  m.value = carver.Take<float>(floats);
+  m.value = carver.Take<float>(c.writes * floats);
   m.out = carver.Take<float>(c.group * floats);
   m.prepare = carver.Take<float>(plan.table->scratch_floats(c));
   return m;

@@ -46,6 +46,8 @@ ScanShape ShapeOf(const ScanArgs& args) {
   shape.features = args.map.features;
   shape.decay_dim = args.log_decay.absent() ? 0 : args.log_decay.head_dim();
   shape.beta = !args.beta.absent();
+  shape.erase_key = !args.erase_key.absent();
+  shape.remove_key = !args.remove_key.absent();
   return shape;
 }
 

@@ -11,6 +11,7 @@
 
 #include "lib/kernels/kernels.h"
 #include "lib/linear/scan_layout.h"
+#include "lib/linear/scan_load.h"
 
 namespace heed::internal {
 namespace {
@@ -26,24 +27,19 @@ class ScanTask {
            int worker)
       : plan_(run.plan),
         args_(run.args),
+        of_(HeadAt(run.plan, run.args, index)),
         split_(split),
-        head_(index % plan_.num_state_heads),
-        sequence_(index / plan_.num_state_heads),
+        head_(of_.head),
+        sequence_(of_.sequence),
         next_(next),
-        batch_(args_.cu_seqlens != nullptr ? 0 : sequence_),
+        batch_(of_.batch),
+        first_(of_.first),
+        end_(of_.end),
         first_tile_(run.tiles * split_ / run.splits),
         end_tile_(run.tiles * (split_ + 1) / run.splits),
         carver_(static_cast<char*>(run.workspace.data) +
                 worker * plan_.worker_bytes),
-        memory_(CarveMemory(carver_, plan_)) {
-    const ConstTensorView& rows = args_.key.absent() ? args_.query : args_.key;
-    first_ = 0;
-    end_ = rows.seqlen();
-    if (args_.cu_seqlens != nullptr) {
-      first_ = args_.cu_seqlens[sequence_];
-      end_ = args_.cu_seqlens[sequence_ + 1];
-    }
-  }
+        memory_(CarveMemory(carver_, plan_)) {}
 
   void Run() {
     if (end_ - first_ == 1 && StepsInPlace()) return RunStep();
@@ -57,24 +53,6 @@ class ScanTask {
 
  private:
   int64_t dim() const { return KeyDim(plan_.shape); }
-  int64_t GroupHead(int64_t g) const {  // of out
-    return plan_.params.head_map == HeadMap::kTiled
-               ? g * plan_.num_state_heads + head_
-               : head_ * GroupOf(plan_) + g;
-  }
-  int64_t QueryHead(int64_t g) const {
-    return HeadOf(plan_.params.head_map, GroupHead(g), plan_.num_heads,
-                  plan_.shape.num_query_heads);
-  }
-  int64_t KeyHead() const {
-    return HeadOf(plan_.params.head_map, head_, plan_.num_state_heads,
-                  plan_.shape.num_key_heads);
-  }
-  int64_t ValueHead() const {
-    return HeadOf(plan_.params.head_map, head_, plan_.num_state_heads,
-                  plan_.shape.num_value_heads);
-  }
-
   // Whether the state of a single token is met where it lies.
   bool StepsInPlace() const {
     return !args_.key.absent() && !args_.initial_state.absent() &&
@@ -135,60 +113,6 @@ class ScanTask {
               RowAt(args_.final_sum, sequence_, 0, head_));
   }
 
-  // Rows of f32 for the kernel: in place where they may be read so, else in
-  // `copy`, rows of `row_floats` floats with zeros behind them.
-  ScanRows LoadRows(const ConstTensorView& view, int64_t t, int64_t n,
-                    int64_t head, bool key, float* copy) {
-    const int64_t row = RoundUp(dim(), kRowFloats);
-    const bool f32 = view.dtype == DType::kF32;
-    const FeatureMap& map = args_.map;
-    const auto* at =
-        reinterpret_cast<const float*>(BytesAt(view, batch_, t, head));
-    const int64_t stride = view.stride[1] / 4;
-    if (f32 && map.features == 0 && row == dim()) return {at, stride, 0};
-    if (row != dim()) {
-      for (int64_t i = 0; i < n; ++i) {
-        std::fill(copy + i * row + dim(), copy + (i + 1) * row, 0.0f);
-      }
-    }
-    const int64_t head_dim = view.head_dim();
-    float* const raw = map.features > 0 ? memory_.raw : copy;
-    const int64_t raw_row = map.features > 0 ? head_dim : row;
-    if (!f32 || map.features == 0) {
-      for (int64_t i = 0; i < n; ++i) {
-        plan_.ops->widen(view.dtype, BytesAt(view, batch_, t + i, head),
-                         head_dim, raw + i * raw_row);
-      }
-    }
-    if (map.features > 0) {
-      const ops::ConstMatrix x = {f32 ? at : raw, n, head_dim,
-                                  f32 ? stride : raw_row};
-      const int64_t first = key ? map.key_position : map.query_position;
-      map.map(
-          map.self,
-          {x, {copy, n, dim(), row}, head, key, sequence_, first + t - first_});
-    }
-    return {copy, row, 0};
-  }
-
-  // The decays of tokens [t, t + n).
-  void LoadDecays(int64_t t, int64_t n) {
-    const ConstTensorView& view = args_.log_decay;
-    if (plan_.shape.decay_dim <= 1) {
-      for (int64_t i = 0; i < n; ++i) {
-        memory_.decay[i] = *RowAt(view, batch_, t + i, head_);
-      }
-      plan_.ops->exp(memory_.decay, memory_.decay, n);
-      return;
-    }
-    const int64_t row = RoundUp(dim(), kRowFloats);
-    for (int64_t i = 0; i < n; ++i) {
-      float* to = memory_.decay + i * row;
-      plan_.ops->exp(RowAt(view, batch_, t + i, head_), to, dim());
-      std::fill(to + dim(), to + row, 0.0f);
-    }
-  }
-
   // Makes the matrices of tokens [t, t + n), and totals with the sum of keys,
   // which moves on.
   void PrepareChunk(int64_t t, int64_t n, ChunkMemory* m) {
@@ -201,30 +125,15 @@ class ScanTask {
     ScanInputs in = {};
     in.scale = plan_.scale;
     in.scratch = memory_.prepare;
-    if (group > 0) LoadQueries(t, n, group, &in.query);
+    const ScanLoader loader(of_, memory_);
+    if (group > 0) loader.LoadQueries(t, n, group, &in.query);
     if (keys) {
-      in.key = LoadRows(args_.key, t, n, KeyHead(), true, memory_.key);
-      if (plan_.shape.decay_dim > 0) {
-        LoadDecays(t, n);
-        in.decay = memory_.decay;
-        in.vector_decay = plan_.shape.decay_dim > 1;
-      }
-      for (int64_t i = 0; i < n && m->beta != nullptr; ++i) {
-        m->beta[i] = *RowAt(args_.beta, batch_, t + i, head_);
-      }
+      loader.LoadKeys(t, n, &in);
+      if (plan_.shape.decay_dim > 0) loader.LoadDecays(t, n, &in);
+      if (m->beta != nullptr) loader.LoadBeta(t, n, m->beta);
     }
     plan_.table->prepare(in, c);
     if (plan_.params.normalise) Total(c, m->total);
-  }
-
-  void LoadQueries(int64_t t, int64_t n, int64_t group, ScanRows* rows) {
-    const int64_t block = plan_.chunk * RoundUp(dim(), kRowFloats);
-    for (int64_t g = 0; g < group; ++g) {
-      const ScanRows head = LoadRows(args_.query, t, n, QueryHead(g), false,
-                                     memory_.query + g * block);
-      if (g == 0) *rows = head;
-      if (g == 1) rows->head = head.at - rows->at;
-    }
   }
 
   void Total(const ScanChunk& c, float* total) {
@@ -262,13 +171,15 @@ class ScanTask {
     };
     const int64_t group = args_.query.absent() ? 0 : GroupOf(plan_);
     for (int64_t g = 0; g < group; ++g) {
-      add(args_.query, QueryHead(g));
-      add(args_.out, GroupHead(g));
+      add(args_.query, of_.QueryHead(g));
+      add(args_.out, of_.GroupHead(g));
     }
     if (args_.key.absent()) return count;
-    add(args_.key, KeyHead());
-    add(args_.value, ValueHead());
+    add(args_.key, of_.KeyHead());
+    add(args_.value, of_.ValueHead());
     if (plan_.shape.decay_dim > 1) add(args_.log_decay, head_);
+    if (plan_.shape.erase_key) add(args_.erase_key, head_);
+    if (plan_.shape.remove_key) add(args_.remove_key, head_);
     return count;
   }
 
@@ -321,19 +232,19 @@ class ScanTask {
       step.to = column(args_.final_state);
       step.to_row = args_.final_state.stride[2] / 4;
     }
-    const char* from = BytesAt(value, batch_, first_, ValueHead()) +
+    const char* from = BytesAt(value, batch_, first_, of_.ValueHead()) +
                        columns.first * SizeOf(value.dtype);
     step.value = reinterpret_cast<const float*>(from);
     step.written = memory_.value;
     if (value.dtype != DType::kF32) {
-      WidenValues(from, 1, columns);
-      step.value = memory_.value;
+      WidenValues(from, m.chunk, columns);
+      step.value = memory_.value + (m.chunk.writes - 1) * columns.width;
     }
     step.out = memory_.out;
     step.out_row = columns.width;
     const bool direct = IsDirect(m.chunk);
     if (direct)
-      step.out = RowAt(out, batch_, first_, GroupHead(0)) + columns.first;
+      step.out = RowAt(out, batch_, first_, of_.GroupHead(0)) + columns.first;
     plan_.table->step(m.chunk, step);
     if (!direct) StoreRows(first_, m, columns);
     StoreSum();
@@ -361,27 +272,29 @@ class ScanTask {
     tile.fetch = fetch;
     tile.num_fetch = num_fetch;
     if (c.tokens > 0) {
-      const char* from = BytesAt(value, batch_, t, ValueHead()) +
+      const char* from = BytesAt(value, batch_, t, of_.ValueHead()) +
                          columns.first * SizeOf(value.dtype);
       if (whole && value.dtype == DType::kF32) {
         tile.from = reinterpret_cast<const float*>(from);
         tile.from_row = value.stride[1] / 4;
       } else {
-        WidenValues(from, c.tokens, columns);
+        WidenValues(from, c, columns);
       }
     }
     const bool direct = whole && IsDirect(c);
     if (direct) {
-      tile.out = RowAt(out, batch_, t, GroupHead(0)) + columns.first;
+      tile.out = RowAt(out, batch_, t, of_.GroupHead(0)) + columns.first;
       tile.out_row = out.stride[1] / 4;
     }
     plan_.table->apply(c, tile);
     if (!direct) StoreRows(t, m, columns);
   }
 
-  void WidenValues(const char* from, int64_t tokens, const Columns& columns) {
-    for (int64_t i = 0; i < tokens; ++i) {
-      float* row = memory_.value + i * columns.width;
+  // To the last of the rows that each token writes.
+  void WidenValues(const char* from, const ScanChunk& c,
+                   const Columns& columns) {
+    for (int64_t i = 0; i < c.tokens; ++i) {
+      float* row = memory_.value + ((i + 1) * c.writes - 1) * columns.width;
       plan_.ops->widen(args_.value.dtype, from + i * args_.value.stride[1],
                        columns.count, row);
       std::fill(row + columns.count, row + columns.width, 0.0f);
@@ -394,8 +307,9 @@ class ScanTask {
     const bool f32 = out.dtype == DType::kF32;
     for (int64_t r = 0; r < c.rows; ++r) {
       float* row = memory_.out + r * columns.width;
-      char* to = BytesAt(out, batch_, t + r / c.group, GroupHead(r % c.group)) +
-                 columns.first * SizeOf(out.dtype);
+      char* to =
+          BytesAt(out, batch_, t + r / c.group, of_.GroupHead(r % c.group)) +
+          columns.first * SizeOf(out.dtype);
       if (plan_.params.normalise) {
         float* quotients = f32 ? reinterpret_cast<float*>(to) : row;
         plan_.table->divide(row, m.total[r], columns.count, quotients);
@@ -407,10 +321,12 @@ class ScanTask {
 
   const ScanPlan& plan_;
   const ScanArgs& args_;
-  const int64_t split_, head_, sequence_, next_, batch_, first_tile_, end_tile_;
+  const ScanHead of_;
+  const int64_t split_, head_, sequence_, next_, batch_;
+  const int64_t first_, end_;  // tokens
+  const int64_t first_tile_, end_tile_;
   Carver carver_;
   const ScanMemory memory_;
-  int64_t first_, end_;  // tokens
 };
 
 }  // namespace

@@ -21,6 +21,10 @@ inline constexpr TensorName kScanOutName =
     ScoreName("out", "overlaps out", DType::kF32, true);
 inline constexpr TensorName kLogDecayName = {"log_decay", "overlaps log_decay"};
 inline constexpr TensorName kBetaName = {"beta", "overlaps beta"};
+inline constexpr TensorName kEraseKeyName =
+    ScoreName("erase_key", "overlaps erase_key", DType::kF32, true);
+inline constexpr TensorName kRemoveKeyName =
+    ScoreName("remove_key", "overlaps remove_key", DType::kF32, true);
 inline constexpr TensorName kInitialStateName = {"initial_state",
                                                  "overlaps initial_state"};
 inline constexpr TensorName kInitialSumName = {"initial_sum",
@@ -40,6 +44,8 @@ void ForEachScanTensor(Args& args, F f) {
   f(args.value, kScanValueName, TensorRole::kInput);
   f(args.log_decay, kLogDecayName, TensorRole::kInput);
   f(args.beta, kBetaName, TensorRole::kInput);
+  f(args.erase_key, kEraseKeyName, TensorRole::kInput);
+  f(args.remove_key, kRemoveKeyName, TensorRole::kInput);
   f(args.initial_state, kInitialStateName, TensorRole::kInput);
   f(args.initial_sum, kInitialSumName, TensorRole::kInput);
   f(args.out, kScanOutName, TensorRole::kOutput);

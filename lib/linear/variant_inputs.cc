@@ -34,7 +34,7 @@ Status CheckInput(const VariantArgs& host, const Input& input, int64_t batch,
   if (!status.ok()) return status;
   const ConstTensorView& key = host.args.key;
   const int64_t want[] = {batch, seqlen, key.heads(),
-                          input.per_channel ? key.head_dim() : 1};
+                          ChannelsOf(input, host.args)};
   for (int i = 0; i < 4; ++i) {
     if (view.extent[i] == want[i]) continue;
     return internal::Invalid(input.name,
@@ -77,7 +77,7 @@ Status InputOrDrawn(const VariantArgs& host, const Input* inputs, int index,
   }
   const Input& input = inputs[index];
   return MakeInput(
-      host, input.per_channel ? host.args.key.head_dim() : 1,
+      host, ChannelsOf(input, host.args),
       [&](int64_t b, int64_t token, int64_t head, int64_t channel) {
         return DrawnAt(input, index, b, token, head, channel);
       },

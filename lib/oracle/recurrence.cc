@@ -20,18 +20,27 @@ Row Zeros(int64_t n) { return Row(static_cast<size_t>(n), 0.0); }
 // One step of the state S [dim][dim_v] and of the sum z [dim].
 void Step(const ScanView& of, int64_t t, double* s, double* z) {
   const int64_t dim = of.dim(), dim_v = of.dim_v();
+  Row found = Zeros(dim_v);  // of what is erased
+  const auto find = [&] {
+    for (int64_t x = 0; of.Erases() && x < dim_v; ++x) {
+      for (int64_t m = 0; m < dim; ++m) {
+        found[static_cast<size_t>(x)] += of.EraseKey(t, m) * s[m * dim_v + x];
+      }
+    }
+  };
+  if (of.params.erase_unfaded) find();
   for (int64_t m = 0; m < dim; ++m) {
     const double a = std::exp(of.LogDecay(t, m));
     z[m] = a * z[m] + of.Key(t, m);
     for (int64_t x = 0; x < dim_v; ++x) s[m * dim_v + x] *= a;
   }
+  if (!of.params.erase_unfaded) find();
   for (int64_t x = 0; x < dim_v; ++x) {
-    double read = 0;
-    for (int64_t m = 0; of.Erases() && m < dim; ++m) {
-      read += of.Key(t, m) * s[m * dim_v + x];
+    for (int64_t m = 0; m < dim; ++m) {
+      s[m * dim_v + x] +=
+          of.Beta(t) * (of.Key(t, m) * of.Value(t, x) -
+                        of.RemoveKey(t, m) * found[static_cast<size_t>(x)]);
     }
-    const double write = of.Beta(t) * (of.Value(t, x) - read);
-    for (int64_t m = 0; m < dim; ++m) s[m * dim_v + x] += of.Key(t, m) * write;
   }
 }
 
@@ -57,28 +66,42 @@ void ReadState(const ScanView& of, int64_t t, const double* s, const double* z,
   }
 }
 
-// sum_m x[m] (product of the decays of tokens (j, i]) k_j[m].
-template <class X>
-double Weight(const ScanView& of, int64_t i, int64_t j, const X& x) {
+// sum_m x[m] (product of the decays of tokens (j, i]) y[m].
+template <class X, class Y>
+double Weight(const ScanView& of, int64_t i, int64_t j, const X& x,
+              const Y& y) {
   double sum = 0;
   for (int64_t m = 0; m < of.dim(); ++m) {
     double decay = 1;
     for (int64_t t = j + 1; t <= i; ++t) decay *= std::exp(of.LogDecay(t, m));
-    sum += x(m) * decay * of.Key(j, m);
+    sum += x(m) * decay * y(m);
   }
   return sum;
 }
 
-// sum_m x[m] (product of the decays of tokens [0, i]) of(m).
-template <class X, class Of>
-double WeightOfStart(const ScanView& of, int64_t i, const X& x, const Of& f) {
-  double sum = 0;
-  for (int64_t m = 0; m < of.dim(); ++m) {
-    double decay = 1;
-    for (int64_t t = 0; t <= i; ++t) decay *= std::exp(of.LogDecay(t, m));
-    sum += x(m) * decay * f(m);
+// The same with y of the state before the first token.
+template <class X, class Y>
+double WeightOfStart(const ScanView& of, int64_t i, const X& x, const Y& y) {
+  return Weight(of, i, -1, x, y);
+}
+
+// row[x] += weight with the key of token j times its value - weight with what
+// it erases along times what it erases, all faded up to token i. Returns the
+// first weight.
+template <class X>
+double AddToken(const ScanView& of, int64_t i, int64_t j, const X& x,
+                const Row& erased, double factor, double* row) {
+  const double weight =
+      Weight(of, i, j, x, [&](int64_t m) { return of.Key(j, m); });
+  const double less =
+      of.Untied()
+          ? Weight(of, i, j, x, [&](int64_t m) { return of.RemoveKey(j, m); })
+          : weight;
+  for (int64_t v = 0; v < of.dim_v(); ++v) {
+    row[v] += factor * (weight * of.Beta(j) * of.Value(j, v) -
+                        less * erased[static_cast<size_t>(j * of.dim_v() + v)]);
   }
-  return sum;
+  return weight;
 }
 
 }  // namespace
@@ -110,22 +133,20 @@ void QuadraticDouble(const ScanParams& params, const ScanArgs& args,
                      double* out) {
   ForEachScan(params, args, [&](const ScanView& of) {
     const int64_t n = of.tokens(), dim_v = of.dim_v();
-    // What each token writes: (I + A) u = beta (v - what the start holds).
-    Row u = Zeros(n * dim_v);
-    for (int64_t i = 0; i < n; ++i) {
-      double* row = u.data() + i * dim_v;
-      const auto key = [&](int64_t m) { return of.Key(i, m); };
-      for (int64_t x = 0; x < dim_v; ++x) row[x] = of.Beta(i) * of.Value(i, x);
-      if (!of.Erases()) continue;
+    // What each token erases: beta times what it finds of the start and of
+    // what tokens before it wrote, without what they erased.
+    Row erased = Zeros(n * dim_v);
+    for (int64_t i = 0; i < n && of.Erases(); ++i) {
+      double* row = erased.data() + i * dim_v;
+      const auto key = [&](int64_t m) { return of.EraseKey(i, m); };
+      const int64_t faded = of.params.erase_unfaded ? i - 1 : i;
       for (int64_t x = 0; x < dim_v; ++x) {
-        row[x] -= of.Beta(i) * WeightOfStart(of, i, key, [&](int64_t m) {
-                    return of.InitialState(m, x);
-                  });
+        row[x] = of.Beta(i) * WeightOfStart(of, faded, key, [&](int64_t m) {
+                   return of.InitialState(m, x);
+                 });
       }
       for (int64_t j = 0; j < i; ++j) {
-        const double a = of.Beta(i) * Weight(of, i, j, key);
-        for (int64_t x = 0; x < dim_v; ++x)
-          row[x] -= a * u[static_cast<size_t>(j * dim_v + x)];
+        AddToken(of, faded, j, key, erased, of.Beta(i), row);
       }
     }
     for (int64_t h = 0; h < of.out_heads(); ++h) {
@@ -142,11 +163,7 @@ void QuadraticDouble(const ScanParams& params, const ScanArgs& args,
               of, i, query, [&](int64_t m) { return of.InitialState(m, x); });
         }
         for (int64_t j = 0; j <= i; ++j) {
-          const double weight = Weight(of, i, j, query);
-          total += weight;
-          for (int64_t x = 0; x < dim_v; ++x) {
-            row[x] += weight * u[static_cast<size_t>(j * dim_v + x)];
-          }
+          total += AddToken(of, i, j, query, erased, 1.0, row);
         }
         if (params.normalise) Normalise(total, dim_v, row);
       }

@@ -61,27 +61,32 @@ class Matrix {
   std::vector<float> at_;
 };
 
-// One chunk of n tokens from token t0 on.
+// One chunk of tokens from token t0 on, as rows that are written: one a token,
+// or two where what it erases has a key of its own to be taken away along. That
+// comes first, and with it the token's decay.
 class Chunk {
  public:
-  Chunk(const ScanView& of, int64_t t0, int64_t n)
-      : n_(n),
+  Chunk(const ScanView& of, int64_t t0, int64_t tokens, int64_t writes)
+      : n_(tokens * writes),
         dim_(of.dim()),
-        decay_(n, dim_),
-        key_(n, dim_),
+        decay_(n_, dim_),
+        key_(n_, dim_),
         vector_(!of.args.log_decay.absent() &&
                 of.args.log_decay.head_dim() > 1) {
-    for (int64_t i = 0; i < n; ++i) {
+    for (int64_t r = 0; r < n_; ++r) {
+      const int64_t t = t0 + r / writes;
+      const bool fades = r % writes == 0 && !of.args.log_decay.absent();
+      const bool last = r % writes == writes - 1;
       for (int64_t m = 0; m < dim_; ++m) {
-        decay_[i][m] = of.args.log_decay.absent()
-                           ? 1.0f
-                           : Exp(static_cast<float>(of.LogDecay(t0 + i, m)));
-        key_[i][m] = static_cast<float>(of.Key(t0 + i, m));
+        decay_[r][m] =
+            fades ? Exp(static_cast<float>(of.LogDecay(t, m))) : 1.0f;
+        key_[r][m] =
+            static_cast<float>(last ? of.Key(t, m) : of.RemoveKey(t, m));
       }
     }
   }
 
-  // The decays of tokens (j, i], i >= j, multiplied from the left, from the
+  // The decays of rows (j, i], i >= j, multiplied from the left, from the
   // right; 1 for none.
   float Forward(int64_t j, int64_t i, int64_t m) {
     float p = 1.0f;
@@ -94,7 +99,8 @@ class Chunk {
     return p;
   }
 
-  // Row x times `factor` against the state before the chunk.
+  // Row x times `factor` against the state before the chunk, with the decays of
+  // the rows up to i.
   std::vector<float> AgainstState(const float* x, float factor, int64_t i) {
     std::vector<float> row(static_cast<size_t>(dim_));
     for (int64_t m = 0; m < dim_; ++m) {
@@ -105,17 +111,19 @@ class Chunk {
     return row;
   }
 
-  // Row x of token i times `factor` against the key of token j <= i.
-  float AgainstKey(const float* x, float factor, int64_t i, int64_t j) {
+  // Row x of row i times `factor` against the key of row j <= i, with the
+  // decays of the rows after j up to `faded`, i or the one before.
+  float AgainstKey(const float* x, float factor, int64_t i, int64_t j,
+                   int64_t faded) {
     float sum = 0.0f;
     if (!vector_) {
       for (int64_t m = 0; m < dim_; ++m) {
         sum = std::fma(x[m], key_[j][m], sum);
       }
-      return sum * (factor * Forward(j, i, 0));
+      return sum * (factor * Forward(j, faded, 0));
     }
-    // The first token of the right half of the smallest aligned block of 2, 4,
-    // 8, ... tokens that has both: products meet there.
+    // The first row of the right half of the smallest aligned block of 2, 4, 8,
+    // ... rows that has both: products meet there.
     int64_t half = 1;
     while (i / (2 * half) != j / (2 * half)) half *= 2;
     const int64_t mid = i / half * half;
@@ -123,7 +131,7 @@ class Chunk {
     for (int64_t m = 0; m < dim_; ++m) {
       right[static_cast<size_t>(m)] *= factor;
       if (i == j) continue;
-      right[static_cast<size_t>(m)] *= Forward(mid - 1, i, m);
+      right[static_cast<size_t>(m)] *= Forward(mid - 1, faded, m);
       left[static_cast<size_t>(m)] *= Backward(j, mid - 1, m);
     }
     if (i / 4 == j / 4) return Dot(right.data(), left.data(), dim_);
@@ -133,13 +141,13 @@ class Chunk {
     return sum;
   }
 
-  // What the key of token j adds to the state after the chunk.
+  // What the key of row j adds to the state after the chunk.
   float Write(int64_t j, int64_t m) {
     return key_[j][m] *
            (vector_ ? Backward(j, n_ - 1, m) : Forward(j, n_ - 1, m));
   }
   float Keep(int64_t m) { return Forward(-1, n_ - 1, m); }
-  const float* Key(int64_t i) { return key_[i]; }
+  int64_t rows() const { return n_; }
 
  private:
   const int64_t n_, dim_;
@@ -151,19 +159,28 @@ void RunChunk(const ScanView& of, int64_t t0, int64_t n, Matrix& state,
               std::vector<float>& z) {
   const int64_t dim = of.dim(), dim_v = of.dim_v();
   const float scale = static_cast<float>(of.Scale());
-  Chunk chunk(of, t0, n);
-  Matrix u(n, dim_v);
-  for (int64_t i = 0; i < n; ++i) {
-    const float beta = static_cast<float>(of.Beta(t0 + i));
+  const int64_t writes = of.Untied() ? 2 : 1;
+  Chunk chunk(of, t0, n, writes);
+  Matrix u(chunk.rows(), dim_v);
+  for (int64_t t = 0; t < n; ++t) {
+    const float beta = static_cast<float>(of.Beta(t0 + t));
+    float* const written = u[t * writes + writes - 1];
     for (int64_t x = 0; x < dim_v; ++x) {
-      u[i][x] = static_cast<float>(of.Value(t0 + i, x));
-      if (of.Erases()) u[i][x] *= beta;
+      written[x] = static_cast<float>(of.Value(t0 + t, x));
+      if (of.Erases()) written[x] *= beta;
     }
     if (!of.Erases()) continue;
-    const std::vector<float> erase = chunk.AgainstState(chunk.Key(i), -beta, i);
+    const int64_t i = t * writes;
+    std::vector<float> key;
+    for (int64_t m = 0; m < dim; ++m) {
+      key.push_back(static_cast<float>(of.EraseKey(t0 + t, m)));
+    }
+    const int64_t faded = of.params.erase_unfaded ? i - 1 : i;
+    const std::vector<float> erase =
+        chunk.AgainstState(key.data(), -beta, faded);
     std::vector<float> solve;
     for (int64_t j = 0; j < i; ++j) {
-      solve.push_back(chunk.AgainstKey(chunk.Key(i), -beta, i, j));
+      solve.push_back(chunk.AgainstKey(key.data(), -beta, i, j, faded));
     }
     for (int64_t x = 0; x < dim_v; ++x) {
       float& sum = u[i][x];
@@ -177,15 +194,16 @@ void RunChunk(const ScanView& of, int64_t t0, int64_t n, Matrix& state,
   }
   for (int64_t h = 0; h < of.out_heads() && !of.args.query.absent(); ++h) {
     if (!of.Reads(h)) continue;
-    for (int64_t i = 0; i < n; ++i) {
+    for (int64_t t = 0; t < n; ++t) {
+      const int64_t i = t * writes + writes - 1;
       std::vector<float> q;
       for (int64_t m = 0; m < dim; ++m) {
-        q.push_back(static_cast<float>(of.Query(t0 + i, h, m)));
+        q.push_back(static_cast<float>(of.Query(t0 + t, h, m)));
       }
       const std::vector<float> read = chunk.AgainstState(q.data(), scale, i);
       std::vector<float> weight;
       for (int64_t j = 0; j <= i; ++j) {
-        weight.push_back(chunk.AgainstKey(q.data(), scale, i, j));
+        weight.push_back(chunk.AgainstKey(q.data(), scale, i, j, i));
       }
       const float total =
           Dot(read.data(), z.data(), dim) + Dot(weight.data(), nullptr, i + 1);
@@ -198,14 +216,14 @@ void RunChunk(const ScanView& of, int64_t t0, int64_t n, Matrix& state,
           sum = std::fma(weight[static_cast<size_t>(j)], u[j][x], sum);
         }
         if (of.params.normalise) sum = total == 0.0f ? 0.0f : sum / total;
-        StoreElement(of.args.out, of.batch(), of.first() + t0 + i, h, x, sum);
+        StoreElement(of.args.out, of.batch(), of.first() + t0 + t, h, x, sum);
       }
     }
   }
   for (int64_t m = 0; m < dim; ++m) {
     z[static_cast<size_t>(m)] *= chunk.Keep(m);
     for (int64_t x = 0; x < dim_v; ++x) state[m][x] *= chunk.Keep(m);
-    for (int64_t j = 0; j < n; ++j) {
+    for (int64_t j = 0; j < chunk.rows(); ++j) {
       const float write = chunk.Write(j, m);
       z[static_cast<size_t>(m)] += write;
       for (int64_t x = 0; x < dim_v; ++x) {

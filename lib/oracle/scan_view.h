@@ -80,9 +80,24 @@ struct ScanView {
     const int64_t c = args.log_decay.head_dim() == 1 ? 0 : m;
     return ElementAt(args.log_decay, batch(), first() + t, head, c);
   }
-  bool Erases() const { return !args.beta.absent(); }
+  bool Erases() const {
+    return !args.beta.absent() || !args.erase_key.absent() || Untied();
+  }
+  bool Untied() const { return !args.remove_key.absent(); }
   double Beta(int64_t t) const {
-    return Erases() ? ElementAt(args.beta, batch(), first() + t, head, 0) : 1.0;
+    return args.beta.absent()
+               ? 1.0
+               : ElementAt(args.beta, batch(), first() + t, head, 0);
+  }
+  double EraseKey(int64_t t, int64_t m) const {
+    return args.erase_key.absent()
+               ? Key(t, m)
+               : ElementAt(args.erase_key, batch(), first() + t, head, m);
+  }
+  double RemoveKey(int64_t t, int64_t m) const {
+    return args.remove_key.absent()
+               ? Key(t, m)
+               : ElementAt(args.remove_key, batch(), first() + t, head, m);
   }
   double InitialState(int64_t m, int64_t x) const {
     if (args.initial_state.absent()) return 0.0;

@@ -289,7 +289,9 @@ TEST_P(LinearFamily, AnyGateIsOrdinary) {
       }
     }
   }
-  EXPECT_EQ(tried.size(), 5u);  // simple_gla, gla, rwkv6, gated_delta, kda
+  // simple_gla, gla, rwkv6, gated_delta, kda, gdn2, comba, rwkv7 and
+  // delta_product.
+  EXPECT_EQ(tried.size(), 9u);
 }
 
 // Weights that a host gives are those that count.

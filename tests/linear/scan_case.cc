@@ -33,6 +33,34 @@ float DrawGate(std::mt19937_64& random, Gates gates) {
   return -u;
 }
 
+// Brings rows of `dim` numbers to unit length.
+void UnitRows(size_t dim, std::vector<float>* x) {
+  for (size_t i = 0; i < x->size(); i += dim) {
+    float square = 0;
+    for (size_t m = 0; m < dim; ++m) square += (*x)[i + m] * (*x)[i + m];
+    for (size_t m = 0; m < dim; ++m) (*x)[i + m] /= std::sqrt(square);
+  }
+}
+
+// Keys of the state's heads that are near those that write.
+std::vector<float> KeysNear(const ScanCase& c, const std::vector<float>& key,
+                            std::mt19937_64& random) {
+  std::vector<float> near(Count(c.batch, c.seqlen, c.state_heads(), c.dim));
+  Draw(random, 0.5f / std::sqrt(static_cast<float>(c.dim)), &near);
+  const size_t tokens = Count(c.batch, c.seqlen, 1, 1);
+  const size_t dim = static_cast<size_t>(c.dim);
+  const size_t row = static_cast<size_t>(c.state_heads()) * dim;
+  for (size_t t = 0; t < tokens; ++t) {
+    for (size_t m = 0; m < row; ++m) {
+      const size_t head = m / dim % static_cast<size_t>(c.key_heads);
+      near[t * row + m] +=
+          key[(t * static_cast<size_t>(c.key_heads) + head) * dim + m % dim];
+    }
+  }
+  UnitRows(dim, &near);
+  return near;
+}
+
 // Rounds to 16 bits, and keeps both.
 void Round(DType dtype, std::vector<float>* x, std::vector<uint16_t>* to) {
   to->resize(x->size());
@@ -68,6 +96,9 @@ std::string ScanCase::Text() const {
   text += decays[static_cast<int>(decay)];
   text += kinds[static_cast<int>(gates)];
   if (beta) text += "_beta";
+  if (erase_key) text += "_erase";
+  if (remove_key) text += "_remove";
+  if (unfaded) text += "_unfaded";
   if (normalise) text += "_norm";
   if (state) text += "_state";
   if (transposed) text += "_turned";
@@ -90,12 +121,7 @@ ScanTensors::ScanTensors(const ScanCase& c, uint64_t seed) : case_(c) {
     for (float& x : query) x = std::fabs(x);
     for (float& x : key) x = std::fabs(x);
   }
-  const size_t dim = static_cast<size_t>(c.dim);
-  for (size_t i = 0; c.beta && i < key.size(); i += dim) {
-    float square = 0;
-    for (size_t m = 0; m < dim; ++m) square += key[i + m] * key[i + m];
-    for (size_t m = 0; m < dim; ++m) key[i + m] /= std::sqrt(square);
-  }
+  if (c.erases()) UnitRows(static_cast<size_t>(c.dim), &key);
   const int64_t states = c.state_heads();
   if (c.decay != Decay::kNone) {
     const bool fixed = c.decay == Decay::kFixed;
@@ -114,12 +140,16 @@ ScanTensors::ScanTensors(const ScanCase& c, uint64_t seed) : case_(c) {
   Draw(random, 1.0f, &state);
   Draw(random, 1.0f, &sum);
   for (float& x : sum) x = std::fabs(x);
+  if (c.erase_key) erase_key = KeysNear(c, key, random);
+  if (c.remove_key) remove_key = KeysNear(c, key, random);
   final_state.assign(state.size(), -77.0f);
   final_sum.assign(sum.size(), -77.0f);
   if (c.dtype != DType::kF32) {
     Round(c.dtype, &query, &query16);
     Round(c.dtype, &key, &key16);
     Round(c.dtype, &value, &value16);
+    Round(c.dtype, &erase_key, &erase16);
+    Round(c.dtype, &remove_key, &remove16);
     out16.assign(out.size(), 0x4242);
   }
 }
@@ -129,6 +159,7 @@ ScanParams ScanTensors::Params() const {
   params.scale = case_.scale;
   params.normalise = case_.normalise;
   params.head_map = case_.head_map;
+  params.erase_unfaded = case_.unfaded;
   params.state_transposed = case_.transposed;
   return params;
 }
@@ -154,6 +185,14 @@ ScanArgs ScanTensors::Args() {
   if (c.beta) {
     args.beta = Bshd(static_cast<const float*>(beta.data()), c.batch, c.seqlen,
                      states, 1);
+  }
+  if (c.erase_key) {
+    args.erase_key = View(c, static_cast<const float*>(erase_key.data()),
+                          erase16.data(), states, c.dim);
+  }
+  if (c.remove_key) {
+    args.remove_key = View(c, static_cast<const float*>(remove_key.data()),
+                           remove16.data(), states, c.dim);
   }
   const int64_t rows = c.transposed ? c.dim_v : c.dim;
   const int64_t cols = c.transposed ? c.dim : c.dim_v;
@@ -319,6 +358,33 @@ std::vector<ScanCase> ScanCases() {
         c.state = true;
         c.dtype = dim[0] == 7 ? DType::kBF16 : DType::kF32;
       });
+    }
+  }
+  // The delta rule untied: what erases, what is erased along, or both.
+  for (const Decay decay : {Decay::kNone, Decay::kScalar, Decay::kVector}) {
+    for (const int keys : {1, 2, 3}) {
+      for (const Gates gates : {Gates::kMild, Gates::kMixed}) {
+        if (decay == Decay::kNone && gates != Gates::kMild) continue;
+        for (const int64_t seqlen : {1, 77}) {
+          add([&](ScanCase& c) {
+            c.seqlen = seqlen;
+            c.dim = seqlen == 1 || keys == 3 ? 24 : 16;
+            c.dim_v = 40;
+            c.decay = decay;
+            c.gates = gates;
+            c.erase_key = keys % 2 == 1;
+            c.remove_key = keys > 1;
+            c.beta = keys != 3;
+            c.unfaded = keys == 3 || gates == Gates::kMixed;
+            c.state = true;
+            c.query_heads = 4;
+            c.value_heads = 2;
+            c.dtype = decay == Decay::kScalar && gates == Gates::kMild
+                          ? DType::kBF16
+                          : DType::kF32;
+          });
+        }
+      }
     }
   }
   for (const DType dtype : {DType::kBF16, DType::kF16}) {

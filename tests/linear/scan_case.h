@@ -26,6 +26,8 @@ struct ScanCase {
   Decay decay = Decay::kNone;
   Gates gates = Gates::kMild;
   bool beta = false;
+  bool erase_key = false, remove_key = false;
+  bool unfaded = false;
   bool normalise = false;
   bool state = false;  // starts from one
   bool transposed = false;
@@ -35,6 +37,7 @@ struct ScanCase {
   float scale = 0.0f;
 
   std::string Text() const;
+  bool erases() const { return beta || erase_key || remove_key; }
   int64_t state_heads() const { return std::max(key_heads, value_heads); }
   int64_t heads() const { return std::max(query_heads, state_heads()); }
   int64_t sequences() const {
@@ -44,7 +47,8 @@ struct ScanCase {
 };
 
 // The tensors of a case, drawn from its seed: keys of unit length on average
-// (with beta exactly), queries and values of unit variance.
+// (with a delta rule exactly), those that only erase near them, queries and
+// values of unit variance.
 class ScanTensors {
  public:
   explicit ScanTensors(const ScanCase& c, uint64_t seed = 1);
@@ -55,9 +59,10 @@ class ScanTensors {
   ScanArgs Args();
 
   std::vector<float> query, key, value, decay, beta, state, sum;
+  std::vector<float> erase_key, remove_key;
   std::vector<float> out, final_state, final_sum;
   // Those of 16 bits, where the case has them.
-  std::vector<uint16_t> query16, key16, value16, out16;
+  std::vector<uint16_t> query16, key16, value16, out16, erase16, remove16;
 
  private:
   ScanCase case_;

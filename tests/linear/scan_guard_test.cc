@@ -46,7 +46,8 @@ TEST_P(ScanGuard, NothingBeyondTensorsIsTouched) {
       std::vector<std::unique_ptr<GuardedMemory>> memory;
       ScanArgs args = guarded.Args();
       for (auto* view : {&args.query, &args.key, &args.value, &args.log_decay,
-                         &args.beta, &args.initial_state, &args.initial_sum}) {
+                         &args.beta, &args.erase_key, &args.remove_key,
+                         &args.initial_state, &args.initial_sum}) {
         Guard(*view, end, &memory);
       }
       for (auto* view : {&args.out, &args.final_state, &args.final_sum}) {

@@ -42,6 +42,10 @@ std::vector<ScanCase> Primitives() {
       c.batch = 2;
       c.query_heads = c.key_heads = c.value_heads = 3;
       cases.push_back(c);
+      if (!beta || decay == Decay::kNone) continue;
+      c.erase_key = c.remove_key = true;
+      c.beta = decay == Decay::kScalar;
+      cases.push_back(c);
     }
   }
   return cases;
@@ -55,6 +59,8 @@ ScanArgs Part(ScanTensors& t, int64_t first, int64_t count) {
   args.value = TokensOf(args.value, first, count);
   args.log_decay = TokensOf(args.log_decay, first, count);
   args.beta = TokensOf(args.beta, first, count);
+  args.erase_key = TokensOf(args.erase_key, first, count);
+  args.remove_key = TokensOf(args.remove_key, first, count);
   args.out = TokensOf(args.out, first, count);
   if (first > 0) {
     args.initial_state = args.final_state;  // in place
@@ -118,8 +124,8 @@ TEST_P(ScanProperty, StepsEqualPrefillWithinRounding) {
     const std::vector<double> out(want.out.begin(), want.out.end());
     const std::vector<double> state(want.final_state.begin(),
                                     want.final_state.end());
-    EXPECT_LT(RelativeError(got.out, out), c.beta ? 1e-5 : 2e-6);
-    EXPECT_LT(RelativeError(got.final_state, state), c.beta ? 1e-5 : 2e-6);
+    EXPECT_LT(RelativeError(got.out, out), c.erases() ? 1e-5 : 2e-6);
+    EXPECT_LT(RelativeError(got.final_state, state), c.erases() ? 1e-5 : 2e-6);
   }
 }
 
@@ -183,7 +189,8 @@ TEST(ScanSteps, PackedStepsEqualThoseOfABatch) {
     for (const auto part :
          {&ScanTensors::query, &ScanTensors::key, &ScanTensors::value,
           &ScanTensors::decay, &ScanTensors::beta, &ScanTensors::state,
-          &ScanTensors::sum}) {
+          &ScanTensors::sum, &ScanTensors::erase_key,
+          &ScanTensors::remove_key}) {
       ASSERT_EQ((got.*part).size(), (want.*part).size());
       got.*part = want.*part;
     }
@@ -217,8 +224,11 @@ TEST_P(ScanProperty, NanReachesItsOwnTokenAndLaterOnesOnly) {
   for (ScanCase c : Primitives()) {
     c.batch = 1;
     c.query_heads = c.key_heads = c.value_heads = 1;
-    for (const auto part :
-         {&ScanTensors::query, &ScanTensors::key, &ScanTensors::value}) {
+    std::vector<std::vector<float> ScanTensors::*> parts = {
+        &ScanTensors::query, &ScanTensors::key, &ScanTensors::value};
+    if (c.erase_key) parts.push_back(&ScanTensors::erase_key);
+    if (c.remove_key) parts.push_back(&ScanTensors::remove_key);
+    for (const auto part : parts) {
       for (const int64_t at : {0, 5, 37, 89}) {
         SCOPED_TRACE(c.Text() + " token " + std::to_string(at));
         ScanTensors want(c), got(c);
@@ -281,7 +291,7 @@ TEST_P(ScanProperty, ReadingAndWritingMayBeApart) {
 
 TEST_P(ScanProperty, MapsActOnRows) {
   for (ScanCase c : Primitives()) {
-    if (c.beta) continue;
+    if (c.erases()) continue;
     SCOPED_TRACE(c.Text());
     ScanTensors want(c), got(c);
     for (float& x : got.key) x -= 0.1f;  // both signs
@@ -332,6 +342,26 @@ TEST_P(ScanProperty, MembersOfTheFamilyReduceToOneAnother) {
   RunOk(scalar.Args(), scalar.Params());
   EXPECT_LT(RelativeError(vector.out, {scalar.out.begin(), scalar.out.end()}),
             1e-5);
+
+  // Keys that erase and are erased along are the key where they are equal to
+  // it.
+  c = scalar.scan();
+  c.erase_key = c.remove_key = true;
+  ScanTensors untied(c);
+  untied.key = untied.erase_key = untied.remove_key = scalar.key;
+  untied.query = scalar.query;
+  untied.value = scalar.value;
+  untied.decay = scalar.decay;
+  untied.beta = scalar.beta;
+  untied.state = scalar.state;
+  RunOk(untied.Args(), untied.Params());
+  EXPECT_LT(RelativeError(untied.out, {scalar.out.begin(), scalar.out.end()}),
+            1e-5);
+  ScanArgs erase_only = untied.Args();
+  erase_only.remove_key = {};
+  RunOk(erase_only, untied.Params());
+  EXPECT_TRUE(SameNumbers(untied.out, scalar.out));
+  c = scalar.scan();
 
   // Nothing is written or erased where beta is 0: what is read is the state as
   // it fades.

@@ -23,8 +23,15 @@ ScanCase Everything() {
   c.key_heads = c.value_heads = 2;
   c.decay = Decay::kScalar;
   c.beta = true;
+  c.erase_key = c.remove_key = true;
   c.state = true;
   return c;
+}
+
+// Every tensor that stands by token.
+std::vector<ConstTensorView*> Tokens(ScanArgs* a) {
+  return {&a->query, &a->key,       &a->value,     &a->log_decay,
+          &a->beta,  &a->erase_key, &a->remove_key};
 }
 
 void ExpectRefused(ScanTensors& t, const ScanPlan& plan, const ScanArgs& args,
@@ -61,15 +68,13 @@ TEST(ScanStatus, Calls) {
        [](auto*, auto* a) { a->value.extent[1] = 19; }},
       {"seqlen beyond the plan", "seqlen",
        [](auto*, auto* a) {
-         for (auto* v :
-              {&a->query, &a->key, &a->value, &a->log_decay, &a->beta}) {
+         for (ConstTensorView* v : Tokens(a)) {
+           v->extent[0] = 1;
            v->extent[1] = 21;
            v->stride[1] = 0;
          }
          a->out.extent[1] = 21;
-         a->out.extent[0] = a->query.extent[0] = a->key.extent[0] =
-             a->value.extent[0] = a->log_decay.extent[0] = a->beta.extent[0] =
-                 1;
+         a->out.extent[0] = 1;
          a->initial_state.extent[0] = a->final_state.extent[0] = 1;
        }},
       {"heads of out", "out", [](auto*, auto* a) { a->out.extent[2] = 2; }},
@@ -77,6 +82,19 @@ TEST(ScanStatus, Calls) {
        [](auto*, auto* a) { a->log_decay.extent[3] = 0; }},
       {"no gates", "log_decay", [](auto*, auto* a) { a->log_decay = {}; }},
       {"no beta", "beta", [](auto*, auto* a) { a->beta = {}; }},
+      {"no keys that erase", "erase_key",
+       [](auto*, auto* a) { a->erase_key = {}; }},
+      {"no keys to erase along", "remove_key",
+       [](auto*, auto* a) { a->remove_key = {}; }},
+      {"heads of keys that erase", "erase_key",
+       [](auto*, auto* a) { a->erase_key.extent[2] = 1; }},
+      {"head_dim of keys to erase along", "remove_key",
+       [](auto*, auto* a) { a->remove_key.extent[3] = 15; }},
+      {"out on keys that erase", "out",
+       [](auto* t, auto* a) {
+         a->erase_key.data = t->out.data();
+         a->erase_key.extent[0] = 2;
+       }},
       {"state of another layout", "initial_state",
        [](auto*, auto* a) { a->initial_state.extent[2] = 15; }},
       {"state for too few sequences", "final_state",
@@ -101,10 +119,7 @@ TEST(ScanStatus, Calls) {
          a->initial_state.data = t->final_state.data() + 16;
          a->initial_state.extent[0] = 1;
          a->final_state.extent[0] = 1;
-         for (auto* v :
-              {&a->query, &a->key, &a->value, &a->log_decay, &a->beta}) {
-           v->extent[0] = 1;
-         }
+         for (ConstTensorView* v : Tokens(a)) v->extent[0] = 1;
          a->out.extent[0] = 1;
        }},
       {"sequences without sums", "num_sequences",
@@ -192,6 +207,11 @@ TEST(ScanStatus, Plans) {
       {"scale", [](auto* p, auto*, auto*) { p->scale = INFINITY; }},
       {"scale", [](auto* p, auto*, auto*) { p->scale = NAN; }},
       {"normalise", [](auto* p, auto*, auto*) { p->normalise = true; }},
+      {"normalise",
+       [](auto* p, auto* s, auto*) {
+         p->normalise = true;
+         s->beta = s->remove_key = false;
+       }},
       {"head_map",
        [](auto* p, auto*, auto*) { p->head_map = static_cast<HeadMap>(9); }},
       {"chunk", [](auto*, auto*, auto* o) { o->chunk = 33; }},
@@ -221,7 +241,7 @@ TEST(ScanStatus, Plans) {
 TEST(ScanStatus, MapsOfAnotherWidth) {
   ScanCase c = Everything();
   c.decay = Decay::kNone;
-  c.beta = c.state = false;
+  c.beta = c.state = c.erase_key = c.remove_key = false;
   for (const FeatureMap& map : {EluPlusOne(c.dim - 1), Relu(c.dim + 16),
                                 UnitKeys(c.dim - 1), UnitRows(c.dim + 1)}) {
     ScanTensors t(c);

@@ -71,7 +71,7 @@ ConstTensorView& VariantCall::InputView(const std::string& name) {
       const int64_t batch = input.weights ? 1 : key.batch();
       // As many rows as most variants of weights take.
       const int64_t rows = input.weights ? key.head_dim() : key.seqlen();
-      const int64_t dim = input.per_channel ? key.head_dim() : 1;
+      const int64_t dim = ChannelsOf(input, args_.args);
       std::vector<float>& numbers = numbers_.emplace_back();
       for (int64_t b = 0; b < batch; ++b) {
         for (int64_t t = 0; t < rows; ++t) {
@@ -89,8 +89,7 @@ ConstTensorView& VariantCall::InputView(const std::string& name) {
       const std::vector<float>& numbers = numbers_[static_cast<size_t>(i)];
       inputs_.push_back(Bshd(numbers.data(), input.weights ? 1 : key.batch(),
                              input.weights ? key.head_dim() : key.seqlen(),
-                             key.heads(),
-                             input.per_channel ? key.head_dim() : 1));
+                             key.heads(), ChannelsOf(input, args_.args)));
     }
     args_.inputs = inputs_.data();
   }
