@@ -2,6 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Attention to a cache that grows: new keys and values are appended first.
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -12,6 +16,7 @@
 #include "heed/attention.h"
 #include "heed/rope.h"
 #include "python/src/call.h"
+#include "python/src/fast_call.h"
 #include "python/src/tensors.h"
 
 namespace heed::python {
@@ -78,11 +83,14 @@ nb::object WithKvCache(nb::handle q, nb::handle k_cache, nb::handle v_cache,
                        nb::handle k, nb::handle v, nb::handle cache_seqlens,
                        nb::handle cache_batch_idx, nb::handle page_table,
                        nb::handle rotary_cos, nb::handle rotary_sin,
-                       bool rotary_interleaved, nb::handle softmax_scale,
-                       bool causal, nb::handle window_size, float softcap,
-                       int64_t sink_size, nb::handle alibi_slopes,
-                       nb::handle sink_logits, nb::object out, bool return_lse,
+                       nb::handle rotary_interleaved, nb::handle softmax_scale,
+                       nb::handle causal, nb::handle window_size,
+                       nb::handle softcap, nb::handle sink_size,
+                       nb::handle alibi_slopes, nb::handle sink_logits,
+                       nb::handle out_given, nb::handle lse_asked,
                        nb::handle layout_name, nb::handle numerics) {
+  const bool return_lse = TruthOf(lse_asked, "return_lse");
+  nb::object out = nb::borrow(out_given);
   const AttentionParams params = ParamsOf(softmax_scale, causal, window_size,
                                           softcap, sink_size, nb::none());
   const Layout layout = LayoutOf(layout_name);
@@ -131,14 +139,15 @@ nb::object WithKvCache(nb::handle q, nb::handle k_cache, nb::handle v_cache,
     if (!key.absent()) {
       RaiseValue("cache_seqlens: says where k and v go, so it must be given");
     }
-    past.assign(past.size(), static_cast<int32_t>(std::min<int64_t>(
-                                 capacity, INT32_MAX)));
+    past.assign(past.size(),
+                static_cast<int32_t>(std::min<int64_t>(capacity, INT32_MAX)));
   } else if (PyLong_Check(cache_seqlens.ptr())) {
     const long long length = PyLong_AsLongLong(cache_seqlens.ptr());
     if (PyErr_Occurred()) throw nb::python_error();
     if (length < 0 || length > INT32_MAX) {
-      RaiseValue("cache_seqlens: needs to be in 0 to the cache's capacity, got " +
-                 std::to_string(length));
+      RaiseValue(
+          "cache_seqlens: needs to be in 0 to the cache's capacity, got " +
+          std::to_string(length));
     }
     past.assign(past.size(), static_cast<int32_t>(length));
   } else {
@@ -180,17 +189,18 @@ nb::object WithKvCache(nb::handle q, nb::handle k_cache, nb::handle v_cache,
   const Tensor cos(rotary_cos, "rotary_cos"), sin(rotary_sin, "rotary_sin");
   std::unique_ptr<void, Free> turned;
   if (!cos.absent() || !sin.absent()) {
-    SetRope(cos, sin, rotary_interleaved, &append.rope);
+    SetRope(cos, sin, TruthOf(rotary_interleaved, "rotary_interleaved"),
+            &append.rope);
     // Rows stand one behind the other where a mask tells them apart, else all
     // at the position of the first, as flash-attn has it.
     const bool local = params.window_left >= 0 || params.window_right >= 0;
-    const int64_t step = causal || local ? 1 : 0;
+    const int64_t step = params.causal || local ? 1 : 0;
     const int64_t seqlen_q = args.query.seqlen();
     before.query_positions.reserve(static_cast<size_t>(batch * seqlen_q));
     for (int64_t b = 0; b < batch; ++b) {
       for (int64_t i = 0; i < seqlen_q; ++i) {
-        before.query_positions.push_back(static_cast<int32_t>(
-            past[static_cast<size_t>(b)] + step * i));
+        before.query_positions.push_back(
+            static_cast<int32_t>(past[static_cast<size_t>(b)] + step * i));
       }
     }
     before.query = args.query;
@@ -202,8 +212,8 @@ nb::object WithKvCache(nb::handle q, nb::handle k_cache, nb::handle v_cache,
       view.stride[i] = bytes;
       bytes *= view.extent[i];
     }
-    turned.reset(std::aligned_alloc(
-        64, (static_cast<size_t>(bytes) + 64) / 64 * 64));
+    turned.reset(
+        std::aligned_alloc(64, (static_cast<size_t>(bytes) + 64) / 64 * 64));
     if (turned == nullptr) throw std::bad_alloc();
     view.data = turned.get();
     args.query = view;
@@ -264,17 +274,9 @@ std::vector<double> Frequencies(double theta, int64_t rotary_dim) {
 }  // namespace
 
 void BindCache(nb::module_& m) {
-  m.def("with_kvcache", &WithKvCache, nb::arg("q").none(),
-        nb::arg("k_cache").none(), nb::arg("v_cache").none(),
-        nb::arg("k").none(), nb::arg("v").none(),
-        nb::arg("cache_seqlens").none(), nb::arg("cache_batch_idx").none(),
-        nb::arg("page_table").none(), nb::arg("rotary_cos").none(),
-        nb::arg("rotary_sin").none(), nb::arg("rotary_interleaved"),
-        nb::arg("softmax_scale").none(), nb::arg("causal"),
-        nb::arg("window_size"), nb::arg("softcap"), nb::arg("sink_size"),
-        nb::arg("alibi_slopes").none(), nb::arg("sink_logits").none(),
-        nb::arg("out").none(), nb::arg("return_lse"), nb::arg("layout"),
-        nb::arg("numerics"));
+  static PyMethodDef methods[] = {FastMethod<&WithKvCache>("with_kvcache"),
+                                  {nullptr, nullptr, 0, nullptr}};
+  PyModule_AddFunctions(m.ptr(), methods);
   m.def("rope_tables", &RopeTables);
   m.def("rope_frequencies", &Frequencies);
 }

@@ -12,13 +12,15 @@
 #include <string>
 #include <vector>
 
+#include "python/src/fast_call.h"
+
 namespace heed::python {
 namespace {
 
 // Below so many multiplications a call costs less than waking a thread.
 constexpr double kSerialProducts = 2.5e5;
 
-constexpr size_t kPlans = 4;     // of a slot
+constexpr size_t kPlans = 4;      // of a slot
 constexpr size_t kMostSlots = 8;  // kept
 
 using PlanKey = std::array<int64_t, 23>;
@@ -147,29 +149,54 @@ bool TorchIsLoaded() {
   return PyDict_GetItemWithError(modules, name) != nullptr;
 }
 
-AttentionParams ParamsOf(nb::handle softmax_scale, bool causal,
-                         nb::handle window_size, float softcap,
-                         int64_t sink_size, nb::handle causal_offset) {
+bool TruthOf(nb::handle argument, const char* name) {
+  const int truth = PyObject_IsTrue(argument.ptr());
+  if (truth >= 0) return truth == 1;
+  PyErr_Clear();
+  RaiseType(std::string(name) + ": needs a bool");
+}
+
+double NumberOf(nb::handle argument, const char* name) {
+  const double number = PyFloat_AsDouble(argument.ptr());
+  if (number != -1.0 || !PyErr_Occurred()) return number;
+  PyErr_Clear();
+  RaiseType(std::string(name) + ": needs a number, got " +
+            Py_TYPE(argument.ptr())->tp_name);
+}
+
+int64_t IntegerOf(nb::handle argument, const char* name) {
+  if (!PyIndex_Check(argument.ptr())) {
+    RaiseType(std::string(name) + ": needs a whole number, got " +
+              Py_TYPE(argument.ptr())->tp_name);
+  }
+  const nb::object index = nb::steal(PyNumber_Index(argument.ptr()));
+  if (!index.is_valid()) throw nb::python_error();
+  int overflow = 0;
+  const long long number = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
+  if (overflow != 0) RaiseValue(std::string(name) + ": leaves 64 bits");
+  return number;
+}
+
+AttentionParams ParamsOf(nb::handle softmax_scale, nb::handle causal,
+                         nb::handle window_size, nb::handle softcap,
+                         nb::handle sink_size, nb::handle causal_offset) {
   AttentionParams params;
   if (!softmax_scale.is_none()) {
-    params.softmax_scale = static_cast<float>(PyFloat_AsDouble(softmax_scale.ptr()));
-    if (PyErr_Occurred()) throw nb::python_error();
+    params.softmax_scale =
+        static_cast<float>(NumberOf(softmax_scale, "softmax_scale"));
   }
-  params.causal = causal;
+  params.causal = TruthOf(causal, "causal");
   PyObject* window = window_size.ptr();
-  if (!PyTuple_Check(window) || PyTuple_GET_SIZE(window) != 2) {
+  if (!PyTuple_Check(window) || PyTuple_Size(window) != 2) {
     RaiseType("window_size: needs a tuple (left, right)");
   }
-  params.window_left = PyLong_AsLongLong(PyTuple_GET_ITEM(window, 0));
-  if (!PyErr_Occurred()) {
-    params.window_right = PyLong_AsLongLong(PyTuple_GET_ITEM(window, 1));
+  params.window_left = IntegerOf(PyTuple_GetItem(window, 0), "window_size");
+  params.window_right = IntegerOf(PyTuple_GetItem(window, 1), "window_size");
+  params.softcap = static_cast<float>(NumberOf(softcap, "softcap"));
+  params.sink_size = IntegerOf(sink_size, "sink_size");
+  if (!causal_offset.is_none()) {
+    params.causal_offset = IntegerOf(causal_offset, "causal_offset");
   }
-  params.softcap = softcap;
-  params.sink_size = sink_size;
-  if (!PyErr_Occurred() && !causal_offset.is_none()) {
-    params.causal_offset = PyLong_AsLongLong(causal_offset.ptr());
-  }
-  if (PyErr_Occurred()) throw nb::python_error();
   return params;
 }
 
@@ -272,8 +299,8 @@ struct Lists {
 
   void Set(AttentionArgs* args) const {
     Ragged& ragged = args->ragged;
-    ragged.num_sequences = cu_seqlens_q.absent() ? args->query.batch()
-                                                 : cu_seqlens_q.size() - 1;
+    ragged.num_sequences =
+        cu_seqlens_q.absent() ? args->query.batch() : cu_seqlens_q.size() - 1;
     if (ragged.num_sequences < 1) {
       RaiseValue("cu_seqlens_q: needs a number more than there are sequences");
     }
@@ -320,9 +347,9 @@ auto WithArgs(nb::handle q, nb::handle k, nb::handle v, nb::handle layout_name,
     }
   }
   // Pools of pages are [num_pages, page_size, heads, head_dim].
-  const Layout of_keys = page_table.is_none()         ? layout
+  const Layout of_keys = page_table.is_none()     ? layout
                          : layout == Layout::kThd ? Layout::kBshd
-                                                      : layout;
+                                                  : layout;
   AttentionArgs args;
   args.query = query.View(layout);
   args.key = key.View(of_keys);
@@ -332,20 +359,24 @@ auto WithArgs(nb::handle q, nb::handle k, nb::handle v, nb::handle layout_name,
   const Scores scores(bias, mask, alibi_slopes, sink_logits);
   const int64_t sequences =
       lists.any() ? args.ragged.num_sequences : args.query.batch();
-  const int64_t keys = args.pages.any() ? ShapeOf(args).seqlen_k
-                                        : args.key.seqlen();
+  const int64_t keys =
+      args.pages.any() ? ShapeOf(args).seqlen_k : args.key.seqlen();
   scores.Set(args, sequences, keys, &args.scores);
   return f(layout, query, value, &args);
 }
 
 nb::object Attend(nb::handle q, nb::handle k, nb::handle v,
-                  nb::handle softmax_scale, bool causal, nb::handle window_size,
-                  float softcap, int64_t sink_size, nb::handle causal_offset,
+                  nb::handle softmax_scale, nb::handle causal,
+                  nb::handle window_size, nb::handle softcap,
+                  nb::handle sink_size, nb::handle causal_offset,
                   nb::handle bias, nb::handle mask, nb::handle alibi_slopes,
                   nb::handle sink_logits, nb::handle cu_seqlens_q,
                   nb::handle cu_seqlens_k, nb::handle seqlens_k,
-                  nb::handle page_table, nb::object out, bool return_lse,
-                  nb::handle layout_name, nb::handle numerics) {
+                  nb::handle page_table, nb::handle out_given,
+                  nb::handle lse_asked, nb::handle layout_name,
+                  nb::handle numerics) {
+  const bool return_lse = TruthOf(lse_asked, "return_lse");
+  nb::object out = nb::borrow(out_given);
   const AttentionParams params = ParamsOf(softmax_scale, causal, window_size,
                                           softcap, sink_size, causal_offset);
   const auto run = [&](Layout layout, const Tensor& query, const Tensor& value,
@@ -375,13 +406,14 @@ nb::object Attend(nb::handle q, nb::handle k, nb::handle v,
 }
 
 nb::object Explain(nb::handle q, nb::handle k, nb::handle v,
-                   nb::handle softmax_scale, bool causal,
-                   nb::handle window_size, float softcap, int64_t sink_size,
-                   nb::handle causal_offset, nb::handle bias, nb::handle mask,
-                   nb::handle alibi_slopes, nb::handle sink_logits,
-                   nb::handle cu_seqlens_q, nb::handle cu_seqlens_k,
-                   nb::handle seqlens_k, nb::handle page_table,
-                   nb::handle layout_name, nb::handle numerics) {
+                   nb::handle softmax_scale, nb::handle causal,
+                   nb::handle window_size, nb::handle softcap,
+                   nb::handle sink_size, nb::handle causal_offset,
+                   nb::handle bias, nb::handle mask, nb::handle alibi_slopes,
+                   nb::handle sink_logits, nb::handle cu_seqlens_q,
+                   nb::handle cu_seqlens_k, nb::handle seqlens_k,
+                   nb::handle page_table, nb::handle layout_name,
+                   nb::handle numerics) {
   const AttentionParams params = ParamsOf(softmax_scale, causal, window_size,
                                           softcap, sink_size, causal_offset);
   const auto explain = [&](Layout /*layout*/, const Tensor& /*query*/,
@@ -401,8 +433,8 @@ nb::object Explain(nb::handle q, nb::handle k, nb::handle v,
                   cu_seqlens_q, cu_seqlens_k, seqlens_k, page_table, explain);
 }
 
-nb::tuple Merge(nb::handle out_a, nb::handle lse_a, nb::handle out_b,
-                nb::handle lse_b, nb::handle layout_name) {
+nb::object Merge(nb::handle out_a, nb::handle lse_a, nb::handle out_b,
+                 nb::handle lse_b, nb::handle layout_name) {
   const Layout layout = LayoutOf(layout_name);
   const Tensor a(out_a, "out_a"), la(lse_a, "lse_a"), b(out_b, "out_b"),
       lb(lse_b, "lse_b");
@@ -432,27 +464,13 @@ nb::tuple Merge(nb::handle out_a, nb::handle lse_a, nb::handle out_b,
 
 }  // namespace
 
+// Names and defaults of arguments are in Python.
 void BindCall(nb::module_& m) {
-  m.def("attend", &Attend, nb::arg("q").none(), nb::arg("k").none(),
-        nb::arg("v").none(), nb::arg("softmax_scale").none(), nb::arg("causal"),
-        nb::arg("window_size"), nb::arg("softcap"), nb::arg("sink_size"),
-        nb::arg("causal_offset").none(), nb::arg("bias").none(),
-        nb::arg("mask").none(), nb::arg("alibi_slopes").none(),
-        nb::arg("sink_logits").none(), nb::arg("cu_seqlens_q").none(),
-        nb::arg("cu_seqlens_k").none(), nb::arg("seqlens_k").none(),
-        nb::arg("page_table").none(), nb::arg("out").none(),
-        nb::arg("return_lse"), nb::arg("layout"), nb::arg("numerics"));
-  m.def("explain", &Explain, nb::arg("q").none(), nb::arg("k").none(),
-        nb::arg("v").none(), nb::arg("softmax_scale").none(), nb::arg("causal"),
-        nb::arg("window_size"), nb::arg("softcap"), nb::arg("sink_size"),
-        nb::arg("causal_offset").none(), nb::arg("bias").none(),
-        nb::arg("mask").none(), nb::arg("alibi_slopes").none(),
-        nb::arg("sink_logits").none(), nb::arg("cu_seqlens_q").none(),
-        nb::arg("cu_seqlens_k").none(), nb::arg("seqlens_k").none(),
-        nb::arg("page_table").none(), nb::arg("layout"), nb::arg("numerics"));
-  m.def("merge_state", &Merge, nb::arg("out_a").none(),
-        nb::arg("lse_a").none(), nb::arg("out_b").none(),
-        nb::arg("lse_b").none(), nb::arg("layout"));
+  static PyMethodDef methods[] = {FastMethod<&Attend>("attend"),
+                                  FastMethod<&Explain>("explain"),
+                                  FastMethod<&Merge>("merge_state"),
+                                  {nullptr, nullptr, 0, nullptr}};
+  PyModule_AddFunctions(m.ptr(), methods);
 }
 
 }  // namespace heed::python

@@ -17,10 +17,16 @@
 
 namespace heed::python {
 
+// Python's truth of an argument, and its numbers, else a TypeError that names
+// it.
+bool TruthOf(nb::handle argument, const char* name);
+double NumberOf(nb::handle argument, const char* name);
+int64_t IntegerOf(nb::handle argument, const char* name);
+
 // What is computed, from the arguments that all doors share.
-AttentionParams ParamsOf(nb::handle softmax_scale, bool causal, nb::handle window_size,
-                         float softcap, int64_t sink_size,
-                         nb::handle causal_offset);
+AttentionParams ParamsOf(nb::handle softmax_scale, nb::handle causal,
+                         nb::handle window_size, nb::handle softcap,
+                         nb::handle sink_size, nb::handle causal_offset);
 
 // Whether torch is imported.
 bool TorchIsLoaded();
@@ -35,8 +41,8 @@ class Slot {
   Slot& operator=(const Slot&) = delete;
 
   // Raises what MakePlan refuses. The plan stays where it is until the next.
-  const Plan& PlanFor(const AttentionParams& params, const AttentionShape& shape,
-                      Numerics numerics);
+  const Plan& PlanFor(const AttentionParams& params,
+                      const AttentionShape& shape, Numerics numerics);
   Workspace WorkspaceFor(const Plan& plan, int workers);
 
   struct Kept;

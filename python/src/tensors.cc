@@ -73,7 +73,9 @@ bool IsTrue(nb::handle object, const char* attribute) {
          PyObject_IsTrue(nb::object(object.attr(attribute)).ptr()) == 1;
 }
 
-std::string TypeName(nb::handle object) { return Py_TYPE(object.ptr())->tp_name; }
+std::string TypeName(nb::handle object) {
+  return Py_TYPE(object.ptr())->tp_name;
+}
 
 }  // namespace
 
@@ -238,8 +240,8 @@ DType Tensor::FloatType() const {
 }
 
 void Tensor::RefuseRank(int needs, const char* axes) const {
-  RaiseValue(std::string(name_) + ": needs " + std::to_string(needs) +
-             " axes" + axes + ", got " +
+  RaiseValue(std::string(name_) + ": needs " + std::to_string(needs) + " axes" +
+             axes + ", got " +
              std::to_string(has_buffer_ ? buffer_.ndim : ndim_));
 }
 
@@ -314,8 +316,8 @@ ConstTensorView Tensor::Broadcast(std::initializer_list<int64_t> extents,
 }
 
 Integers::Integers(nb::handle object, const char* name, int ndim)
-    : tensor_(PyObject_CheckBuffer(object.ptr()) ||
-                      nb::hasattr(object, "__dlpack__")
+    : tensor_(!object.is_none() && (PyObject_CheckBuffer(object.ptr()) ||
+                                    nb::hasattr(object, "__dlpack__"))
                   ? object
                   : nb::handle(Py_None),
               name),
@@ -391,7 +393,8 @@ void Integers::Copy(int64_t row, int64_t column, int64_t value) {
 
 nb::object NewTensor(const Tensor& like, const std::vector<int64_t>& extents,
                      bool f32) {
-  nb::object shape = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(extents.size())));
+  nb::object shape =
+      nb::steal(PyTuple_New(static_cast<Py_ssize_t>(extents.size())));
   for (size_t i = 0; i < extents.size(); ++i) {
     PyTuple_SetItem(shape.ptr(), static_cast<Py_ssize_t>(i),
                     PyLong_FromLongLong(extents[i]));
@@ -405,20 +408,27 @@ nb::object NewTensor(const Tensor& like, const std::vector<int64_t>& extents,
     return make(shape, nb::arg("dtype") =
                            nb::module_::import_("torch").attr("float32"));
   }
-  static PyObject* empty =
-      nb::object(nb::module_::import_("numpy").attr("empty")).release().ptr();
+  // Kept for ever: what belongs to the interpreter outlives static objects.
+  static PyObject* const* const numpy = [] {
+    static PyObject* kept[3];
+    const nb::module_ module = nb::module_::import_("numpy");
+    kept[0] = nb::object(module.attr("empty")).release().ptr();
+    kept[1] = nb::object(module.attr("dtype")("f4")).release().ptr();
+    kept[2] = nb::object(module.attr("dtype")("f2")).release().ptr();
+    return kept;
+  }();
   nb::object dtype;
   if (f32 || (like.kind() == 'f' && like.bits() == 32)) {
-    dtype = nb::str("f4");
+    dtype = nb::borrow(numpy[1]);
   } else if (like.kind() == 'f' && like.bits() == 16) {
-    dtype = nb::str("f2");
+    dtype = nb::borrow(numpy[2]);
   } else if (buffer && nb::hasattr(object, "dtype")) {
     dtype = object.attr("dtype");  // ml_dtypes' bfloat16
   } else {
     RaiseType("out: numpy has no " + like.DTypeName() +
               " of its own, so it must be given");
   }
-  return nb::handle(empty)(shape, dtype);
+  return nb::handle(numpy[0])(shape, dtype);
 }
 
 }  // namespace heed::python

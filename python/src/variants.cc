@@ -2,18 +2,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Variants by name: what they are, and one run with everything recorded.
-#include "heed/variant.h"
-
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "heed/ops.h"
+#include "heed/variant.h"
 #include "lib/eval/knob_sweep.h"
 #include "lib/eval/phase_timer.h"
 #include "lib/eval/recorded_cost.h"
@@ -21,6 +22,7 @@
 #include "lib/eval/selection.h"
 #include "lib/io/input_error.h"
 #include "python/src/call.h"
+#include "python/src/fast_call.h"
 
 namespace heed::python {
 namespace {
@@ -123,12 +125,19 @@ nb::tuple Lists(const eval::Selection& selection, const AttentionShape& shape) {
 }
 
 // Returns a dict of what the run gave.
-nb::dict Run(const std::string& spec, nb::handle q, nb::handle k, nb::handle v,
-             nb::handle softmax_scale, bool causal, nb::handle window_size,
-             float softcap, int64_t sink_size, nb::handle causal_offset,
-             const nb::dict& inputs, nb::object out, bool record,
-             nb::handle layout_name) {
-  const eval::Setting setting = SettingOf(spec);
+nb::object Run(nb::handle spec_text, nb::handle q, nb::handle k, nb::handle v,
+               nb::handle softmax_scale, nb::handle causal,
+               nb::handle window_size, nb::handle softcap, nb::handle sink_size,
+               nb::handle causal_offset, nb::handle inputs_given,
+               nb::handle out_given, nb::handle record_asked,
+               nb::handle layout_name) {
+  const bool record = TruthOf(record_asked, "record");
+  nb::object out = nb::borrow(out_given);
+  if (!PyUnicode_Check(spec_text.ptr())) RaiseType("spec: needs a string");
+  if (!PyDict_Check(inputs_given.ptr())) RaiseType("inputs: needs a dict");
+  const nb::dict inputs = nb::borrow<nb::dict>(inputs_given);
+  const eval::Setting setting =
+      SettingOf(nb::cast<std::string>(nb::handle(spec_text)));
   const Variant& variant = setting.variant.variant;
   const Layout layout = LayoutOf(layout_name);
   const Tensor query(q, "q"), key(k, "k"), value(v, "v");
@@ -203,9 +212,9 @@ nb::dict Run(const std::string& spec, nb::handle q, nb::handle k, nb::handle v,
     timer.Begin();
     status = RunVariant(variant, a);
     timer.End();
-    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() -
-                                            begin)
-                  .count();
+    seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
+            .count();
     if (status.ok() && record) outside = selection.Finish();
   }
   RaiseUnlessOk(status);
@@ -223,9 +232,9 @@ nb::dict Run(const std::string& spec, nb::handle q, nb::handle k, nb::handle v,
   result["workspace"] = scratch.HighWater();
   const Cost formula = variant.cost(shape, a.params, a.knobs);
   const bool selects = variant.semantics == Semantics::kExactOnSelection;
-  result["cost"] = CostDict(record && selects
-                                ? eval::RecordedCost(formula, shape, selection)
-                                : formula);
+  result["cost"] =
+      CostDict(record && selects ? eval::RecordedCost(formula, shape, selection)
+                                 : formula);
   result["spec"] = eval::FormatSetting(setting);
   result["recorded"] = record && selects;
   if (record && selects) {
@@ -247,12 +256,9 @@ void BindVariants(nb::module_& m) {
         return eval::FormatSetting(SettingOf(spec));
       },
       nb::arg("spec"));
-  m.def("run_variant", &Run, nb::arg("spec"), nb::arg("q").none(),
-        nb::arg("k").none(), nb::arg("v").none(),
-        nb::arg("softmax_scale").none(), nb::arg("causal"),
-        nb::arg("window_size"), nb::arg("softcap"), nb::arg("sink_size"),
-        nb::arg("causal_offset").none(), nb::arg("inputs"),
-        nb::arg("out").none(), nb::arg("record"), nb::arg("layout"));
+  static PyMethodDef methods[] = {FastMethod<&Run>("run_variant"),
+                                  {nullptr, nullptr, 0, nullptr}};
+  PyModule_AddFunctions(m.ptr(), methods);
 }
 
 }  // namespace heed::python

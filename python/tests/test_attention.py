@@ -23,7 +23,7 @@ CASES = {
 }
 
 
-def close(got, truth, tolerance=2e-6):
+def close(got, truth, tolerance=4e-6):
     np.testing.assert_allclose(got, truth, rtol=0, atol=tolerance)
 
 

@@ -60,15 +60,15 @@ CASES = [
     ({"out": read_only()}, ValueError, "out: is read-only"),
     ({"out": np.broadcast_to(f4(1), Q)}, ValueError, "out"),
     ({"softmax_scale": float("nan")}, ValueError, "softmax_scale"),
-    ({"softmax_scale": "x"}, TypeError, "real number"),
+    ({"softmax_scale": "x"}, TypeError, "softmax_scale: needs a number"),
     ({"softcap": -1.0}, ValueError, "softcap"),
     ({"softcap": float("inf")}, ValueError, "softcap"),
     ({"window_size": (-2, 0)}, ValueError, "window_left"),
     ({"window_size": 3}, TypeError, "window_size"),
     ({"window_size": (1, 2, 3)}, TypeError, "window_size"),
-    ({"window_size": (1.5, 2)}, TypeError, "integer"),
+    ({"window_size": (1.5, 2)}, TypeError, "window_size: needs a whole"),
     ({"sink_size": -1}, ValueError, "sink_size"),
-    ({"causal_offset": 2**70}, OverflowError, "int"),
+    ({"causal_offset": 2**70}, ValueError, "causal_offset"),
     ({"mask": tensor(4, 6)}, TypeError, "mask: needs bool"),
     ({"bias": tensor(4, 6, dtype=bool)}, TypeError, "bias: is bool"),
     ({"mask": tensor(4, 5, dtype=bool)}, ValueError, "mask: axis 1"),
@@ -148,7 +148,6 @@ def test_flash_attn_refuses_by_name():
         {"cu_seqlens_q": [0, 3, 2, 4], "cu_seqlens_k": [0, 2, 4, 6]},
         {"cu_seqlens_q": [0, 4], "cu_seqlens_k": [0, 2, 6]},
         {"cu_seqlens_q": [], "cu_seqlens_k": []},
-        {"cu_seqlens_q": [0, 4]},
         {"cu_seqlens_q": [0, 4], "seqlens_k": [7]},
     ],
 )
@@ -257,11 +256,11 @@ def fuzz(seconds_or_calls, seed):
         try:
             function(*arguments, **extra)
             ran += 1
-        except (ValueError, TypeError, OverflowError):
+        except (ValueError, TypeError):
             refused += 1
     return ran, refused
 
 
 def test_random_calls_never_crash():
     ran, refused = fuzz(3000, seed=1)
-    assert ran > 300 and refused > 300
+    assert ran > 150 and refused > 1000
