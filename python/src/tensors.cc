@@ -73,6 +73,20 @@ bool IsTrue(nb::handle object, const char* attribute) {
          PyObject_IsTrue(nb::object(object.attr(attribute)).ptr()) == 1;
 }
 
+// DLPack's number of a device, where a tensor has one that DLPack knows.
+int DeviceOf(nb::handle object, const std::string& name) {
+  try {
+    const nb::object device = object.attr("__dlpack_device__")();
+    return nb::cast<int>(device[0]);
+  } catch (nb::python_error& error) {
+    const nb::str reason(error.value());
+    RaiseValue(name + ": is not in the memory of the CPU (" + reason.c_str() +
+               ")");
+  } catch (const nb::cast_error&) {
+    RaiseType(name + ": its __dlpack_device__ is not one");
+  }
+}
+
 std::string TypeName(nb::handle object) {
   return Py_TYPE(object.ptr())->tp_name;
 }
@@ -174,8 +188,7 @@ void Tensor::ImportDlpack(nb::handle object, bool writable) {
                ": needs gradients, which this door has not: use "
                "heed.torch.attention, or detach() it");
   }
-  const nb::object device = object.attr("__dlpack_device__")();
-  const int type = nb::cast<int>(device[0]);
+  const int type = DeviceOf(object, name);
   if (type != nb::device::cpu::value) {
     RaiseValue(name + ": is not in the memory of the CPU (DLPack device type " +
                std::to_string(type) + ")");
