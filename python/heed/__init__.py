@@ -25,6 +25,8 @@ is not offered) with a sentence that names the argument; then nothing has been
 written.
 """
 
+from typing import Any, Dict
+
 from heed import _heed
 from heed._attention import (
     attention,
@@ -63,7 +65,7 @@ __all__ = [
 ]
 
 
-def info():
+def info() -> Dict[str, Any]:
     """Returns what this build and this CPU offer, as a dict.
 
     version; target (the kernel table that calls take) and targets (all, with
@@ -73,7 +75,7 @@ def info():
     return _heed.info()
 
 
-def set_num_threads(num_threads):
+def set_num_threads(num_threads: int) -> None:
     """Sets the threads that calls take, the caller's among them.
 
     0, as at the start, is as many as torch's OpenMP has, or without torch as

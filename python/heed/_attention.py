@@ -2,34 +2,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exact attention: documentation and defaults; the work is in _heed."""
 
+from typing import Any, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
 from heed._heed import attend as _attend
 from heed._heed import explain as _explain
 from heed._heed import merge_state as _merge_state
 from heed._heed import rope_frequencies as _rope_frequencies
 from heed._heed import rope_tables as _rope_tables
 from heed._heed import with_kvcache as _with_kvcache
+from heed._types import Integers, Tensor, Window
 
 
 def attention(
-    q,
-    k,
-    v,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
     *,
-    softmax_scale=None,
-    causal=False,
-    window_size=(-1, -1),
-    softcap=0.0,
-    sink_size=0,
-    causal_offset=None,
-    bias=None,
-    mask=None,
-    alibi_slopes=None,
-    sink_logits=None,
-    out=None,
-    return_lse=False,
-    layout="bshd",
-    numerics="fast",
-):
+    softmax_scale: Optional[float] = None,
+    causal: bool = False,
+    window_size: Window = (-1, -1),
+    softcap: float = 0.0,
+    sink_size: int = 0,
+    causal_offset: Optional[int] = None,
+    bias: Optional[Tensor] = None,
+    mask: Optional[Tensor] = None,
+    alibi_slopes: Optional[Tensor] = None,
+    sink_logits: Optional[Tensor] = None,
+    out: Optional[Tensor] = None,
+    return_lse: bool = False,
+    layout: str = "bshd",
+    numerics: str = "fast",
+) -> Any:
     """Returns softmax(softmax_scale * q k^T + bias) v, blocked and exact.
 
     Never forms the scores (Dao et al. 2022, arXiv:2205.14135). Arguments mean
@@ -93,28 +98,28 @@ def attention(
 
 
 def varlen(
-    q,
-    k,
-    v,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
     *,
-    cu_seqlens_q=None,
-    cu_seqlens_k=None,
-    seqlens_k=None,
-    page_table=None,
-    softmax_scale=None,
-    causal=False,
-    window_size=(-1, -1),
-    softcap=0.0,
-    sink_size=0,
-    bias=None,
-    mask=None,
-    alibi_slopes=None,
-    sink_logits=None,
-    out=None,
-    return_lse=False,
-    layout="thd",
-    numerics="fast",
-):
+    cu_seqlens_q: Optional[Integers] = None,
+    cu_seqlens_k: Optional[Integers] = None,
+    seqlens_k: Optional[Integers] = None,
+    page_table: Optional[Integers] = None,
+    softmax_scale: Optional[float] = None,
+    causal: bool = False,
+    window_size: Window = (-1, -1),
+    softcap: float = 0.0,
+    sink_size: int = 0,
+    bias: Optional[Tensor] = None,
+    mask: Optional[Tensor] = None,
+    alibi_slopes: Optional[Tensor] = None,
+    sink_logits: Optional[Tensor] = None,
+    out: Optional[Tensor] = None,
+    return_lse: bool = False,
+    layout: str = "thd",
+    numerics: str = "fast",
+) -> Any:
     """Returns attention of sequences of different lengths, in one call.
 
     Each has the bits of a call of its own. Of the arguments that attention()
@@ -161,30 +166,30 @@ def varlen(
 
 
 def with_kvcache(
-    q,
-    k_cache,
-    v_cache,
-    k=None,
-    v=None,
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    k: Optional[Tensor] = None,
+    v: Optional[Tensor] = None,
     *,
-    cache_seqlens=None,
-    cache_batch_idx=None,
-    page_table=None,
-    rotary_cos=None,
-    rotary_sin=None,
-    rotary_interleaved=True,
-    softmax_scale=None,
-    causal=False,
-    window_size=(-1, -1),
-    softcap=0.0,
-    sink_size=0,
-    alibi_slopes=None,
-    sink_logits=None,
-    out=None,
-    return_lse=False,
-    layout="bshd",
-    numerics="fast",
-):
+    cache_seqlens: Union[None, int, Integers] = None,
+    cache_batch_idx: Optional[Integers] = None,
+    page_table: Optional[Integers] = None,
+    rotary_cos: Optional[Tensor] = None,
+    rotary_sin: Optional[Tensor] = None,
+    rotary_interleaved: bool = True,
+    softmax_scale: Optional[float] = None,
+    causal: bool = False,
+    window_size: Window = (-1, -1),
+    softcap: float = 0.0,
+    sink_size: int = 0,
+    alibi_slopes: Optional[Tensor] = None,
+    sink_logits: Optional[Tensor] = None,
+    out: Optional[Tensor] = None,
+    return_lse: bool = False,
+    layout: str = "bshd",
+    numerics: str = "fast",
+) -> Any:
     """Appends k and v to a cache and attends to all of it, in one call.
 
     Of the arguments that attention() has, those here mean the same. The call is
@@ -232,7 +237,9 @@ def with_kvcache(
     )
 
 
-def merge_state(out_a, lse_a, out_b, lse_b, *, layout="bshd"):
+def merge_state(
+    out_a: Tensor, lse_a: Tensor, out_b: Tensor, lse_b: Tensor, *, layout: str = "bshd"
+) -> Tuple[Any, Any]:
     """Returns (out, lse) of two partial results over disjoint sets of keys.
 
     out_*: float32, as attention() returns them; lse_*: as with return_lse. A
@@ -241,7 +248,14 @@ def merge_state(out_a, lse_a, out_b, lse_b, *, layout="bshd"):
     return _merge_state(out_a, lse_a, out_b, lse_b, layout)
 
 
-def rope_tables(rotary_dim, positions, *, theta=10000.0, first=0, frequencies=None):
+def rope_tables(
+    rotary_dim: int,
+    positions: int,
+    *,
+    theta: float = 10000.0,
+    first: int = 0,
+    frequencies: Optional[Sequence[float]] = None,
+) -> Tuple[np.ndarray, np.ndarray]:
     """Returns (cos, sin) for with_kvcache, float32 [positions, rotary_dim / 2].
 
     Of the positions from `first` on, by angles theta^(-2 i / rotary_dim) a
@@ -258,27 +272,27 @@ def rope_tables(rotary_dim, positions, *, theta=10000.0, first=0, frequencies=No
 
 
 def explain(
-    q,
-    k,
-    v,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
     *,
-    softmax_scale=None,
-    causal=False,
-    window_size=(-1, -1),
-    softcap=0.0,
-    sink_size=0,
-    causal_offset=None,
-    bias=None,
-    mask=None,
-    alibi_slopes=None,
-    sink_logits=None,
-    cu_seqlens_q=None,
-    cu_seqlens_k=None,
-    seqlens_k=None,
-    page_table=None,
-    layout="bshd",
-    numerics="fast",
-):
+    softmax_scale: Optional[float] = None,
+    causal: bool = False,
+    window_size: Window = (-1, -1),
+    softcap: float = 0.0,
+    sink_size: int = 0,
+    causal_offset: Optional[int] = None,
+    bias: Optional[Tensor] = None,
+    mask: Optional[Tensor] = None,
+    alibi_slopes: Optional[Tensor] = None,
+    sink_logits: Optional[Tensor] = None,
+    cu_seqlens_q: Optional[Integers] = None,
+    cu_seqlens_k: Optional[Integers] = None,
+    seqlens_k: Optional[Integers] = None,
+    page_table: Optional[Integers] = None,
+    layout: str = "bshd",
+    numerics: str = "fast",
+) -> str:
     """Returns how a call with these arguments is computed, and why, as text.
 
     Which kernel, which blocks and tiles. The arguments are those of attention()

@@ -9,10 +9,12 @@ import pathlib
 import struct
 import subprocess
 import tempfile
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 
 from heed import _command
+from heed._types import Tensor
 
 
 class Comparison:
@@ -26,11 +28,11 @@ class Comparison:
     text: the table that the command prints.
     """
 
-    def __init__(self, result, html, text):
+    def __init__(self, result: Dict[str, Any], html: str, text: str):
         self.result = result
         self.html = html
         self.text = text
-        self.rows = [
+        self.rows: List[Dict[str, Any]] = [
             {key: value for key, value in row.items() if not isinstance(value, list)}
             for row in result["rows"]
         ]
@@ -41,10 +43,10 @@ class Comparison:
 
         return pandas.DataFrame(self.rows)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Dict[str, Any]]:
         return iter(self.rows)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
     def __str__(self):
@@ -53,7 +55,7 @@ class Comparison:
     def __repr__(self):
         return f"<heed.Comparison of {len(self.rows)} rows>"
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         page = html.escape(self.html, quote=True)
         return (
             f'<iframe srcdoc="{page}" width="100%" height="720" '
@@ -89,23 +91,23 @@ def _write_safetensors(path, tensors):
 
 
 def compare(
-    q=None,
-    k=None,
-    v=None,
+    q: Optional[Tensor] = None,
+    k: Optional[Tensor] = None,
+    v: Optional[Tensor] = None,
     *,
-    variants=(),
-    input=None,
-    problem=None,
-    causal=None,
-    softmax_scale=None,
-    window_left=-1,
-    softcap=0.0,
-    sink_size=0,
-    layout="bshd",
-    threads=0,
-    repeats=5,
-    options=(),
-):
+    variants: Union[str, Sequence[str]] = (),
+    input: Union[None, str, "os.PathLike[str]"] = None,
+    problem: Optional[str] = None,
+    causal: Optional[bool] = None,
+    softmax_scale: Optional[float] = None,
+    window_left: int = -1,
+    softcap: float = 0.0,
+    sink_size: int = 0,
+    layout: str = "bshd",
+    threads: int = 0,
+    repeats: int = 5,
+    options: Sequence[str] = (),
+) -> Comparison:
     """Runs variants side by side on the same tensors and returns a Comparison.
 
     q, k, v: [seqlen, heads, head_dim], or with a batch axis in front, of any

@@ -3,14 +3,15 @@
 """Variants: sparse and linear attention by name."""
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
 from heed import _heed
+from heed._types import Tensor, Window
 
 
-def variants():
+def variants() -> List[Dict[str, Any]]:
     """Returns all variants of this build, as a list of dicts.
 
     name, summary, paper; semantics: "exact", "exact on selection" (softmax over
@@ -49,7 +50,7 @@ class VariantRun:
     _kept: Optional[tuple] = field(default=None, repr=False)
     _extents: tuple = field(default=(), repr=False)
 
-    def kept(self):
+    def kept(self) -> Tuple[np.ndarray, np.ndarray]:
         """Returns (offsets, intervals), int64: the keys that each row kept.
 
         Row r = (batch * heads + head) * seqlen_q + query has the intervals
@@ -62,7 +63,7 @@ class VariantRun:
         offsets, intervals = (np.frombuffer(part, np.int64) for part in self._kept)
         return offsets, intervals.reshape(-1, 2)
 
-    def mask(self):
+    def mask(self) -> np.ndarray:
         """Returns the same as bool [batch, heads, seqlen_q, seqlen_k]."""
         offsets, intervals = self.kept()
         edges = np.zeros((len(offsets) - 1, self._extents[3] + 1), np.int8)
@@ -74,22 +75,22 @@ class VariantRun:
 
 
 def run_variant(
-    spec,
-    q,
-    k,
-    v,
+    spec: str,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
     *,
-    softmax_scale=None,
-    causal=False,
-    window_size=(-1, -1),
-    softcap=0.0,
-    sink_size=0,
-    causal_offset=None,
-    inputs=None,
-    out=None,
-    record=True,
-    layout="bshd",
-):
+    softmax_scale: Optional[float] = None,
+    causal: bool = False,
+    window_size: Window = (-1, -1),
+    softcap: float = 0.0,
+    sink_size: int = 0,
+    causal_offset: Optional[int] = None,
+    inputs: Optional[Dict[str, Tensor]] = None,
+    out: Optional[Tensor] = None,
+    record: bool = True,
+    layout: str = "bshd",
+) -> VariantRun:
     """Runs a variant once and returns a VariantRun: what it gave and what it cost.
 
     spec: its name and knobs, "xattention:threshold=0.9"; see variants().

@@ -54,7 +54,10 @@ class _Described:
 
 def _closure(function, name):
     return dict(
-        zip(function.__code__.co_freevars, (c.cell_contents for c in function.__closure__))
+        zip(
+            function.__code__.co_freevars,
+            (c.cell_contents for c in function.__closure__),
+        )
     ).get(name)
 
 
@@ -168,7 +171,9 @@ def _refuse_others(kwargs):
             raise ValueError("output_attentions: heed never forms the weights")
         if name in _IGNORED or value is None or value is False:
             continue
-        raise ValueError(f"{name}: is an argument of attention that heed does not serve")
+        raise ValueError(
+            f"{name}: is an argument of attention that heed does not serve"
+        )
 
 
 class _Policy:
@@ -262,7 +267,11 @@ def _rule_of(module, query, key, attention_mask, sliding_window, is_causal):
     # the beginning of a cache.
     causal = bool(is_causal) and rows > 1
     left = sliding_window - 1 if sliding_window and causal else -1
-    return _Described(causal, (left, -1), 0 if causal else keys - rows, None), None, None
+    return (
+        _Described(causal, (left, -1), 0 if causal else keys - rows, None),
+        None,
+        None,
+    )
 
 
 def _make_attention(policy):
@@ -331,9 +340,7 @@ def _make_attention(policy):
 
         query, key, value = query.detach(), key.detach(), value.detach()
         batch, heads, rows, _ = query.shape
-        more = {
-            name: None if x is None else x.detach() for name, x in more.items()
-        }
+        more = {name: None if x is None else x.detach() for name, x in more.items()}
         out = query.new_empty((batch, rows, heads, value.shape[-1]))
         turned = out.transpose(1, 2)
         if rule.ranges is None:

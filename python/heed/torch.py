@@ -289,9 +289,7 @@ def scaled_dot_product_attention(
     heads, kv_heads = query.shape[-3], key.shape[-3]
     if not enable_gqa and heads != kv_heads and 1 not in (heads, kv_heads):
         raise ValueError(f"key: has {kv_heads} heads, query {heads}: needs enable_gqa")
-    lead = torch.broadcast_shapes(
-        query.shape[:-3], key.shape[:-3], value.shape[:-3]
-    )
+    lead = torch.broadcast_shapes(query.shape[:-3], key.shape[:-3], value.shape[:-3])
     if heads == 1 and kv_heads > 1:
         query = query.expand(*query.shape[:-3], kv_heads, *query.shape[-2:])
 

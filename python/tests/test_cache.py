@@ -101,7 +101,9 @@ def test_with_kvcache(qkv, rng, interleaved, causal, paged):
     turned = turn(q, cos, sin, at, interleaved)
     truth = [
         oracle.attention(
-            turned[b : b + 1], *(w[b : b + 1, : past[b] + 3] for w in wide), causal=causal
+            turned[b : b + 1],
+            *(w[b : b + 1, : past[b] + 3] for w in wide),
+            causal=causal,
         )[0]
         for b in range(2)
     ]
@@ -127,7 +129,9 @@ def test_with_kvcache(qkv, rng, interleaved, causal, paged):
         **where,
     )
     np.testing.assert_allclose(out, np.concatenate(truth), atol=4e-6)
-    after = [p[where["page_table"]].reshape(2, 12, 2, 16) if paged else p for p in pools]
+    after = [
+        p[where["page_table"]].reshape(2, 12, 2, 16) if paged else p for p in pools
+    ]
     for got, want in zip(after, wide):
         np.testing.assert_allclose(got, want, atol=1e-6)
     assert (past == [5, 2]).all()

@@ -34,7 +34,10 @@ def configuration(kind):
         return transformers.LlamaConfig(**SMALL)
     if kind == "gemma2":  # softcap, and windows in every other layer
         return transformers.Gemma2Config(
-            **SMALL, sliding_window=7, query_pre_attn_scalar=8, attn_logit_softcapping=2.0
+            **SMALL,
+            sliding_window=7,
+            query_pre_attn_scalar=8,
+            attn_logit_softcapping=2.0,
         )
     if kind == "gpt_oss":  # sinks, and windows in every other layer
         return transformers.GptOssConfig(
@@ -133,14 +136,16 @@ def attend(q, k, v, mask, **more):
 @torch.no_grad()
 def test_a_padded_sequence_has_the_bits_that_it_has_alone():
     torch.manual_seed(17)
-    q, k, v = torch.randn(2, 4, 30, 16), torch.randn(2, 2, 30, 16), torch.randn(2, 2, 30, 16)
+    q, k, v = (
+        torch.randn(2, 4, 30, 16),
+        torch.randn(2, 2, 30, 16),
+        torch.randn(2, 2, 30, 16),
+    )
     padding = torch.ones(2, 30)
     padding[1, :11] = 0
     mask = heed.hf._mask(2, 30, 30, attention_mask=padding)
     both = attend(q, k, v, mask)
-    alone = attend(
-        *(x[1:, :, 11:] for x in (q, k, v)), heed.hf._mask(1, 19, 19)
-    )
+    alone = attend(*(x[1:, :, 11:] for x in (q, k, v)), heed.hf._mask(1, 19, 19))
     assert torch.equal(both[1:, 11:], alone)
     assert torch.equal(both[:1], attend(q[:1], k[:1], v[:1], heed.hf._mask(1, 30, 30)))
 
@@ -166,8 +171,12 @@ def test_an_encoder():
         num_attention_heads=4,
         intermediate_size=48,
     )
-    eager = transformers.BertModel._from_config(config, attn_implementation="eager").eval()
-    mine = transformers.BertModel._from_config(config, attn_implementation="heed").eval()
+    eager = transformers.BertModel._from_config(
+        config, attn_implementation="eager"
+    ).eval()
+    mine = transformers.BertModel._from_config(
+        config, attn_implementation="heed"
+    ).eval()
     mine.load_state_dict(eager.state_dict())
     ids = tokens(2, 15)
     mask = torch.ones_like(ids)
@@ -199,7 +208,9 @@ def test_bfloat16():
 def test_variants_are_implementations():
     ids = tokens(2, 40)
     exact, wide = models("llama", "heed/window_sink?window=64", "heed")
-    torch.testing.assert_close(wide(ids).logits, exact(ids).logits, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        wide(ids).logits, exact(ids).logits, atol=2e-5, rtol=1e-5
+    )
     # A window is what a model with one computes.
     torch.manual_seed(11)
     mistral, _ = models("mistral", "heed")

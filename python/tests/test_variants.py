@@ -43,7 +43,9 @@ def test_a_selection_says_what_was_kept(qkv):
     np.testing.assert_allclose(run.out, truth, atol=4e-6)
     np.testing.assert_allclose(run.lse, lse, atol=4e-6)
     assert run.phases["select"] > 0
-    without = heed.run_variant("quest:token_budget=16:page_size=8", q, k, v, causal=True, record=False)
+    without = heed.run_variant(
+        "quest:token_budget=16:page_size=8", q, k, v, causal=True, record=False
+    )
     assert (without.out == run.out).all() and without.density is None
     with pytest.raises(ValueError, match="no selection"):
         without.mask()
@@ -53,7 +55,8 @@ def test_inputs_of_a_variant(qkv, rng):
     q, k, v = qkv(batch=1, heads=2, kv_heads=2)
     entry = next(e for e in heed.variants() if e["name"] == "retnet" or e["inputs"])
     gates = {
-        i["name"]: rng.random((1, 13, 2, 16 if i["per_channel"] else 1)).astype("f4") * 0.1
+        i["name"]: rng.random((1, 13, 2, 16 if i["per_channel"] else 1)).astype("f4")
+        * 0.1
         for i in entry["inputs"]
     }
     if not any(i["weights"] for i in entry["inputs"]):
