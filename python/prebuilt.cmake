@@ -18,11 +18,12 @@ function(heed_prebuilt target path)
     INTERFACE_LINK_LIBRARIES "${ARGN}")
 endfunction()
 
+find_package(Threads REQUIRED)
 heed_prebuilt(heed lib/libheed.a)
 heed_prebuilt(heed_variants variants/libheed_variants.a heed)
 heed_prebuilt(heed_io lib/io/libheed_io.a)
 heed_prebuilt(heed_oracle lib/oracle/libheed_oracle.a)
 heed_prebuilt(heed_eval lib/eval/libheed_eval.a
-  heed_variants heed heed_oracle heed_io)
+  heed_variants heed heed_oracle heed_io Threads::Threads)
 set(HEED_TOOL_FILE ${HEED_BUILD_DIR}/bin/heed)
 add_custom_target(heed_tool)  # is there

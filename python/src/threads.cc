@@ -5,10 +5,11 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
-#include <signal.h>
 
 #include <algorithm>
-#include <system_error>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
 
 #include "lib/eval/processors.h"
 
@@ -76,7 +77,7 @@ struct State {
   int asked = 0;
   bool forked = false;
   int pool_threads = 0;
-  std::shared_ptr<Pool> pool;
+  std::shared_ptr<eval::ThreadPool> pool;
 };
 
 std::atomic<State*> current_state{nullptr};
@@ -115,81 +116,6 @@ int NumThreads(const State& state, bool torch_is_loaded) {
 
 }  // namespace
 
-Pool::~Pool() {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    ends_ = true;
-  }
-  wake_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
-}
-
-Executor Pool::executor() {
-  return Executor{this, &Pool::ParallelFor, num_threads_};
-}
-
-void Pool::ParallelFor(void* self, int64_t num_tasks, void* ctx,
-                       void (*task)(void* ctx, int64_t i, int worker)) {
-  Pool& pool = *static_cast<Pool*>(self);
-  std::unique_lock<std::mutex> mine(pool.job_at_a_time_, std::defer_lock);
-  if (num_tasks <= 1 || pool.num_threads_ == 1 || !mine.try_lock()) {
-    for (int64_t i = 0; i < num_tasks; ++i) task(ctx, i, 0);
-    return;
-  }
-  pool.Start();
-  {
-    const std::lock_guard<std::mutex> lock(pool.mutex_);
-    pool.num_tasks_ = num_tasks;
-    pool.ctx_ = ctx;
-    pool.task_ = task;
-    pool.next_.store(0);
-    pool.open_ = true;
-    ++pool.job_;
-  }
-  pool.wake_.notify_all();
-  pool.Pull(0);
-  std::unique_lock<std::mutex> lock(pool.mutex_);
-  pool.open_ = false;
-  pool.left_.wait(lock, [&] { return pool.inside_ == 0; });
-}
-
-void Pool::Start() {
-  if (!threads_.empty()) return;
-  // Signals are for the threads of the interpreter.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    for (int worker = 1; worker < num_threads_; ++worker) {
-      threads_.emplace_back([this, worker] { Work(worker); });
-    }
-  } catch (const std::system_error&) {
-    // The system gives no more: those that there are do it.
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-}
-
-void Pool::Work(int worker) {
-  uint64_t seen = 0;
-  std::unique_lock<std::mutex> lock(mutex_);
-  for (;;) {
-    wake_.wait(lock, [&] { return ends_ || (open_ && job_ != seen); });
-    if (ends_) return;
-    seen = job_;
-    ++inside_;
-    lock.unlock();
-    Pull(worker);
-    lock.lock();
-    if (--inside_ == 0) left_.notify_one();
-  }
-}
-
-void Pool::Pull(int worker) {
-  for (int64_t i; (i = next_.fetch_add(1)) < num_tasks_;) {
-    task_(ctx_, i, worker);
-  }
-}
-
 Threads CurrentThreads(bool torch_is_loaded) {
   State& state = GetState();
   const std::lock_guard<std::mutex> lock(state.mutex);
@@ -199,7 +125,7 @@ Threads CurrentThreads(bool torch_is_loaded) {
     return {Executor{self, &OpenMpParallelFor, num_threads}, nullptr};
   }
   if (state.pool == nullptr || state.pool_threads != num_threads) {
-    state.pool = std::make_shared<Pool>(num_threads);
+    state.pool = std::make_shared<eval::ThreadPool>(num_threads);
     state.pool_threads = num_threads;
   }
   return {state.pool->executor(), state.pool};
