@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The tool's threads: oneTBB's where the build has heed::tbb, else a pool of its
-// own. The build picks threads_tbb.cc or threads_own.cc.
+// The tool's threads: oneTBB's where the build has heed::tbb, else a pool of
+// its own. The build picks threads_tbb.cc or threads_own.cc.
 #ifndef HEED_TOOLS_HEED_THREADS_H_
 #define HEED_TOOLS_HEED_THREADS_H_
 
