@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A prompt, then tokens one by one on a cache: the same bits as at once.
 
-    pip install . && python examples/python/attend.py
+pip install . && python examples/python/attend.py
 """
 
 import numpy as np

@@ -21,6 +21,8 @@ namespace heed::python {
 
 namespace nb = nanobind;
 
+std::string TypeName(nb::handle object);
+
 // Raise TypeError and ValueError.
 [[noreturn]] void RaiseType(const std::string& sentence);
 [[noreturn]] void RaiseValue(const std::string& sentence);

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 import heed.hf  # noqa: E402
+from heed._hf_masks import make_mask  # noqa: E402
 
 heed.hf.register()
 
@@ -143,11 +144,26 @@ def test_a_padded_sequence_has_the_bits_that_it_has_alone():
     )
     padding = torch.ones(2, 30)
     padding[1, :11] = 0
-    mask = heed.hf._mask(2, 30, 30, attention_mask=padding)
+    mask = make_mask(2, 30, 30, attention_mask=padding)
     both = attend(q, k, v, mask)
-    alone = attend(*(x[1:, :, 11:] for x in (q, k, v)), heed.hf._mask(1, 19, 19))
+    alone = attend(*(x[1:, :, 11:] for x in (q, k, v)), make_mask(1, 19, 19))
     assert torch.equal(both[1:, 11:], alone)
-    assert torch.equal(both[:1], attend(q[:1], k[:1], v[:1], heed.hf._mask(1, 30, 30)))
+    assert torch.equal(both[:1], attend(q[:1], k[:1], v[:1], make_mask(1, 30, 30)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_position_bias_of_padded_sequences(batch):
+    torch.manual_seed(17)
+    q, k = torch.randn(2, 4, 12, 16), torch.randn(2, 2, 12, 16)
+    bias = torch.randn(batch, 4, 12, 12)
+    padding = torch.ones(2, 12)
+    padding[1, :5] = 0
+    rule = make_mask(2, 12, 12, attention_mask=padding)
+    seen = torch.ones(12, 12).tril().bool() & (padding.bool()[:, None, None])
+    got = attend(q, k, k, rule, position_bias=bias)
+    want = attend(q, k, k, seen, position_bias=bias)
+    torch.testing.assert_close(got, want, atol=1e-6, rtol=0)
 
 
 @torch.no_grad()
@@ -258,7 +274,7 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="4 axes"):
         attend(q, k, k, torch.ones(9, 9))
     with pytest.raises(ValueError, match="no rule"):
-        attend(q, k, k, heed.hf._mask(1, 9, 9).clone()[:, :, 1:])
+        attend(q, k, k, make_mask(1, 9, 9).clone()[:, :, 1:])
     with pytest.raises(ValueError, match="quests.*quest"):
         mine.set_attn_implementation("heed/quests")
     with pytest.raises(ValueError, match="no knob"):
