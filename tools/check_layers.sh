@@ -51,6 +51,9 @@ rule() {
       'nlohmann/.*' 'fmt/.*' ;;
     bench/*) echo std system 'heed/.*' 'lib/(eval|io|oracle)/.*' 'bench/.*' \
       'benchmark/.*' 'nlohmann/.*' 'fmt/.*' 'hwy/.*' 'lib/kernels/target_list\.h' ;;
+    # The Python door stands on the public headers, and on what eval records.
+    python/*) echo std system 'heed/.*' 'lib/(eval|io)/.*' 'python/.*' \
+      'nanobind/.*' 'Python\.h' ;;
     # Several files may make one example.
     examples/*) echo std system 'heed/.*' '[a-z_]+\.h' ;;
     *) return 1 ;;
@@ -82,7 +85,7 @@ while read -r file; do
     complain "$file includes ${include#[<\"]}"
   done < <(sed -nE 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*([<"][^>"]+)[>"].*/\1/p' \
     "$file" | grep -vxE "$allowed" || true)
-done < <(find include lib variants tools bench examples -type f \
+done < <(find include lib variants tools bench examples python -type f \
   \( -name '*.cc' -o -name '*.h' -o -name '*.c' \) 2>/dev/null | sort)
 
 # The build carries the same arrows: what one target links another for.

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The tool's threads: oneTBB's where the build has heed::tbb, else the caller's
-// alone. The build picks threads_tbb.cc or threads_serial.cc.
+// The tool's threads: oneTBB's where the build has heed::tbb, else a pool of
+// its own. The build picks threads_tbb.cc or threads_own.cc.
 #ifndef HEED_TOOLS_HEED_THREADS_H_
 #define HEED_TOOLS_HEED_THREADS_H_
 
@@ -14,14 +14,13 @@ namespace heed::tool {
 
 class Threads {
  public:
-  // 0 takes all processors that this process may run on. Throws InputError
-  // where the build has no threads and more than one is asked for.
+  // 0 takes all processors that this process may run on.
   explicit Threads(int count);
   ~Threads();
 
   // Valid as long as this object.
   Executor executor() const;
-  const char* runtime() const;  // "oneTBB", "none"
+  const char* runtime() const;  // "oneTBB", "own"
 
  private:
   struct State;

@@ -1,0 +1,21 @@
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def qkv(rng):
+    """Makes float32 q, k, v [b, s, h, d]."""
+
+    def make(batch=2, rows=9, keys=13, heads=4, kv_heads=2, d=16, dv=None):
+        shape = ((rows, heads, d), (keys, kv_heads, d), (keys, kv_heads, dv or d))
+        return [rng.standard_normal((batch, *s), np.float32) for s in shape]
+
+    return make

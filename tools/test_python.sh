@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Builds the wheel and runs its tests in a clean virtual environment:
+#
+#   bash tools/test_python.sh [--frameworks] [arguments of pytest]
+#
+# The wheel takes the archives of the preset "release". With --frameworks the
+# environment also has PyTorch and transformers, which are large; without, their
+# tests are skipped, and say so. PYTHON names another interpreter than python3.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+python=${PYTHON:-python3}
+packages=(pytest ml_dtypes)
+if [ "${1:-}" = --frameworks ]; then
+  shift
+  packages+=(torch transformers)
+fi
+
+bash tools/setup.sh build
+has_headers='import os, sysconfig, ensurepip
+assert os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h"))'
+"$python" -c "$has_headers" 2>/dev/null || bash tools/setup.sh python
+bash tools/build.sh release --target heed heed_variants heed_eval heed_tool
+
+folder=build/python
+mkdir -p $folder
+rm -rf $folder/wheels
+[ -x $folder/builder/bin/pip ] || "$python" -m venv $folder/builder
+$folder/builder/bin/pip install -q --disable-pip-version-check \
+  scikit-build-core nanobind
+$folder/builder/bin/pip wheel -q --disable-pip-version-check --no-deps \
+  --no-build-isolation -C build-dir=$folder/prebuilt \
+  -C cmake.define.HEED_BUILD_DIR=build/release -w $folder/wheels .
+
+rm -rf $folder/tested
+"$python" -m venv $folder/tested
+$folder/tested/bin/pip install -q --disable-pip-version-check \
+  $folder/wheels/*.whl "${packages[@]}"
+exec $folder/tested/bin/python -m pytest -q -rs -p no:cacheprovider "$@" \
+  python/tests

