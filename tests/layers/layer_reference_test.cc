@@ -15,14 +15,14 @@
 #include "lib/io/safetensors.h"
 #include "tests/layers/layer_case.h"
 #include "tests/support/run.h"
+#include "tests/support/source_tree.h"
 
 namespace heed::test {
 namespace {
 
 class Reference {
  public:
-  Reference()
-      : file_(std::string(HEED_TESTS_DIR) + "/layers/reference.safetensors") {}
+  Reference() : file_(SourcePath("tests/layers/reference.safetensors")) {}
 
   std::vector<float> Read(const std::string& name) const {
     const io::SafetensorsEntry* const entry = file_.Find(name);

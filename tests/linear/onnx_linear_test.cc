@@ -14,12 +14,12 @@
 
 #include "lib/io/safetensors.h"
 #include "lib/oracle/element.h"
+#include "tests/support/source_tree.h"
 
 namespace heed::test {
 namespace {
 
-constexpr char kPath[] =
-    HEED_TESTS_DIR "/../data/onnx_linear_cases.safetensors";
+constexpr char kPath[] = "data/onnx_linear_cases.safetensors";
 
 // One case of the file.
 class Case {
@@ -119,7 +119,7 @@ void ExpectNear(const std::vector<float>& got, const std::vector<float>& want,
 }
 
 TEST(OnnxLinear, BackendCases) {
-  const io::SafetensorsFile file(kPath);
+  const io::SafetensorsFile file(SourcePath(kPath));
   const std::vector<std::string> names = Names(file);
   EXPECT_EQ(names.size(), 14u);
   for (const std::string& name : names) {
@@ -135,13 +135,13 @@ TEST(OnnxLinear, BackendCases) {
 }
 
 TEST(OnnxLinear, SixteenBitsGoIn) {
-  const io::SafetensorsFile file(kPath);
+  const io::SafetensorsFile file(SourcePath(kPath));
   Case c(file, "fp16");
   EXPECT_EQ(c.tensors.query.dtype, DType::kF16);
 }
 
 TEST(OnnxLinear, Refuses) {
-  const io::SafetensorsFile file(kPath);
+  const io::SafetensorsFile file(SourcePath(kPath));
   using Spoil = std::function<void(Case*)>;
   const struct {
     const char* argument;
