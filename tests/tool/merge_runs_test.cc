@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <vector>
 
@@ -234,15 +233,19 @@ TEST(Merge, FindsTheFrontierAnew) {
   EXPECT_GT(changed, 0);
 }
 
+void ExpectRefused(const Json& first, const Json& other,
+                   const std::string& part) {
+  try {
+    tool::MergeRuns({RunOf(first, "a.json"), RunOf(other, "b.json")});
+    ADD_FAILURE() << part;
+  } catch (const io::InputError& error) {
+    EXPECT_EQ(error.what(), "'b.json' cannot be merged with 'a.json': " + part);
+  }
+}
+
 TEST(Merge, RefusesWhatIsMixed) {
   const auto refuse = [](const Json& other, const std::string& part) {
-    try {
-      tool::MergeRuns({RunOf(Small(), "a.json"), RunOf(other, "b.json")});
-      ADD_FAILURE() << part;
-    } catch (const io::InputError& error) {
-      EXPECT_EQ(error.what(),
-                "'b.json' cannot be merged with 'a.json': " + part);
-    }
+    ExpectRefused(Small(), other, part);
   };
   const auto with = [](const std::string& pointer, const Json& value) {
     Json other = Small();
@@ -336,13 +339,7 @@ TEST(Merge, JoinsSweepsOfTheSameLengths) {
 
 TEST(Merge, RefusesOtherSweeps) {
   const auto refuse = [](const Json& other, const std::string& part) {
-    try {
-      tool::MergeRuns({RunOf(Swept(), "a.json"), RunOf(other, "b.json")});
-      ADD_FAILURE() << part;
-    } catch (const io::InputError& error) {
-      EXPECT_EQ(error.what(),
-                "'b.json' cannot be merged with 'a.json': " + part);
-    }
+    ExpectRefused(Swept(), other, part);
   };
   Json other = Swept();
   other["sweep"]["tokens"][0] = 9;
