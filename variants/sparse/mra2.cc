@@ -209,18 +209,21 @@ void Reference(const VariantArgs& a, double* out) {
     bool exact;
   };
   std::vector<std::vector<Pair>> of_heads;  // [batch * heads][pairs]
-  const auto means = [&](const ConstTensorView& x, int64_t b, int64_t h,
-                         int64_t i) {
-    return sparse::PlainMean(x, b, i * grid.block,
-                             std::min((i + 1) * grid.block, x.seqlen()), h);
+  const auto begin = [&](int64_t i) { return i * grid.block; };
+  const sparse::PlainMeans queries(
+      t.query, grid.query_blocks, begin,
+      [&](int64_t i) { return std::min((i + 1) * grid.block, grid.rows); });
+  const auto end = [&](int64_t i) {
+    return std::min((i + 1) * grid.block, grid.keys);
   };
+  const sparse::PlainMeans mean_keys(t.key, grid.key_blocks, begin, end);
+  const sparse::PlainMeans mean_values(t.value, grid.key_blocks, begin, end);
   // A mean of queries as the numbers that scores are made of.
-  const auto score_of = [&](const std::vector<double>& query,
-                            const std::vector<double>& key,
+  std::vector<double> product(static_cast<size_t>(dim));
+  const std::vector<float> one(product.size(), 1.0f);
+  const auto score_of = [&](const double* query, const double* key,
                             const AttentionParams& params) {
-    std::vector<float> one(query.size(), 1.0f);
-    std::vector<double> product(query.size());
-    for (size_t c = 0; c < query.size(); ++c) product[c] = query[c] * key[c];
+    for (size_t c = 0; c < product.size(); ++c) product[c] = query[c] * key[c];
     return sparse::PlainScore(params, one.data(), product.data(), dim);
   };
   for (int64_t i = 0; i < t.query.batch() * heads && grid.keys > 0; ++i) {
@@ -229,12 +232,12 @@ void Reference(const VariantArgs& a, double* out) {
     std::vector<Pair> pairs;
     std::vector<size_t> order;
     for (int64_t r = 0; r < grid.query_blocks; ++r) {
-      const std::vector<double> query = means(t.query, b, h, r);
       for (int64_t j = 0; j < grid.key_blocks; ++j) {
         pairs.push_back({-INFINITY, true});
         if (j >= grid.Whole(r)) continue;
-        pairs.back() = {score_of(query, means(t.key, b, kv, j), products),
-                        false};
+        pairs.back() = {
+            score_of(queries.Of(b, h, r), mean_keys.Of(b, kv, j), products),
+            false};
         order.push_back(pairs.size() - 1);
       }
     }
@@ -256,9 +259,9 @@ void Reference(const VariantArgs& a, double* out) {
                       [static_cast<size_t>(r * grid.key_blocks + j)];
           if (!pair.exact) {
             softmax.Add(std::log(static_cast<double>(grid.block)) +
-                            score_of(means(t.query, b, h, r),
-                                     means(t.key, b, kv, j), a.params),
-                        means(t.value, b, kv, j).data());
+                            score_of(queries.Of(b, h, r),
+                                     mean_keys.Of(b, kv, j), a.params),
+                        mean_values.Of(b, kv, j));
             continue;
           }
           for (int64_t key = j * grid.block;
