@@ -186,6 +186,31 @@ inline std::vector<double> PlainMean(const ConstTensorView& x, int64_t batch,
   return mean;
 }
 
+// Such means of `windows` windows of every head, tokens [begin(i), end(i)).
+class PlainMeans {
+ public:
+  template <typename Begin, typename End>
+  PlainMeans(const ConstTensorView& x, int64_t windows, Begin begin, End end)
+      : heads_(x.heads()), windows_(windows) {
+    for (int64_t b = 0; b < x.batch(); ++b) {
+      for (int64_t h = 0; h < x.heads(); ++h) {
+        for (int64_t i = 0; i < windows; ++i) {
+          means_.push_back(PlainMean(x, b, begin(i), end(i), h));
+        }
+      }
+    }
+  }
+  const double* Of(int64_t batch, int64_t head, int64_t window) const {
+    return means_[static_cast<size_t>((batch * heads_ + head) * windows_ +
+                                      window)]
+        .data();
+  }
+
+ private:
+  int64_t heads_, windows_;
+  std::vector<std::vector<double>> means_;
+};
+
 // Calls f(batch, head, kv_head, row, out) for every query row of a call, `out`
 // being zeros to begin with.
 template <typename F>

@@ -104,55 +104,54 @@ Status RunVariant(const VariantArgs& a) {
   return status.ok() ? parts.Merge() : status;
 }
 
-// The pooled rows that a query row sees, of one head.
-std::vector<std::vector<double>> Entries(const VariantArgs& a,
-                                         const ConstTensorView& x, int64_t b,
-                                         int64_t kv, int64_t end) {
-  const int64_t rate = static_cast<int64_t>(a.knobs[0]);
-  std::vector<std::vector<double>> entries;
-  for (int64_t at = rate; at <= end; at += rate) {
-    entries.push_back(
-        sparse::PlainMean(x, b, std::max<int64_t>(at - 2 * rate, 0), at, kv));
-  }
-  return entries;
-}
-
 void Reference(const VariantArgs& a, double* out) {
   const AttentionArgs& t = a.args;
   const int64_t keys = t.key.seqlen(), dim = t.key.head_dim();
+  const int64_t rate = static_cast<int64_t>(a.knobs[0]);
   const int64_t window = static_cast<int64_t>(a.knobs[2]);
   const int64_t offset = sparse::OffsetOf(a.params, t.query.seqlen(), keys);
   AttentionParams products;  // neither cap nor mask
   products.softmax_scale = a.params.softmax_scale;
+  const auto begin = [&](int64_t i) {
+    return std::max<int64_t>((i - 1) * rate, 0);
+  };
+  const auto end = [&](int64_t i) { return (i + 1) * rate; };
+  const sparse::PlainMeans entries(t.key, keys / rate, begin, end);
+  const sparse::PlainMeans values(t.value, keys / rate, begin, end);
+  std::vector<double> index;
+  std::vector<int64_t> order;  // of the row at hand
   sparse::ForEachPlainRow(
       a, out, [&](int64_t b, int64_t h, int64_t kv, int64_t row, double* to) {
         const int64_t at = row + offset;
-        const int64_t end = a.params.causal ? std::min(at + 1, keys) : keys;
-        const auto values = Entries(a, t.value, b, kv, end);
-        std::vector<double> index(values.size());
-        for (int64_t j = 0; j < t.query.heads(); ++j) {
-          const auto of_head =
-              Entries(a, t.key, b, j / (t.query.heads() / t.key.heads()), end);
-          for (size_t i = 0; i < index.size(); ++i) {
-            index[i] +=
-                std::max(sparse::PlainScore(products, RowAt(t.query, b, row, j),
-                                            of_head[i].data(), dim),
-                         0.0);
+        const int64_t seen = a.params.causal ? std::min(at + 1, keys) : keys;
+        if (h == 0) {
+          index.assign(static_cast<size_t>(std::max<int64_t>(seen, 0) / rate),
+                       0.0);
+          order.resize(index.size());
+          std::iota(order.begin(), order.end(), int64_t{0});
+          for (int64_t j = 0; j < t.query.heads(); ++j) {
+            for (const int64_t i : order) {
+              const double* const key =
+                  entries.Of(b, j / (t.query.heads() / t.key.heads()), i);
+              index[static_cast<size_t>(i)] +=
+                  std::max(sparse::PlainScore(
+                               products, RowAt(t.query, b, row, j), key, dim),
+                           0.0);
+            }
           }
+          std::stable_sort(order.begin(), order.end(),
+                           [&](int64_t x, int64_t y) {
+                             return index[static_cast<size_t>(x)] >
+                                    index[static_cast<size_t>(y)];
+                           });
+          order.resize(std::min(order.size(), static_cast<size_t>(a.knobs[1])));
         }
-        std::vector<size_t> order(index.size());
-        std::iota(order.begin(), order.end(), size_t{0});
-        std::stable_sort(order.begin(), order.end(), [&](size_t x, size_t y) {
-          return index[x] > index[y];
-        });
-        order.resize(std::min(order.size(), static_cast<size_t>(a.knobs[1])));
-        const auto entries = Entries(a, t.key, b, kv, end);
         const float* query = RowAt(t.query, b, row, h);
         sparse::PlainSoftmax softmax(t.value.head_dim());
-        for (const size_t i : order) {
+        for (const int64_t i : order) {
           softmax.Add(
-              sparse::PlainScore(a.params, query, entries[i].data(), dim),
-              values[i].data());
+              sparse::PlainScore(a.params, query, entries.Of(b, kv, i), dim),
+              values.Of(b, kv, i));
         }
         for (int64_t key = std::max<int64_t>(at + 1 - window, 0);
              key < std::min(keys, a.params.causal ? at + 1 : at + window);

@@ -65,11 +65,15 @@ Status RunVariant(const VariantArgs& a) {
 }
 
 void Reference(const VariantArgs& a, double* out) {
-  const sparse::PoolGrid grid = GridOf(a.knobs);
+  const int64_t rate = static_cast<int64_t>(a.knobs[0]);
   const int64_t rows = a.args.query.seqlen(), keys = a.args.key.seqlen();
   const int64_t dim = a.args.key.head_dim();
   const int64_t window = static_cast<int64_t>(a.knobs[1]);
   const int64_t offset = sparse::OffsetOf(a.params, rows, keys);
+  const auto begin = [&](int64_t i) { return i * rate; };
+  const auto end = [&](int64_t i) { return (i + 1) * rate; };
+  const sparse::PlainMeans mean_keys(a.args.key, keys / rate, begin, end);
+  const sparse::PlainMeans mean_values(a.args.value, keys / rate, begin, end);
   sparse::ForEachPlainRow(
       a, out, [&](int64_t b, int64_t h, int64_t kv, int64_t row, double* to) {
         sparse::PlainSoftmax softmax(a.args.value.head_dim());
@@ -84,18 +88,13 @@ void Reference(const VariantArgs& a, double* out) {
                                          RowAt(a.args.key, b, key, kv), dim),
                       RowAt(a.args.value, b, key, kv));
         }
-        for (int64_t end = grid.stride; end <= keys; end += grid.stride) {
-          if (a.params.causal && end > at + 1) break;
-          const int64_t begin = end - grid.stride;
+        for (int64_t i = 0; i < keys / rate; ++i) {
+          if (a.params.causal && end(i) > at + 1) break;
           const double count =
-              a.knobs[2] == 1 ? std::log(static_cast<double>(grid.stride)) : 0;
-          softmax.Add(
-              count +
-                  sparse::PlainScore(
-                      a.params, query,
-                      sparse::PlainMean(a.args.key, b, begin, end, kv).data(),
-                      dim),
-              sparse::PlainMean(a.args.value, b, begin, end, kv).data());
+              a.knobs[2] == 1 ? std::log(static_cast<double>(rate)) : 0;
+          softmax.Add(count + sparse::PlainScore(a.params, query,
+                                                 mean_keys.Of(b, kv, i), dim),
+                      mean_values.Of(b, kv, i));
         }
         softmax.AddSink(a, b, h);
         softmax.AddTo(1, to);

@@ -179,14 +179,16 @@ Status RunVariant(const VariantArgs& a) {
 std::vector<uint32_t> PlainCodes(int64_t bits, const std::vector<float>& planes,
                                  const std::vector<double>& x) {
   std::vector<uint32_t> codes;
-  const size_t all = planes.size() / x.size();
-  for (size_t i = 0; i < all; ++i) {
-    double sum = 0;
-    for (size_t c = 0; c < x.size(); ++c) {
-      sum += x[c] * static_cast<double>(planes[c * all + i]);
+  std::vector<double> sum(planes.size() / x.size());
+  for (size_t c = 0; c < x.size(); ++c) {
+    const float* const of_channel = &planes[c * sum.size()];
+    for (size_t i = 0; i < sum.size(); ++i) {
+      sum[i] += x[c] * static_cast<double>(of_channel[i]);
     }
+  }
+  for (size_t i = 0; i < sum.size(); ++i) {
     if (i % static_cast<size_t>(bits) == 0) codes.push_back(0);
-    codes.back() = 2 * codes.back() + (sum > 0 ? 1 : 0);
+    codes.back() = 2 * codes.back() + (sum[i] > 0 ? 1 : 0);
   }
   return codes;
 }
