@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Scans: scan/<primitive>/d<head_dim>_h<heads>_n<tokens>/<target>/t<threads>,
-// and a single token for many sequences, scan_step/... Operations are those of
+// a single token for many sequences, scan_step/..., and what chunks are
+// measured against, token_loop/<kind>/... Operations are those of
 // docs/linear.md. A result is held to the recurrence in double before it is
 // timed.
 #include <cmath>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "bench/bench.h"
+#include "bench/token_loops.h"
 #include "heed/linear.h"
 #include "heed/target.h"
 #include "lib/oracle/recurrence.h"
@@ -22,11 +24,16 @@ struct Primitive {
   const char* name;
   int decay_dim;  // 0, 1, or -1: a vector
   bool delta;
+  bool untied = false;
 };
 constexpr Primitive kPrimitives[] = {
-    {"linear", 0, false},        {"decay", 1, false},
-    {"vector_decay", -1, false}, {"delta", 0, true},
-    {"gated_delta", 1, true},    {"vector_gated_delta", -1, true},
+    {"linear", 0, false},
+    {"decay", 1, false},
+    {"vector_decay", -1, false},
+    {"delta", 0, true},
+    {"gated_delta", 1, true},
+    {"vector_gated_delta", -1, true},
+    {"vector_untied", -1, true, true},
 };
 
 struct Size {
@@ -56,6 +63,9 @@ class Problem {
     out_ = draw(size.dim, 0, 0);
     gate_ = draw(gate_dim_, -0.2f, 0);
     beta_ = draw(1, 0, 1);
+    erase_ = key_;
+    remove_ = key_;
+    for (float& k : remove_) k *= 0.5f;
     state_.resize(
         static_cast<size_t>(size.batch * size.heads * size.dim * size.dim));
   }
@@ -71,18 +81,42 @@ class Problem {
     args.out = view(out_.data(), size_.dim);
     if (gate_dim_ > 0) args.log_decay = view(gate_.data(), gate_dim_);
     if (primitive_.delta) args.beta = view(beta_.data(), 1);
+    if (primitive_.untied) {
+      args.erase_key = view(erase_.data(), size_.dim);
+      args.remove_key = view(remove_.data(), size_.dim);
+    }
     args.initial_state = args.final_state =
         Bshd(state_.data(), size_.batch, size_.heads, size_.dim, size_.dim);
     return args;
   }
 
-  // Whether out is the recurrence's. Then the state is cleared.
-  std::string Judge(const ScanPlan& plan, Workspace workspace) {
+  // Runs the loop over all heads.
+  bool RunLoop(const std::string& target, LoopKind kind) {
+    bool good = true;
+    const int64_t dim = size_.dim, row = size_.heads * dim;
+    for (int64_t h = 0; h < size_.heads; ++h) {
+      const int64_t at = h * dim;
+      good = RunTokenLoop(
+                 target, kind,
+                 {size_.tokens, dim, row, size_.heads,
+                  1 / std::sqrt(static_cast<float>(dim)), query_.data() + at,
+                  key_.data() + at, value_.data() + at,
+                  gate_dim_ > 0 ? gate_.data() + h : nullptr,
+                  primitive_.delta ? beta_.data() + h : nullptr,
+                  out_.data() + at, state_.data() + at * dim}) &&
+             good;
+    }
+    return good;
+  }
+
+  // Whether out, after `run` returned no sentence, is the recurrence's. Then
+  // the state is cleared.
+  template <class F>
+  std::string Judge(const ScanParams& params, const F& run) {
     std::vector<double> want(out_.size());
-    oracle::RecurrenceDouble(plan.params, Args(), want.data(), nullptr,
-                             nullptr);
-    const Status status = RunScan(plan, Args(), workspace, SerialExecutor());
-    if (!status.ok()) return ToString(status);
+    oracle::RecurrenceDouble(params, Args(), want.data(), nullptr, nullptr);
+    const std::string wrong = run();
+    if (!wrong.empty()) return wrong;
     double error = 0, norm = 0;
     for (size_t i = 0; i < want.size(); ++i) {
       const double d = static_cast<double>(out_[i]) - want[i];
@@ -99,14 +133,22 @@ class Problem {
     const double tokens =
         static_cast<double>(size_.batch * size_.tokens * size_.heads);
     const double pairs = 2.0 * chunk * d;
+    if (primitive_.untied) return tokens * (8 * d * d + 4 * pairs);
     return tokens *
            (primitive_.delta ? 6 * d * d + 2 * pairs : 4 * d * d + pairs);
+  }
+  // Of a loop over tokens, with a product for the decay.
+  double LoopFlops() const {
+    const double d = static_cast<double>(size_.dim);
+    return static_cast<double>(size_.tokens * size_.heads) * d * d *
+           (4 + (primitive_.delta ? 2 : 0) + (gate_dim_ > 0 ? 1 : 0));
   }
   double Bytes() const {
     const double rows =
         static_cast<double>(size_.batch * size_.tokens * size_.heads);
-    const double row = static_cast<double>(4 * size_.dim + gate_dim_ +
-                                           (primitive_.delta ? 1 : 0));
+    const double row =
+        static_cast<double>((primitive_.untied ? 6 : 4) * size_.dim +
+                            gate_dim_ + (primitive_.delta ? 1 : 0));
     return 4 * rows * row + 8 * static_cast<double>(state_.size());
   }
 
@@ -115,6 +157,7 @@ class Problem {
   const Size size_;
   const int64_t gate_dim_;
   std::vector<float> query_, key_, value_, out_, gate_, beta_, state_;
+  std::vector<float> erase_, remove_;
 };
 
 void Run(benchmark::State& state, const Primitive& primitive, const Size& size,
@@ -134,7 +177,11 @@ void Run(benchmark::State& state, const Primitive& primitive, const Size& size,
   Workspace workspace;
   workspace.data = reinterpret_cast<void*>((at + 63) / 64 * 64);
   workspace.bytes = memory.size() * 4 - 64;
-  const std::string wrong = problem.Judge(plan, workspace);
+  const std::string wrong = problem.Judge(plan.params, [&]() -> std::string {
+    const Status ran =
+        RunScan(plan, problem.Args(), workspace, SerialExecutor());
+    return ran.ok() ? "" : ToString(ran);
+  });
   if (!wrong.empty()) return state.SkipWithError(wrong.c_str());
   const ScanArgs args = problem.Args();
   // Of a step, the products with the state alone.
@@ -163,6 +210,28 @@ void Register(const Primitive& primitive, const Size& size,
       ->Unit(benchmark::kMicrosecond);
 }
 
+void RegisterLoop(const Primitive& primitive, int64_t dim, LoopKind kind,
+                  const std::string& target) {
+  const std::string name =
+      std::string("token_loop/") +
+      (kind == LoopKind::kFused ? "fused/" : "four_sweeps/") + primitive.name +
+      "/d" + std::to_string(dim) + "_h2_n4096/" + target + "/t1";
+  benchmark::RegisterBenchmark(
+      name.c_str(),
+      [=](benchmark::State& state) {
+        Problem problem(primitive, {1, 4096, 2, dim});
+        const auto run = [&] { return problem.RunLoop(target, kind); };
+        const std::string wrong = problem.Judge({}, [&]() -> std::string {
+          return run() ? "" : "the loop has not this width";
+        });
+        if (!wrong.empty()) return state.SkipWithError(wrong.c_str());
+        Measure(state, target, "", 1, problem.LoopFlops(), problem.Bytes(),
+                run);
+      })
+      ->UseRealTime()
+      ->Unit(benchmark::kMicrosecond);
+}
+
 }  // namespace
 
 void RegisterLinear() {
@@ -171,6 +240,11 @@ void RegisterLinear() {
     if (!target.usable) continue;
     for (const Primitive& primitive : kPrimitives) {
       for (const int64_t dim : {64, 128}) {
+        // Loops for what they are used for; beside the scan, to be compared.
+        const bool loops = primitive.decay_dim >= 0 && !primitive.untied;
+        for (const LoopKind kind : {LoopKind::kFourSweeps, LoopKind::kFused}) {
+          if (loops) RegisterLoop(primitive, dim, kind, target.name);
+        }
         Register(primitive, {1, 4096, 2, dim}, target.name, 1, 0);
         if (std::string(target.name) != DefaultTarget()) continue;
         for (const int chunk : {8, 16, 32}) {

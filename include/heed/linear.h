@@ -50,7 +50,7 @@ struct ScanParams {
   float scale = 0.0f;
   // Divides each row of out by scale * q_t^T z_t, where z is the sum of the
   // keys, faded as S is: weights then sum to one. A row whose sum is 0 becomes
-  // 0. Not with beta.
+  // 0. Not with a delta rule.
   bool normalise = false;
   // Whether what is erased is read from the state before it fades, as RWKV-7
   // and Comba have it, instead of after.

@@ -126,7 +126,8 @@ HWY_INLINE void StepRows(const internal::ScanChunk& c,
     if constexpr (kWrites > 0) {
       const auto u = hn::LoadU(d, written + x);
       const auto u2 = hn::LoadU(d, written + (kWrites - 1) * columns + x);
-      const float* const write2 = c.write + c.row_floats + m;
+      const float* const write2 =
+          c.write + (kWrites - 1) * static_cast<size_t>(c.row_floats) + m;
       float* const to = s.to + m * to_row + x;
       const auto become = [&](size_t i, auto row) HWY_ATTR {
         const auto kept = hn::Mul(row, hn::Set(d, c.keep[m + i]));
