@@ -134,12 +134,14 @@ TEST(Positions, SinusoidsTellTheOrderAndAnOffsetIsALinearMap) {
   for (int64_t p = 0; p < kRows; ++p) {
     for (int64_t i = 0; i < kModel / 2; ++i) {
       const double angle =
-          static_cast<double>(p) / std::pow(10000.0, 2.0 * i / kModel);
+          static_cast<double>(p) /
+          std::pow(10000.0, 2.0 * static_cast<double>(i) / kModel);
       EXPECT_NEAR(at(p, 2 * i), std::sin(angle), 6e-8);
       EXPECT_NEAR(at(p, 2 * i + 1), std::cos(angle), 6e-8);
       // Section 3.5: PE(p + 3) from PE(p), by a rotation that p is not in.
       if (p + 3 >= kRows) continue;
-      const double turn = 3 / std::pow(10000.0, 2.0 * i / kModel);
+      const double turn =
+          3 / std::pow(10000.0, 2.0 * static_cast<double>(i) / kModel);
       EXPECT_NEAR(
           at(p + 3, 2 * i),
           at(p, 2 * i) * std::cos(turn) + at(p, 2 * i + 1) * std::sin(turn),
