@@ -67,8 +67,25 @@ class Call {
     EXPECT_TRUE(status.ok()) << ToString(status);
   }
 
+  // The cache in pages of 5 that have pointers.
+  void UsePointers() {
+    for (int i = 0; i < 16; ++i) {
+      pages[i] = cache_.data() + i * 5 * kKvHeads * kDim;
+    }
+    args.pages.num_sequences = kBatch;
+    args.pages.pages_per_sequence = args.pages.table_stride = 4;
+    args.pages.key_pages = pages;
+    args.pages.value_pages = pages + 8;
+    for (TensorView* cache : {&args.key_cache, &args.value_cache}) {
+      cache->data = nullptr;
+      cache->extent[0] = 1;
+      cache->extent[1] = 5;
+    }
+  }
+
   MultiHeadShape shape;
   MultiHeadArgs args;
+  void* pages[16] = {};
   Executor executor = SerialExecutor();
   size_t missing = 0, shift = 0;
   bool forget_plan = false;
@@ -191,6 +208,16 @@ TEST(MultiHeadStatus, Calls) {
            cache->extent[1] = 5;
            cache->stride[0] = 5 * cache->stride[1];
          }
+       }},
+      {"key_pages",
+       [](Call* c) {
+         c->UsePointers();
+         c->pages[1] = c->args.out.data;
+       }},
+      {"value_pages",
+       [](Call* c) {
+         c->UsePointers();
+         c->pages[9] = const_cast<float*>(c->args.rope.cos);
        }},
       {"alibi_slopes",
        [](Call* c) { c->args.scores.alibi_slopes.extent[2] = 3; }},

@@ -14,6 +14,9 @@
 namespace heed::test {
 namespace {
 
+constexpr CacheKind kCaches[] = {CacheKind::kContiguous, CacheKind::kPaged,
+                                 CacheKind::kPointers};
+
 LayerCase Case(int64_t model_dim, int64_t heads, int64_t kv_heads = 0) {
   LayerCase c;
   c.params.model_dim = model_dim;
@@ -83,7 +86,7 @@ std::vector<LayerCase> Cases() {
     c.seqlen_k = 31;
     cases.push_back(c);
   }
-  for (const CacheKind cache : {CacheKind::kContiguous, CacheKind::kPaged}) {
+  for (const CacheKind cache : kCaches) {
     for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
       LayerCase c = Case(96, 6, 2);
       c.batch = 2;
@@ -134,7 +137,7 @@ TEST_P(MultiHead, HasTheBitsOfPlainCode) {
 HEED_ON_EVERY_TARGET(MultiHead);
 
 TEST(MultiHeadBits, ChunksAndTokensAreTheWholePrompt) {
-  for (const CacheKind cache : {CacheKind::kContiguous, CacheKind::kPaged}) {
+  for (const CacheKind cache : kCaches) {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
       LayerCase c = Case(96, 6, 2);
       c.batch = 2;
