@@ -25,8 +25,7 @@ namespace heed {
 //   table[p][2i]     = sin(p / 10000^(2i / dim))
 //   table[p][2i + 1] = cos(p / 10000^(2i / dim))
 //
-// dim even, 2 to 2^31 - 2; positions 0 to 2^31 - 1. Costs some 50 nanoseconds
-// an element.
+// dim even, 2 to 2^31 - 2; positions 0 to 2^31 - 1.
 HEED_API Status FillSinusoids(int64_t dim, int64_t first, int64_t count,
                               float* table);
 

@@ -42,13 +42,13 @@ struct Cache {
   Cache(const LayerCase& c, const MultiHeadParams& p, int64_t tokens)
       : element(SizeOf(c.cache_dtype)),
         pages_each((tokens - 1) / kPageSize + 1),
-        capacity(c.cache == CacheKind::kPaged ? pages_each * kPageSize
-                                              : tokens + 3),
+        capacity(c.cache == CacheKind::kContiguous ? tokens + 3
+                                                   : pages_each * kPageSize),
         key(Size(c.batch * capacity * p.num_kv_heads * p.head_dim * element)),
         value(
             Size(c.batch * capacity * p.num_kv_heads * p.head_dim_v * element)),
         past(Size(c.batch), 0) {
-    const bool paged = c.cache == CacheKind::kPaged;
+    const bool paged = c.cache != CacheKind::kContiguous;
     const auto view = [&](const AlignedBytes& memory, int64_t dim) {
       const int64_t b = paged ? c.batch * pages_each : c.batch;
       const int64_t s = paged ? kPageSize : capacity;
@@ -69,6 +69,15 @@ struct Cache {
             static_cast<int32_t>((pages_each - 1 - i) * c.batch + b));
       }
     }
+    if (c.cache != CacheKind::kPointers) return;
+    for (const int32_t page : table) {
+      key_pages.push_back(internal::BytesAt(key_view, page, 0, 0));
+      value_pages.push_back(internal::BytesAt(value_view, page, 0, 0));
+    }
+    for (TensorView* page : {&key_view, &value_view}) {
+      page->data = nullptr;
+      page->extent[0] = 1;
+    }
   }
 
   void Into(MultiHeadArgs* args, int64_t batch) {
@@ -76,7 +85,12 @@ struct Cache {
     args->value_cache = value_view;
     args->past_lengths = past.data();
     if (table.empty()) return;
-    args->pages.page_table = table.data();
+    if (key_pages.empty()) {
+      args->pages.page_table = table.data();
+    } else {
+      args->pages.key_pages = key_pages.data();
+      args->pages.value_pages = value_pages.data();
+    }
     args->pages.num_sequences = batch;
     args->pages.pages_per_sequence = pages_each;
     args->pages.table_stride = pages_each;
@@ -87,6 +101,7 @@ struct Cache {
   std::vector<int32_t> past;
   TensorView key_view, value_view;
   std::vector<int32_t> table;
+  std::vector<void*> key_pages, value_pages;
 };
 
 }  // namespace
@@ -206,7 +221,7 @@ MultiHeadShape Layer::Shape() const {
   shape.cache = true;
   shape.seqlen_new = case_.keys();
   shape.key_cache_dtype = shape.value_cache_dtype = case_.cache_dtype;
-  if (case_.cache == CacheKind::kPaged) {
+  if (case_.cache != CacheKind::kContiguous) {
     shape.seqlen_k = (case_.keys() - 1) / kPageSize * kPageSize + kPageSize;
   }
   return shape;

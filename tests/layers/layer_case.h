@@ -17,7 +17,8 @@
 
 namespace heed::test {
 
-enum class CacheKind { kNone, kContiguous, kPaged };
+// Pages by a table, or by pointers.
+enum class CacheKind { kNone, kContiguous, kPaged, kPointers };
 
 struct LayerCase {
   MultiHeadParams params;

@@ -67,8 +67,25 @@ class Call {
     EXPECT_TRUE(status.ok()) << ToString(status);
   }
 
+  // The cache in pages of 5 that have pointers.
+  void UsePointers() {
+    for (int i = 0; i < 16; ++i) {
+      pages[i] = cache_.data() + i * 5 * kKvHeads * kDim;
+    }
+    args.pages.num_sequences = kBatch;
+    args.pages.pages_per_sequence = args.pages.table_stride = 4;
+    args.pages.key_pages = pages;
+    args.pages.value_pages = pages + 8;
+    for (TensorView* cache : {&args.key_cache, &args.value_cache}) {
+      cache->data = nullptr;
+      cache->extent[0] = 1;
+      cache->extent[1] = 5;
+    }
+  }
+
   MultiHeadShape shape;
   MultiHeadArgs args;
+  void* pages[16] = {};
   Executor executor = SerialExecutor();
   size_t missing = 0, shift = 0;
   bool forget_plan = false;
@@ -192,6 +209,16 @@ TEST(MultiHeadStatus, Calls) {
            cache->stride[0] = 5 * cache->stride[1];
          }
        }},
+      {"key_pages",
+       [](Call* c) {
+         c->UsePointers();
+         c->pages[1] = c->args.out.data;
+       }},
+      {"value_pages",
+       [](Call* c) {
+         c->UsePointers();
+         c->pages[9] = const_cast<float*>(c->args.rope.cos);
+       }},
       {"alibi_slopes",
        [](Call* c) { c->args.scores.alibi_slopes.extent[2] = 3; }},
       {"scores", [](Call* c) { c->shape.scores = false; }},
@@ -308,67 +335,6 @@ TEST(MultiHeadStatus, Plans) {
   EXPECT_EQ(MakeMultiHeadPlan(params, {}, options, &plan).code(),
             StatusCode::kUnsupported);
   EXPECT_STREQ(MakeMultiHeadPlan(params, {}, {}, nullptr).argument(), "plan");
-}
-
-TEST(LinearStatus, PackingAndRunning) {
-  const std::vector<float> numbers(200, 1.0f);
-  const float* const w = numbers.data();
-  LinearWeights sound;
-  sound.weight = Bshd(w, 1, 10, 1, 6);
-  sound.bias = Bshd(w, 1, 1, 1, 10);
-  const size_t need = PackedLinearBytes(sound);
-  const AlignedBytes memory(need + 64, 0x11);
-  const struct {
-    const char* argument;
-    std::function<void(LinearWeights*)> spoil;
-    StatusCode code = StatusCode::kInvalidArgument;
-  } cases[] = {
-      {"weight", [](auto* s) { s->weight.data = nullptr; }},
-      {"weight", [](auto* s) { s->weight.dtype = DType::kI8; },
-       StatusCode::kUnsupported},
-      {"weight", [](auto* s) { s->weight.extent[0] = 2; }},
-      {"weight", [](auto* s) { s->weight.extent[3] = 0; }},
-      {"bias", [](auto* s) { s->bias.extent[3] = 9; }},
-      {"bias", [](auto* s) { s->bias.extent[1] = 2; }},
-      {"bias", [](auto* s) { s->bias.dtype = DType::kI32; },
-       StatusCode::kUnsupported},
-      {"memory", [&](auto* s) { s->weight.data = memory.data(); }},
-      {"memory", [&](auto* s) { s->bias.data = memory.data(); }},
-  };
-  for (const auto& c : cases) {
-    LinearWeights source = sound;
-    c.spoil(&source);
-    PackedLinear packed;
-    const Status status =
-        PackLinear(source, memory.data(), memory.size(), &packed);
-    EXPECT_EQ(status.code(), c.code) << ToString(status);
-    EXPECT_STREQ(status.argument(), c.argument) << ToString(status);
-    EXPECT_EQ(packed.weight, nullptr);
-  }
-  PackedLinear packed;
-  char* const at = static_cast<char*>(memory.data());
-  EXPECT_STREQ(PackLinear(sound, nullptr, need, &packed).argument(), "memory");
-  EXPECT_STREQ(PackLinear(sound, at, need - 1, &packed).argument(), "memory");
-  EXPECT_STREQ(PackLinear(sound, at + 4, need, &packed).argument(), "memory");
-  EXPECT_STREQ(PackLinear(sound, at, need, nullptr).argument(), "packed");
-  for (size_t i = 0; i < memory.size(); ++i) ASSERT_EQ(at[i], 0x11);
-  ASSERT_TRUE(PackLinear(sound, at, need, &packed).ok());
-  for (size_t i = need; i < memory.size(); ++i) ASSERT_EQ(at[i], 0x11);
-
-  std::vector<float> out(30, kUntouched);
-  const ConstTensorView x = Bshd(w, 1, 3, 1, 6);
-  const TensorView to = Bshd(out.data(), 1, 3, 1, 10);
-  EXPECT_STREQ(RunLinear({}, x, to).argument(), "linear");
-  EXPECT_STREQ(RunLinear(packed, Bshd(w, 1, 3, 1, 5), to).argument(), "x");
-  EXPECT_STREQ(RunLinear(packed, Bshd(w, 1, 4, 1, 6), to).argument(), "out");
-  EXPECT_STREQ(RunLinear(packed, to, to).argument(), "x");
-  TensorView weight = Bshd(static_cast<float*>(memory.data()), 1, 3, 1, 10);
-  EXPECT_STREQ(RunLinear(packed, x, weight).argument(), "out");
-  ConstTensorView narrow = x;
-  narrow.dtype = DType::kBF16;
-  EXPECT_EQ(RunLinear(packed, narrow, to).code(), StatusCode::kUnsupported);
-  for (const float o : out) ASSERT_EQ(o, kUntouched);
-  EXPECT_TRUE(RunLinear(packed, x, to).ok());
 }
 
 }  // namespace

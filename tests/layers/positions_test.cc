@@ -134,12 +134,14 @@ TEST(Positions, SinusoidsTellTheOrderAndAnOffsetIsALinearMap) {
   for (int64_t p = 0; p < kRows; ++p) {
     for (int64_t i = 0; i < kModel / 2; ++i) {
       const double angle =
-          static_cast<double>(p) / std::pow(10000.0, 2.0 * i / kModel);
+          static_cast<double>(p) /
+          std::pow(10000.0, 2.0 * static_cast<double>(i) / kModel);
       EXPECT_NEAR(at(p, 2 * i), std::sin(angle), 6e-8);
       EXPECT_NEAR(at(p, 2 * i + 1), std::cos(angle), 6e-8);
       // Section 3.5: PE(p + 3) from PE(p), by a rotation that p is not in.
       if (p + 3 >= kRows) continue;
-      const double turn = 3 / std::pow(10000.0, 2.0 * i / kModel);
+      const double turn =
+          3 / std::pow(10000.0, 2.0 * static_cast<double>(i) / kModel);
       EXPECT_NEAR(
           at(p + 3, 2 * i),
           at(p, 2 * i) * std::cos(turn) + at(p, 2 * i + 1) * std::sin(turn),
@@ -291,112 +293,7 @@ TEST(Positions, T5TellsDistancesApartUpToItsLargest) {
   EXPECT_GE(Change(layer), 0.05);
 }
 
-// ---- Refusals ---------------------------------------------------------------
-
-void ExpectRefused(const Status& status, const char* argument) {
-  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << ToString(status);
-  EXPECT_STREQ(status.argument(), argument) << ToString(status);
-}
-
-TEST(PositionsStatus, Tables) {
-  float table[64];
-  std::fill(std::begin(table), std::end(table), -77.0f);
-  ExpectRefused(FillSinusoids(5, 0, 1, table), "dim");
-  ExpectRefused(FillSinusoids(0, 0, 1, table), "dim");
-  ExpectRefused(FillSinusoids(4, -1, 1, table), "first");
-  ExpectRefused(FillSinusoids(4, INT32_MAX, 2, table), "count");
-  ExpectRefused(FillSinusoids(4, 0, 1, nullptr), "table");
-  ExpectRefused(AlibiSlopes(0, table), "num_heads");
-  ExpectRefused(AlibiSlopes(1, nullptr), "slope");
-  T5Buckets buckets;
-  ExpectRefused(FillT5Bias(buckets, 0, table, 1, table), "num_heads");
-  ExpectRefused(FillT5Bias(buckets, 1, table, -1, table), "reach");
-  ExpectRefused(FillT5Bias(buckets, 1, nullptr, 1, table), "weight");
-  ExpectRefused(FillT5Bias(buckets, 1, table, 1, nullptr), "bias");
-  buckets.num_buckets = 7;
-  ExpectRefused(FillT5Bias(buckets, 1, table, 1, table), "num_buckets");
-  EXPECT_EQ(T5Bucket(buckets, 1), -1);
-  buckets.num_buckets = 8;
-  buckets.max_distance = 2;
-  ExpectRefused(FillT5Bias(buckets, 1, table, 1, table), "max_distance");
-  for (const float x : table) ASSERT_EQ(x, -77.0f);
-}
-
-TEST(PositionsStatus, Added) {
-  std::vector<float> numbers(64, 1.0f), to(24, -77.0f);
-  const float* const x = numbers.data();
-  const ConstTensorView rows = Bshd(x, 1, 3, 1, 8);
-  const ConstTensorView table = Bshd(x, 1, 4, 1, 8);
-  const TensorView out = Bshd(to.data(), 1, 3, 1, 8);
-  int32_t positions[] = {0, 3, 1};
-  ExpectRefused(AddPositions(rows, nullptr, table, out), "positions");
-  ExpectRefused(AddPositions(rows, positions, Bshd(x, 1, 4, 1, 7), out),
-                "table");
-  ExpectRefused(AddPositions(rows, positions, Bshd(x, 2, 4, 1, 8), out),
-                "table");
-  ExpectRefused(AddPositions(rows, positions, Bshd(x, 1, 3, 1, 8), out),
-                "positions");
-  ExpectRefused(AddPositions(Bshd(x, 1, 2, 1, 8), positions, table, out), "to");
-  ExpectRefused(AddPositions(rows, positions, out, out), "to");
-  ExpectRefused(AddPositions(rows, positions, table,
-                             Bshd(numbers.data() + 8, 1, 3, 1, 8)),
-                "to");
-  positions[2] = -1;
-  ExpectRefused(AddPositions(rows, positions, table, out), "positions");
-  for (const float t : to) ASSERT_EQ(t, -77.0f);
-  positions[2] = 1;
-  ASSERT_TRUE(AddPositions(out, positions, table, out).ok());
-  for (const float t : to) ASSERT_EQ(t, -76.0f);
-}
-
-TEST(PositionsStatus, RopeScaling) {
-  double frequency[4] = {-77, -77, -77, -77};
-  const auto refused = [&](RopeScaling s, const char* argument,
-                           int64_t dim = 8) {
-    ExpectRefused(ScaledRopeFrequencies(10000, dim, s, frequency, nullptr),
-                  argument);
-    for (const double f : frequency) ASSERT_EQ(f, -77);
-  };
-  RopeScaling s;
-  refused(s, "rotary_dim", 7);
-  s.kind = static_cast<RopeScalingKind>(9);
-  refused(s, "kind");
-  s.kind = RopeScalingKind::kLinear;
-  s.factor = 0.5;
-  refused(s, "factor");
-  s.factor = NAN;
-  refused(s, "factor");
-  s.factor = 2;
-  s.kind = RopeScalingKind::kNtk;
-  refused(s, "rotary_dim", 2);
-  s.seqlen = 8;
-  refused(s, "original_positions");
-  s.seqlen = -1;
-  refused(s, "seqlen");
-  s.kind = RopeScalingKind::kYarn;
-  refused(s, "original_positions");
-  s.original_positions = 64;
-  s.beta_slow = 40;
-  refused(s, "beta_slow");
-  s.beta_fast = 0;
-  refused(s, "beta_fast");
-  s = RopeScaling();
-  s.kind = RopeScalingKind::kYarn;
-  s.original_positions = 64;
-  s.attention_factor = -1;
-  refused(s, "attention_factor");
-  s.kind = RopeScalingKind::kLlama3;
-  s.high_freq_factor = 1;
-  refused(s, "high_freq_factor");
-  s.low_freq_factor = 0;
-  refused(s, "low_freq_factor");
-  ExpectRefused(ScaledRopeFrequencies(0, 8, {}, frequency, nullptr), "theta");
-  ExpectRefused(ScaledRopeFrequencies(10, 8, {}, nullptr, nullptr),
-                "frequency");
-  float cos[4], sin[4];
-  ExpectRefused(FillScaledRopeTables(10, 8, {}, 0, -1, cos, sin), "count");
-  ExpectRefused(FillScaledRopeTables(10, 8, {}, 0, 1, cos, nullptr), "sin");
-}
+// ---- Stretched --------------------------------------------------------------
 
 // NTK as its authors have it: the slowest pair is that of linear scaling, the
 // fastest stays.
