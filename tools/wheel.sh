@@ -5,8 +5,9 @@
 # Makes a wheel for the Python at hand, from sources alone, into dist/:
 # bash tools/wheel.sh. PYTHON names another interpreter than python3.
 #
-# It needs nothing but libc and libm, so that auditwheel has only to name the
-# oldest glibc that it runs on: that of the system that builds it.
+# The module needs libc and libm alone; fmt, which the command links, is put into
+# the wheel. auditwheel names the oldest glibc that both run on: that of the system
+# that builds it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
