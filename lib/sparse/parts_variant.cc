@@ -5,11 +5,11 @@
 #include "heed/parts_variant.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 
 #include "heed/estimators.h"
 #include "heed/ops.h"
+#include "lib/core/double_math.h"
 #include "lib/core/variant_call.h"
 
 namespace heed::sparse {
@@ -107,7 +107,9 @@ Status PooledTokens::Prepare(const VariantArgs& a, const PoolGrid& grid) {
         static_cast<int32_t>(grid.Seen(a.params, offset + row, key.seqlen()));
   }
   for (int64_t i = 0; i < entries_; ++i) {
-    log_counts_[i] = std::log(static_cast<float>(grid.End(i) - grid.Begin(i)));
+    log_counts_[i] = static_cast<float>(
+        internal::Log2(static_cast<double>(grid.End(i) - grid.Begin(i))) *
+        internal::kDoubleLn2);
   }
   ops::ParallelFor(a.executor, heads, [&](int64_t h, int /*worker*/) {
     const auto pool = [&](const ConstTensorView& x, float* to) {
