@@ -108,8 +108,8 @@ Status PooledTokens::Prepare(const VariantArgs& a, const PoolGrid& grid) {
   }
   for (int64_t i = 0; i < entries_; ++i) {
     log_counts_[i] = static_cast<float>(
-        internal::Log2(static_cast<double>(grid.End(i) - grid.Begin(i))) *
-        internal::kDoubleLn2);
+        heed::internal::Log2(static_cast<double>(grid.End(i) - grid.Begin(i))) *
+        heed::internal::kDoubleLn2);
   }
   ops::ParallelFor(a.executor, heads, [&](int64_t h, int /*worker*/) {
     const auto pool = [&](const ConstTensorView& x, float* to) {
