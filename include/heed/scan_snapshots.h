@@ -33,21 +33,24 @@ struct ScanSnapshots {
 };
 
 // Returns the bytes of a ring for the sequences of a plan: of its batch, or
-// num_sequences where that is more.
+// num_sequences where that is more. SIZE_MAX where they leave 63 bits.
 HEED_API size_t ScanSnapshotBytes(const ScanPlan& plan, int64_t slots);
 
 // Makes a ring of `slots` snapshots, at least 2, in `memory`, aligned to 64
 // bytes: every sequence has seen no token, and its state is zero. Errors:
-// kInvalidArgument for a plan that was not made and for fewer slots; kWorkspace
-// for memory that is too small or misaligned. *snapshots is untouched then.
+// kInvalidArgument for a plan that was not made and for fewer slots; kOverflow
+// for so many that their bytes leave 63 bits; kWorkspace for memory that is too
+// small or misaligned. *snapshots is untouched then.
 HEED_API Status MakeScanSnapshots(const ScanPlan& plan, int64_t slots,
                                   Workspace memory, ScanSnapshots* snapshots);
 
 // Runs `args`, whose states and sums must be absent, from the newest states on;
 // what follows becomes the newest, beside those kept before. A call of one
 // token a sequence keeps a snapshot after each, a longer one a snapshot at its
-// end. A call that has no keys reads only. Refuses what RunScan does, and calls
-// of other sequences than the ring's; then the ring is as it was.
+// end. A call that has no keys reads only. Refuses what RunScan does, calls of
+// other sequences than the ring's, plans that normalise where the ring's did
+// not, and the reverse, and an out in the ring's memory; then the ring is as it
+// was. Whether states are transposed must be as in the plan of the ring.
 HEED_API Status RunScanSnapshots(const ScanPlan& plan, const ScanArgs& args,
                                  Workspace workspace, const Executor& executor,
                                  ScanSnapshots* snapshots);

@@ -25,8 +25,8 @@ inline constexpr double kGateFloorUlps = 4;
 // Rows beyond those with a yardstick of their own may be this much worse.
 inline constexpr double kGateOtherRows = 2;
 
-// And so may all where the yardstick has fewer rows than this: its error is then
-// one draw and the variant's another.
+// And so may all where the yardstick has fewer rows than this: its error is
+// then one draw and the variant's another.
 inline constexpr int64_t kGateFewRows = 16;
 
 // What lse may be off beyond twice the yardstick's error: a tenth of what the

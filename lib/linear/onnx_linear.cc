@@ -17,6 +17,12 @@ template <class View>
 Status Unpack(const View& packed, int64_t heads,
               const internal::TensorName& name, View* view) {
   if (packed.absent()) return Status();
+  Status status = internal::CheckType(packed, name);
+  // Now, as heads of one channel have a stride of their own.
+  if (status.ok()) {
+    status = internal::CheckView(packed, name, internal::TensorRole::kInput);
+  }
+  if (!status.ok()) return status;
   if (packed.heads() != 1) {
     return internal::Invalid(name.argument,
                              "must have its heads side by side in a row")
@@ -30,8 +36,6 @@ Status Unpack(const View& packed, int64_t heads,
         .WithValue(packed.head_dim())
         .WithBound(heads, BoundKind::kOver);
   }
-  const Status status = internal::CheckType(packed, name);
-  if (!status.ok()) return status;
   *view = packed;
   view->extent[2] = heads;
   view->extent[3] = packed.head_dim() / heads;

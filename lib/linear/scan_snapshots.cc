@@ -10,12 +10,24 @@
 #include "lib/core/check.h"
 #include "lib/kernels/carver.h"
 #include "lib/linear/scan_layout.h"
+#include "lib/linear/scan_tensors.h"
 
 namespace heed {
 namespace {
 
 int64_t SequencesOf(const ScanPlan& plan) {
   return std::max(plan.shape.batch, plan.shape.num_sequences);
+}
+
+// Whether such a ring leaves 63 bits.
+bool Overflows(const ScanPlan& plan, int64_t slots) {
+  const int64_t dim = internal::KeyDim(plan.shape);
+  // Of a snapshot, with its share of the padding; at most about 2^54.
+  const int64_t bytes =
+      256 + 4 * plan.num_state_heads * dim * (plan.shape.head_dim_v + 1);
+  int64_t count = 0;
+  return __builtin_mul_overflow(slots, SequencesOf(plan), &count) ||
+         __builtin_mul_overflow(count, bytes, &count);
 }
 
 // The ring in memory at `carver`.
@@ -34,6 +46,24 @@ ScanSnapshots Carve(const ScanPlan& plan, int64_t slots,
   if (plan.params.state_transposed) std::swap(dim, dim_v);
   ring.states = Bshd(states, count, heads, dim, dim_v);
   return ring;
+}
+
+// Refuses out where it lies in any place of the ring.
+Status CheckApart(const ScanSnapshots& ring, const TensorView& out) {
+  if (out.absent()) return Status();
+  const Status status = internal::CheckView(out, internal::kScanOutName,
+                                            internal::TensorRole::kOutput);
+  if (!status.ok()) return status;
+  const TensorView& last = ring.sums.absent() ? ring.states : ring.sums;
+  const char* const begin = reinterpret_cast<const char*>(ring.tokens);
+  const char* const end =
+      static_cast<const char*>(last.data) + last.extent[0] * last.stride[0];
+  static constexpr internal::TensorName kRing = {"snapshots",
+                                                 "overlaps the snapshots"};
+  return internal::CheckOverlap(
+      out, internal::kScanOutName,
+      Bshd(reinterpret_cast<const float*>(begin), 1, 1, 1, (end - begin) / 4),
+      kRing);
 }
 
 // The states of a slot, of all sequences or of one.
@@ -64,6 +94,7 @@ void Copy(const ScanSnapshots& ring, const TensorView& view, int64_t from,
 }  // namespace
 
 size_t ScanSnapshotBytes(const ScanPlan& plan, int64_t slots) {
+  if (Overflows(plan, slots)) return SIZE_MAX;
   internal::Carver carver(nullptr);
   Carve(plan, std::max<int64_t>(slots, 0), carver);
   return static_cast<size_t>(carver.used());
@@ -77,6 +108,10 @@ Status MakeScanSnapshots(const ScanPlan& plan, int64_t slots, Workspace memory,
     return internal::Invalid("slots", "must hold a state and the one before")
         .WithValue(slots)
         .WithBound(2, BoundKind::kAtLeast);
+  }
+  if (Overflows(plan, slots)) {
+    return Status(StatusCode::kOverflow, "slots", "take more than 63 bits")
+        .WithValue(slots);
   }
   const Status status =
       internal::CheckWorkspaceBytes(memory, ScanSnapshotBytes(plan, slots));
@@ -108,6 +143,12 @@ Status RunScanSnapshots(const ScanPlan& plan, const ScanArgs& args,
         std::pair(!args.final_sum.absent(), "final_sum")}) {
     if (given) return internal::Invalid(name, "is the ring's, and is given");
   }
+  if (plan.params.normalise == ring.sums.absent()) {
+    return internal::Invalid("snapshots",
+                             "hold sums where the plan has none, or have none");
+  }
+  const Status apart = CheckApart(ring, args.out);
+  if (!apart.ok()) return apart;
   const bool keys = !args.key.absent();
   const bool ragged = args.cu_seqlens != nullptr;
   const int64_t sequences = ragged ? args.num_sequences

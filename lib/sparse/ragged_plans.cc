@@ -87,6 +87,13 @@ Status AttendSparse(const SparsePlan* plans, int64_t num_plans,
   if (status.ok()) status = CheckRaggedCall(args);
   if (!status.ok()) return status;
   const int64_t sequences = args.ragged.num_sequences;
+  const Ragged& ragged = args.ragged;
+  if (sequences == 0 && ragged.cu_seqlens_q == nullptr &&
+      ragged.seqlens_k == nullptr && !args.pages.any()) {
+    return internal::Invalid("num_sequences", "must be those of a ragged call")
+        .WithValue(sequences)
+        .WithBound(1, BoundKind::kAtLeast);
+  }
   if (plans == nullptr || (num_plans != 1 && num_plans != sequences)) {
     return internal::Invalid("num_plans", "must be 1 or the sequences")
         .WithValue(num_plans)

@@ -177,5 +177,17 @@ TEST(OnnxLinear, Refuses) {
   }
 }
 
+// Unpacked, heads of one channel would have a stride of their own.
+TEST(OnnxLinear, RefusesGapsBetweenHeadsOfOneNumber) {
+  const io::SafetensorsFile file(SourcePath(kPath));
+  Case c(file, "prefill_with_past");
+  ASSERT_EQ(c.tensors.beta.head_dim(), c.attributes.kv_num_heads);
+  c.tensors.beta.stride[3] *= 2;
+  const Status status = OnnxLinearAttention(c.attributes, c.tensors);
+  EXPECT_EQ(status.code(), StatusCode::kUnsupported);
+  EXPECT_STREQ(status.argument(), "beta") << ToString(status);
+  for (const float x : c.got_output) ASSERT_EQ(x, -77.0f);
+}
+
 }  // namespace
 }  // namespace heed::test

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -172,9 +173,31 @@ TEST_F(Snapshots, RefusedCallsLeaveTheRing) {
   refused("beta", [](ScanTensors* t, ScanArgs*) { t->beta[0] = 3; });
   refused("num_sequences",
           [](ScanTensors*, ScanArgs* args) { args->key.extent[0] = 2; });
+  // In a place of the ring that the call itself neither reads nor writes.
+  refused("out", [&](ScanTensors*, ScanArgs* args) {
+    args->out.data = static_cast<char*>(ring_.states.data) +
+                     (ring_.newest + 2) % kSlots * 3 * ring_.states.stride[0];
+  });
+  {
+    ScanTensors t(Decoding(true, false), 2);
+    ScanPlan normalising;
+    ASSERT_TRUE(
+        MakeScanPlan(t.Params(), ShapeOf(Token(t)), {}, &normalising).ok());
+    const Status status = RunScanSnapshots(
+        normalising, Token(t),
+        WorkspaceBuffer(ScanWorkspaceBytes(normalising, 1)).get(),
+        SerialExecutor(), &ring_);
+    EXPECT_STREQ(status.argument(), "snapshots") << ToString(status);
+  }
   EXPECT_TRUE(SameNumbers(Step(3), want));
 
   ScanSnapshots made;
+  // So many that their bytes come round to few.
+  for (const int64_t slots : {int64_t{1} << 60, INT64_MAX}) {
+    EXPECT_EQ(ScanSnapshotBytes(plan_, slots), SIZE_MAX);
+    EXPECT_EQ(MakeScanSnapshots(plan_, slots, memory_->get(), &made).code(),
+              StatusCode::kOverflow);
+  }
   EXPECT_STREQ(MakeScanSnapshots(plan_, 1, memory_->get(), &made).argument(),
                "slots");
   EXPECT_STREQ(

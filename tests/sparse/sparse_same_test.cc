@@ -235,6 +235,12 @@ TEST_F(RaggedPlans, AreRefusedWhereTheyDoNotFit) {
                                 SerialExecutor()),
                    "scores");
   }
+  // A call that is not ragged would have no sequence to compute.
+  AttentionArgs args = RaggedArgs(0);
+  args.ragged = Ragged();
+  expect_refused(AttendSparse(plans_, 1, params_, args, scratch_.Begin(),
+                              SerialExecutor()),
+                 "num_sequences");
 }
 
 // What a variant chooses by scores, on every table with the same bits.

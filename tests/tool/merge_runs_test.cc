@@ -354,6 +354,18 @@ TEST(Merge, RefusesOtherSweeps) {
                      Swept()["sweep"]["rows"][1]["flops"][1].get<double>()));
 }
 
+// What has a meaning in another place has none here.
+TEST(Merge, TakesNoMemberForItsOwn) {
+  Json run = Small();
+  run["rows"][1]["sweep"] = Json::object();
+  for (const char* key : {"sweep", "layers"}) {
+    run["rows"][1]["layers"][0][key] = Json::array({Json::object()});
+  }
+  const Json merged = Merge({run, Small()});
+  EXPECT_FALSE(merged["rows"][1].contains("sweep"));
+  EXPECT_EQ(merged["rows"][0], Merge({Small()})["rows"][0]);
+}
+
 TEST(Merge, ReadsAndWritesFiles) {
   const TemporaryFolder folder;
   folder.Write("a.json", Small().dump());

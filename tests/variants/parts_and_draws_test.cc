@@ -93,6 +93,43 @@ TEST(Draws, MagicpigHasNoBias) {
   ExpectUnbiased("magicpig", {3, 6, 4, 8}, 4, 500);
 }
 
+// Keys so nearly opposite to the query that their cosine is rounded to -1, some
+// of whose hashes agree with it.
+TEST(Draws, MagicpigGivesNoKeyInfiniteWeight) {
+  const eval::Tensors t =
+      eval::MakeTensors(ProblemOf("b1_h1_d2_q1_k4096_causal"), {});
+  t.query.At(0, 0, 0, 0)[0] = 1;
+  t.query.At(0, 0, 0, 0)[1] = 0;
+  for (int64_t key = 0; key < 4096; ++key) {  // of mean zero
+    const bool along = key % 2 == 0;
+    t.key.At(0, key, 0, 0)[0] = along ? 1.0f : -1.0f;
+    t.key.At(0, key, 0, 0)[1] = along == (key % 4 < 2) ? 1e-4f : -1e-4f;
+  }
+  const Variant& variant = VariantNamed("magicpig");
+  const VariantArgs args = ArgsOf(t, SettingOf(variant, {1, 1024, 0, 0, 1}));
+  ASSERT_TRUE(RunGuarded(variant, args).ok());
+  double want[2];
+  variant.reference(args, want);
+  for (int c = 0; c < 2; ++c) {
+    EXPECT_NEAR(static_cast<double>(t.out.At(0, 0, 0, 0)[c]), want[c], 1e-3);
+  }
+}
+
+// Even where a tile has no other row that could keep it.
+TEST(Parts, NansOfQueriesReachTheirRows) {
+  for (const char* name : {"skip_softmax", "vattention", "magicpig", "hca",
+                           "csa", "infllm", "nsa_gated"}) {
+    SCOPED_TRACE(name);
+    const eval::Tensors t =
+        eval::MakeTensors(ProblemOf("b1_h2_d8_q1_k150_causal"), {});
+    t.query.At(0, 0, 0, 0)[3] = NAN;
+    const Variant& variant = VariantNamed(name);
+    ASSERT_TRUE(
+        RunGuarded(variant, ArgsOf(t, SettingsOf(variant).front())).ok());
+    EXPECT_TRUE(std::isnan(*t.out.At(0, 0, 0, 5)));
+  }
+}
+
 // Within epsilon, about as often as delta asks: the base sample only guesses
 // the spread.
 TEST(Draws, VattentionKeepsItsPromise) {

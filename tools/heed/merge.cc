@@ -71,6 +71,7 @@ Joined Split(const RunFile& run) {
     row.quality = original;
     row.quality.Remove("elsewhere");
     row.quality.Remove("here");
+    row.quality.Remove("sweep");  // no row of a file has one that is its own
     if (sweep != nullptr) {
       row.quality.Set("sweep", PartOf(*sweep, "rows").items[i]);
     }

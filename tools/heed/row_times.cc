@@ -51,14 +51,20 @@ JsonValue TakeSweptTimes(JsonValue* swept) {
   return times;
 }
 
-}  // namespace
-
-JsonValue TakeTimes(JsonValue* row) {
+// The same out of a row or a layer, whose other members stay.
+JsonValue TakeOwnTimes(JsonValue* row) {
   JsonValue times = JsonValue::Object();
   for (const auto& [key, none] : NoTimes()) {
     times.Set(key, PartOf(*row, key));
     row->Set(key, none);
   }
+  return times;
+}
+
+}  // namespace
+
+JsonValue TakeTimes(JsonValue* row) {
+  JsonValue times = TakeOwnTimes(row);
   if (const JsonValue* sweep = row->Find("sweep")) {
     JsonValue without = *sweep;
     times.Set("sweep", TakeSweptTimes(&without));
@@ -67,7 +73,7 @@ JsonValue TakeTimes(JsonValue* row) {
   if (const JsonValue* layers = row->Find("layers")) {
     JsonValue without = *layers, list = JsonValue::Array();
     for (JsonValue& layer : without.items) {
-      list.items.push_back(TakeTimes(&layer));
+      list.items.push_back(TakeOwnTimes(&layer));
     }
     row->Set("layers", std::move(without));
     times.Set("layers", std::move(list));

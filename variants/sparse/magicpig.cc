@@ -81,7 +81,9 @@ void FillPlanes(const double* knobs, int64_t dim, float* planes) {
 
 // The log of the probability that a pair of this cosine is sampled.
 double LogProbability(const double* knobs, double cosine) {
-  const double p = 1 - std::acos(std::clamp(cosine, -1.0, 1.0)) / kPi;
+  // Where a cosine is rounded to -1, hashes may agree all the same: no key
+  // weighs infinitely.
+  const double p = 1 - std::acos(std::clamp(cosine, -1 + 0x1p-23, 1.0)) / kPi;
   const double x = std::pow(p, knobs[0]), tables = knobs[1];
   // The difference of nearly equal numbers where x is small.
   if (tables * x < 1e-4) return std::log(tables * (tables - 1) / 2 * x * x);
@@ -160,11 +162,15 @@ Status RunVariant(const VariantArgs& a) {
         continue;
       }
       const int64_t at = (row.batch * t.key.heads() + row.kv_head) * keys + key;
+      const float product = norm * norms[at];
+      if (!std::isfinite(product)) {  // has no angle
+        draw->Keep(key, 0);
+        continue;
+      }
       int64_t agree = 0;
       const uint16_t* of_key = codes + at * tables;
       for (int64_t i = 0; i < tables; ++i) agree += code[i] == of_key[i];
       if (agree < 2) continue;
-      const float product = norm * norms[at];
       const double cosine =
           product > 0 ? static_cast<double>(
                             ops::Dot(query, centred + at * dim, dim) / product)
@@ -238,14 +244,15 @@ void Reference(const VariantArgs& a, double* out) {
                 const Hashed& other = hashed[static_cast<size_t>(
                     (b * t.key.heads() + kv) * keys + key)];
                 double lift = 0;
-                if (!IsKept(a.knobs, row + offset, key)) {
+                const double norms =
+                    PlainProduct(x, x) * PlainProduct(other.x, other.x);
+                if (!IsKept(a.knobs, row + offset, key) &&
+                    std::isfinite(norms)) {
                   int agree = 0;
                   for (size_t i = 0; i < codes.size(); ++i) {
                     agree += codes[i] == other.codes[i];
                   }
                   if (agree < 2) continue;
-                  const double norms =
-                      PlainProduct(x, x) * PlainProduct(other.x, other.x);
                   lift = -LogProbability(
                       a.knobs, norms > 0
                                    ? PlainProduct(x, other.x) / std::sqrt(norms)

@@ -10,8 +10,8 @@
 //       < log(threshold_scale_factor / seqlen_k),
 //
 // a row that sees nothing of the tile having no say. The threshold is at most
-// 1, so that a row's largest score is never skipped. It falls with the length
-// of the keys, as the paper's calibration has it.
+// 1, so that a row's largest score is never skipped, nor is a NaN. It falls
+// with the length of the keys, as the paper's calibration has it.
 //
 // Nothing is estimated: scores are computed once, and what is saved is the
 // other half. A threshold of 0 skips nothing; the exact kernel then serves.
@@ -117,10 +117,14 @@ class RowBlock {
                 -INFINITY);
       std::fill(score + place(see.end), score + keys, -INFINITY);
       float most = -INFINITY;
-      for (int64_t k = 0; k < keys; ++k) most = std::max(most, score[k]);
+      bool numbers = true;
+      for (int64_t k = 0; k < keys; ++k) {
+        most = std::max(most, score[k]);
+        numbers = numbers && !std::isnan(score[k]);
+      }
       tile_most_[i] = most;
       const float distance = most - std::max(most, most_[i]);
-      skip = skip && (most == -INFINITY || distance < least_);
+      skip = skip && numbers && (most == -INFINITY || distance < least_);
     }
     if (!skip) Add(begin, end);
   }
