@@ -288,6 +288,7 @@ TEST(MultiHeadStatus, Plans) {
       {"head_dim", [](auto* p, auto*) { p->num_heads = 7; }},
       {"head_dim", [](auto* p, auto*) { p->head_dim = 1025; },
        StatusCode::kUnsupported},
+      {"head_dim", [](auto* p, auto*) { p->head_dim = -1; }},
       {"head_dim_v", [](auto* p, auto*) { p->head_dim_v = -1; }},
       {"out_dim", [](auto* p, auto*) { p->out_dim = int64_t{1} << 40; }},
       {"softmax_scale",
