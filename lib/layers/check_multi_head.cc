@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "lib/core/rope.h"
+#include "lib/layers/linear.h"
 
 namespace heed::internal {
 namespace {
@@ -43,7 +44,7 @@ Status CheckLinears(const MultiHeadPlan& plan,
                     const MultiHeadWeights& weights) {
   const Linears linears(plan.params, weights);
   for (const NamedLinear& l : linears.all) {
-    if (l.linear->weight == nullptr) {
+    if (!IsPacked(*l.linear)) {
       return Invalid(l.name.argument, "was not packed");
     }
     if (l.linear->in_features != l.in_features) {
@@ -202,6 +203,7 @@ Status CheckMultiHeadShape(const MultiHeadParams& params,
       {"out_dim", params.out_dim, 1},
       {"num_heads", params.num_heads, 1},
       {"num_kv_heads", params.num_kv_heads, 1},
+      {"head_dim", params.head_dim, 0},
       {"head_dim_v", params.head_dim_v, 0},
       {"batch", shape.batch, 0},
       {"seqlen_q", shape.seqlen_q, 0},

@@ -8,12 +8,19 @@
 #include <cstdint>
 
 #include "heed/layers.h"
+#include "lib/core/check.h"
 #include "lib/kernels/ops_table.h"
 
 namespace heed::internal {
 
 constexpr int64_t NumPanels(int64_t out_features) {
   return (out_features - 1) / kPanelOutputs + 1;
+}
+
+// Whether PackLinear made it: a kernel believes its dtype and extents.
+inline bool IsPacked(const PackedLinear& linear) {
+  return linear.weight != nullptr && IsFloat(linear.dtype) &&
+         linear.in_features >= 1 && linear.out_features >= 1;
 }
 
 // One product: x and y are f32 views [batch, seqlen, 1, features], checked.

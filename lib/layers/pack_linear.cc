@@ -111,7 +111,7 @@ void PackPanels(const LinearWeights& weights, void* panels) {
 
 Status CheckLinear(const PackedLinear& linear, const ConstTensorView& x,
                    const TensorView& out) {
-  if (linear.weight == nullptr) return Invalid("linear", "was not packed");
+  if (!IsPacked(linear)) return Invalid("linear", "was not packed");
   const struct {
     const ConstTensorView& view;
     TensorName name;

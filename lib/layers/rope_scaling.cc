@@ -57,8 +57,11 @@ Status CheckScaling(int64_t rotary_dim, const RopeScaling& s) {
     if (!Positive(s.beta_slow) || s.beta_slow > s.beta_fast) {
       return Invalid("beta_slow", "must be above 0, and at most beta_fast");
     }
-    if (s.attention_factor != 0 && !Positive(s.attention_factor)) {
-      return Invalid("attention_factor", "must be finite, and 0 or above");
+    if (s.attention_factor != 0 &&
+        !Positive(
+            static_cast<double>(static_cast<float>(s.attention_factor)))) {
+      return Invalid("attention_factor",
+                     "must be 0, or above 0 and finite as f32");
     }
   }
   if (s.kind == RopeScalingKind::kLlama3) {

@@ -127,6 +127,17 @@ def compare(
         raise ValueError("q, k, v: all three are given, or none")
     if sum([all(given), input is not None, problem is not None]) > 1:
         raise ValueError("q, k, v and input and problem: one of them is given")
+    if problem is not None:
+        # A problem says these itself.
+        for name, given_one in {
+            "causal": causal is not None,
+            "softmax_scale": softmax_scale is not None,
+            "window_left": window_left != -1,
+            "softcap": softcap != 0,
+            "sink_size": sink_size != 0,
+        }.items():
+            if given_one:
+                raise ValueError(f"{name}: not with a problem, which says it itself")
     command = [_command.path(), "compare"]
     if isinstance(variants, str):
         variants = [variants]

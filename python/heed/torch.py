@@ -114,6 +114,11 @@ def _hidden(ctx, rows, keys, device):
     return hidden | (j > at) if causal else hidden
 
 
+def _of_heads(numbers, heads):
+    """[1 or batch, heads], of what broadcasts to it."""
+    return numbers.reshape((1,) * (2 - numbers.dim()) + numbers.shape).expand(-1, heads)
+
+
 def _added(ctx, q, keys, bias, mask, slopes):
     """All masks and biases as one tensor that is added to scores, or None."""
     batch, heads, rows = q.shape[:3]
@@ -125,7 +130,7 @@ def _added(ctx, q, keys, bias, mask, slopes):
         offset = keys - rows if offset == _INT64_MIN else offset
         at = torch.arange(rows)[:, None] + offset
         distance = (at - torch.arange(keys)).abs().float()
-        slope = slopes.reshape(-1, heads)[:, :, None, None] * distance
+        slope = _of_heads(slopes, heads)[:, :, None, None] * distance
         added = -slope if added is None else added - slope
     hidden = _hidden(ctx, rows, keys, q.device)
     if mask is not None:
@@ -188,16 +193,15 @@ def _backward(ctx, grad_out, _grad_lse):
     )
     grad_q, grad_k, grad_v = grads
     if group > 1:
-        of_groups = (k.shape[0], k.shape[1], group, keys, -1)
+        of_groups = (k.shape[0], k.shape[1], group, keys, k.shape[3])
         grad_k = grad_k.reshape(of_groups).sum(2)
         grad_v = grad_v.reshape(of_groups).sum(2)
     grad_sinks = None
     if sinks is not None and sinks.requires_grad:
         # The sink's value is 0: its weight times what out's gradient sees.
         seen = (grad_out.float() * out.float()).sum(-1)
-        weight = torch.exp(sinks.reshape(-1, q.shape[1])[:, :, None] - lse)
+        weight = torch.exp(_of_heads(sinks, q.shape[1])[:, :, None] - lse)
         grad_sinks = -(weight * seen).sum(-1)
-        grad_sinks = grad_sinks.sum(0) if sinks.dim() == 1 else grad_sinks
         grad_sinks = grad_sinks.sum_to_size(sinks.shape).to(sinks.dtype)
     grads = [as_given(g) for g in (grad_q, grad_k, grad_v)]
     return (*grads, None, None, None, grad_sinks, *[None] * 9)
@@ -280,6 +284,8 @@ def scaled_dot_product_attention(
         raise ValueError(f"dropout_p: is not served, got {dropout_p}")
     if is_causal and attn_mask is not None:
         raise ValueError("attn_mask: not together with is_causal")
+    if scale == 0:  # which stands for the default elsewhere
+        raise ValueError("scale: 0 is not served")
     if query.dim() < 3:
         query, key, value = (x[None] for x in (query, key, value))
         out = scaled_dot_product_attention(
@@ -292,6 +298,8 @@ def scaled_dot_product_attention(
     lead = torch.broadcast_shapes(query.shape[:-3], key.shape[:-3], value.shape[:-3])
     if heads == 1 and kv_heads > 1:
         query = query.expand(*query.shape[:-3], kv_heads, *query.shape[-2:])
+    if value.shape[-3] == 1 and kv_heads > 1:
+        value = value.expand(*value.shape[:-3], kv_heads, *value.shape[-2:])
 
     def four(x):
         x = x.expand(*lead, *x.shape[-3:])
@@ -304,6 +312,7 @@ def scaled_dot_product_attention(
         if attn_mask.dim() > 3 and len(lead) != 1:
             attn_mask = attn_mask.expand(*lead, *attn_mask.shape[-3:])
             attn_mask = attn_mask.reshape(-1, *attn_mask.shape[-3:])
+        attn_mask = _rows_in_place(attn_mask)
         given = {"mask" if attn_mask.dtype == torch.bool else "bias": attn_mask}
     out = attention(
         four(query),
@@ -326,9 +335,13 @@ class Replacement:
         self.passed_on = 0
 
 
-def _needs_torch(query, attn_mask, dropout_p):
+def _needs_torch(query, key, value, attn_mask, dropout_p, scale):
+    if query.shape[-1] != value.shape[-1] and torch.is_grad_enabled():
+        if query.requires_grad or key.requires_grad or value.requires_grad:
+            return True
     return (
         dropout_p
+        or scale == 0
         or query.device.type != "cpu"
         or query.dtype not in (torch.float32, torch.bfloat16, torch.float16)
         or query.is_nested
@@ -341,7 +354,8 @@ def replace_sdpa(strict=False):
     """Puts heed under every torch.nn.functional.scaled_dot_product_attention.
 
     Calls that heed does not serve (dropout, other devices, float64, nested
-    tensors, masks that need gradients) go to PyTorch; with strict they raise.
+    tensors, a scale of 0, masks that need gradients, gradients where head_dim_v
+    is not head_dim) go to PyTorch; with strict they raise.
     Whoever imported the function by its own name before keeps PyTorch's. The
     process has one such function: not for several threads with different ones.
     """
@@ -358,7 +372,9 @@ def replace_sdpa(strict=False):
         scale=None,
         enable_gqa=False,
     ):
-        if not strict and _needs_torch(query, attn_mask, dropout_p):
+        if not strict and _needs_torch(
+            query, key, value, attn_mask, dropout_p, scale
+        ):
             counts.passed_on += 1
             return before(
                 query,

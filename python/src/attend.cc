@@ -73,7 +73,10 @@ struct Lists {
     ragged.num_sequences =
         cu_seqlens_q.absent() ? args->query.batch() : cu_seqlens_q.size() - 1;
     if (ragged.num_sequences < 1) {
-      RaiseValue("cu_seqlens_q: needs a number more than there are sequences");
+      RaiseValue(cu_seqlens_q.absent()
+                     ? "q: needs at least one sequence where there are lists"
+                     : "cu_seqlens_q: needs a number more than there are "
+                       "sequences, of which there is at least one");
     }
     const auto take = [&](const Integers& list, const char* name, int64_t size,
                           const int32_t** place) {

@@ -141,9 +141,10 @@ nb::object WithKvCache(nb::handle q, nb::handle k_cache, nb::handle v_cache,
     }
     past.assign(past.size(),
                 static_cast<int32_t>(std::min<int64_t>(capacity, INT32_MAX)));
-  } else if (PyLong_Check(cache_seqlens.ptr())) {
-    const long long length = PyLong_AsLongLong(cache_seqlens.ptr());
-    if (PyErr_Occurred()) throw nb::python_error();
+  } else if (PyIndex_Check(cache_seqlens.ptr()) &&
+             !nb::hasattr(cache_seqlens, "__len__")) {
+    // An int, or a number of numpy's.
+    const int64_t length = IntegerOf(cache_seqlens, "cache_seqlens");
     if (length < 0 || length > INT32_MAX) {
       RaiseValue(
           "cache_seqlens: needs to be in 0 to the cache's capacity, got " +
@@ -248,12 +249,13 @@ nb::object WithKvCache(nb::handle q, nb::handle k_cache, nb::handle v_cache,
   return nb::make_tuple(out, lse);
 }
 
-nb::tuple RopeTables(const std::vector<double>& frequencies, int64_t positions,
-                     int64_t first) {
+nb::tuple RopeTables(const std::vector<double>& frequencies,
+                     nb::handle positions_given, nb::handle first_given) {
+  const int64_t positions = IntegerOf(positions_given, "positions");
+  const int64_t first = IntegerOf(first_given, "first");
   const int64_t pairs = static_cast<int64_t>(frequencies.size());
-  if (positions < 0 || first < 0) {
-    RaiseValue("positions: needs to be at least 0");
-  }
+  if (positions < 0) RaiseValue("positions: needs to be at least 0");
+  if (first < 0) RaiseValue("first: needs to be at least 0");
   const Tensor none;
   const nb::object cos = NewTensor(none, {positions, pairs}, true);
   const nb::object sin = NewTensor(none, {positions, pairs}, true);
@@ -264,9 +266,11 @@ nb::tuple RopeTables(const std::vector<double>& frequencies, int64_t positions,
   return nb::make_tuple(cos, sin);
 }
 
-std::vector<double> Frequencies(double theta, int64_t rotary_dim) {
+std::vector<double> Frequencies(nb::handle theta, nb::handle dim_given) {
+  const int64_t rotary_dim = IntegerOf(dim_given, "rotary_dim");
   std::vector<double> frequency(512);
-  RaiseUnlessOk(RopeFrequencies(theta, rotary_dim, frequency.data()));
+  RaiseUnlessOk(
+      RopeFrequencies(NumberOf(theta, "theta"), rotary_dim, frequency.data()));
   frequency.resize(static_cast<size_t>(rotary_dim / 2));
   return frequency;
 }

@@ -175,13 +175,26 @@ int64_t IntegerOf(nb::handle argument, const char* name) {
   return number;
 }
 
+namespace {
+
+// As f32. What that rounds to 0 would say something else: the default, or off.
+float FloatOf(nb::handle argument, const char* name) {
+  const double number = NumberOf(argument, name);
+  const float rounded = static_cast<float>(number);
+  if (rounded == 0 && number != 0) {
+    RaiseValue(std::string(name) + ": is too small for float32");
+  }
+  return rounded;
+}
+
+}  // namespace
+
 AttentionParams ParamsOf(nb::handle softmax_scale, nb::handle causal,
                          nb::handle window_size, nb::handle softcap,
                          nb::handle sink_size, nb::handle causal_offset) {
   AttentionParams params;
   if (!softmax_scale.is_none()) {
-    params.softmax_scale =
-        static_cast<float>(NumberOf(softmax_scale, "softmax_scale"));
+    params.softmax_scale = FloatOf(softmax_scale, "softmax_scale");
   }
   params.causal = TruthOf(causal, "causal");
   PyObject* window = window_size.ptr();
@@ -190,7 +203,7 @@ AttentionParams ParamsOf(nb::handle softmax_scale, nb::handle causal,
   }
   params.window_left = IntegerOf(PyTuple_GetItem(window, 0), "window_size");
   params.window_right = IntegerOf(PyTuple_GetItem(window, 1), "window_size");
-  params.softcap = static_cast<float>(NumberOf(softcap, "softcap"));
+  params.softcap = FloatOf(softcap, "softcap");
   params.sink_size = IntegerOf(sink_size, "sink_size");
   if (!causal_offset.is_none()) {
     params.causal_offset = IntegerOf(causal_offset, "causal_offset");

@@ -55,12 +55,13 @@ nb::dict Info() {
   return info;
 }
 
-void SetThreads(int num_threads) {
+void SetThreads(nb::handle given) {
+  const int64_t num_threads = IntegerOf(given, "num_threads");
   if (num_threads < 0 || num_threads > 4096) {
     RaiseValue("num_threads: needs to be in 0 to 4096, got " +
                std::to_string(num_threads));
   }
-  SetNumThreads(num_threads);
+  SetNumThreads(static_cast<int>(num_threads));
 }
 
 }  // namespace

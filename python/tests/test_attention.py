@@ -4,6 +4,7 @@
 
 import os
 import threading
+from importlib import metadata
 
 import numpy as np
 import oracle
@@ -199,7 +200,7 @@ def test_nothing_to_see(qkv, rows, keys):
 def test_explain_and_info(qkv):
     q, k, v = qkv()
     info = heed.info()
-    assert info["version"] == heed.__version__
+    assert info["version"] == heed.__version__ == metadata.version("heed")
     assert info["target"] in [t["name"] for t in info["targets"] if t["usable"]]
     assert info["target"] in heed.explain(q, k, v, causal=True)
     assert heed.attention.__doc__ and heed.with_kvcache.__doc__

@@ -60,6 +60,8 @@ CASES = [
     ({"out": read_only()}, ValueError, "out: is read-only"),
     ({"out": np.broadcast_to(f4(1), Q)}, ValueError, "out"),
     ({"softmax_scale": float("nan")}, ValueError, "softmax_scale"),
+    ({"softmax_scale": 1e-60}, ValueError, "softmax_scale: is too small"),
+    ({"softcap": 1e-60}, ValueError, "softcap: is too small"),
     ({"softmax_scale": "x"}, TypeError, "softmax_scale: needs a number"),
     ({"softcap": -1.0}, ValueError, "softcap"),
     ({"softcap": float("inf")}, ValueError, "softcap"),
@@ -100,16 +102,34 @@ def test_out_over_an_input():
     assert (q == 1).all()
 
 
-@pytest.mark.parametrize("number", [-1, 4097])
+@pytest.mark.parametrize("number", [-1, 4097, 2**40, 2**80])
 def test_threads(number):
     with pytest.raises(ValueError, match="num_threads"):
         heed.set_num_threads(number)
+    with pytest.raises(TypeError, match="num_threads: needs a whole number"):
+        heed.set_num_threads(1.5)
+
+
+def test_rope_tables():
+    for arguments, error, words in (
+        ((8.0, 2), TypeError, "rotary_dim: needs a whole number"),
+        ((8, 2**70), ValueError, "positions: leaves 64 bits"),
+        ((8, -1), ValueError, "positions"),
+    ):
+        with pytest.raises(error, match=words):
+            heed.rope_tables(*arguments)
+    with pytest.raises(ValueError, match="first"):
+        heed.rope_tables(8, 2, first=-1)
+    with pytest.raises(TypeError, match="theta: needs a number"):
+        heed.rope_tables(8, 2, theta="x")
 
 
 @pytest.mark.parametrize(
     "lengths, words",
     [
         (-1, "cache_seqlens"),
+        (2**80, "cache_seqlens: leaves 64 bits"),
+        (np.int64(5), "cache_seqlens"),
         (5, "cache_seqlens"),  # and 2 new ones of 6
         ([1, 2], "cache_seqlens"),
         (np.array([9], np.int32), "cache_seqlens"),
@@ -156,6 +176,12 @@ def test_lists_of_varlen(lists):
     with pytest.raises(ValueError):
         heed.varlen(tensor(*Q[1:]), tensor(*KV[1:]), tensor(*KV[1:]), out=out, **lists)
     assert (out == 7).all()
+
+
+def test_no_sequences():
+    none = tensor(0, 4, 2, 8)
+    with pytest.raises(ValueError, match="q: needs at least one sequence"):
+        heed.varlen(none, none, none, seqlens_k=[], layout="bshd")
 
 
 def random_call(draw):

@@ -161,7 +161,9 @@ def test_rows_of_a_cache(qkv, rng):
     right = [c.copy() for c in cache]
     picked = [right[0][[3, 1]], right[1][[3, 1]]]
     want = heed.with_kvcache(q, *picked, k, v, cache_seqlens=6)
-    out = heed.with_kvcache(q, *cache, k, v, cache_seqlens=6, cache_batch_idx=[3, 1])
+    out = heed.with_kvcache(
+        q, *cache, k, v, cache_seqlens=np.int64(6), cache_batch_idx=[3, 1]
+    )
     assert (out == want).all()
     for c, p, r in zip(cache, picked, right):
         assert (c[[3, 1]] == p).all() and (c[[0, 2]] == r[[0, 2]]).all()

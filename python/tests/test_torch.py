@@ -126,7 +126,7 @@ def test_gradients_of_rows_that_see_nothing(tensors):
     assert (mine[0].grad[:, :4] == 0).all() and (mine[0].grad[:, 6:] != 0).any()
 
 
-@pytest.mark.parametrize("shape", [(4,), (2, 4)])
+@pytest.mark.parametrize("shape", [(4,), (2, 4), (1,), (2, 1)])
 def test_gradients_of_sinks(tensors, shape):
     mine = [x.requires_grad_() for x in tensors()]
     sinks = torch.randn(shape).requires_grad_()
@@ -144,6 +144,21 @@ def test_gradients_of_sinks(tensors, shape):
     (weight @ v.repeat_interleave(2, 1)).square().sum().backward()
     for a, b in zip(got, (*mine, sinks)):
         torch.testing.assert_close(a, b.grad, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("batch, keys", [(2, 0), (0, 21)])
+def test_gradients_of_nothing(tensors, batch, keys):
+    mine = [x.requires_grad_() for x in tensors(batch=batch, keys=keys)]
+    heed.torch.attention(*mine).sum().backward()
+    assert all((x.grad == 0).all() for x in mine)
+
+
+def test_gradients_by_one_slope(tensors):
+    right = [x.requires_grad_() for x in tensors()]
+    heed.torch.attention(*right, alibi_slopes=torch.full((4,), 0.3)).sum().backward()
+    other = [x.requires_grad_() for x in tensors()]
+    heed.torch.attention(*other, alibi_slopes=torch.full((1,), 0.3)).sum().backward()
+    assert all((a.grad == b.grad).all() for a, b in zip(other, right))
 
 
 @pytest.mark.parametrize("layout", ["bhsd", "thd"])
@@ -226,6 +241,29 @@ def test_sdpa(name):
     want = sdpa(q, k, v, **extra)
     got = heed.torch.scaled_dot_product_attention(q, k, v, **extra)
     torch.testing.assert_close(got, want, atol=4e-6, rtol=0)
+
+
+def test_sdpa_of_what_stands_otherwise():
+    torch.manual_seed(5)
+    q, k = torch.randn(2, 4, 9, 16), torch.randn(2, 4, 13, 16)
+    v, mask = torch.randn(2, 1, 13, 16), torch.randn(13, 9).t()
+    for m in (None, mask, mask > -1.2):
+        got = heed.torch.scaled_dot_product_attention(q, k, v, m)
+        torch.testing.assert_close(got, sdpa(q, k, v, m), atol=4e-6, rtol=0)
+    with pytest.raises(ValueError, match="scale: 0 is not served"):
+        heed.torch.scaled_dot_product_attention(q, k, v, scale=0.0)
+
+
+def test_replace_sdpa_passes_on():
+    torch.manual_seed(5)
+    q, k, v = (torch.randn(1, 2, 5, d) for d in (8, 8, 6))
+    with heed.torch.replace_sdpa() as counts:
+        functional = torch.nn.functional.scaled_dot_product_attention
+        functional(q, k, v.requires_grad_()).sum().backward()
+        assert (functional(q, k, v, scale=0.0) == sdpa(q, k, v, scale=0.0)).all()
+        assert counts.passed_on == 2 and counts.served == 0
+        functional(q, k, v.detach())
+        assert counts.served == 1
 
 
 def test_replace_sdpa():

@@ -111,6 +111,10 @@ def test_compare_refuses(qkv):
         heed.compare(q, k)
     with pytest.raises(ValueError, match="one of them"):
         heed.compare(q, k, v, problem="b1_h2_kv1_d8_q4_k4_f32")
+    for given in ({"window_left": 4}, {"softmax_scale": 2.0}, {"causal": False}):
+        words = f"{next(iter(given))}: not with a problem"
+        with pytest.raises(ValueError, match=words):
+            heed.compare(problem="b1_h2_kv1_d8_q4_k4_f32", **given)
     with pytest.raises(ValueError, match="nonesuch"):
         heed.compare(q, k, v, variants="nonesuch")
 

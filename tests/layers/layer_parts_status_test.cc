@@ -68,6 +68,9 @@ TEST(LinearStatus, PackingAndRunning) {
   const ConstTensorView x = Bshd(w, 1, 3, 1, 6);
   const TensorView to = Bshd(out.data(), 1, 3, 1, 10);
   EXPECT_STREQ(RunLinear({}, x, to).argument(), "linear");
+  PackedLinear other = packed;
+  other.dtype = DType::kI8;
+  EXPECT_STREQ(RunLinear(other, x, to).argument(), "linear");
   EXPECT_STREQ(RunLinear(packed, Bshd(w, 1, 3, 1, 5), to).argument(), "x");
   EXPECT_STREQ(RunLinear(packed, Bshd(w, 1, 4, 1, 6), to).argument(), "out");
   EXPECT_STREQ(RunLinear(packed, to, to).argument(), "x");
@@ -170,8 +173,10 @@ TEST(PositionsStatus, RopeScaling) {
   s = RopeScaling();
   s.kind = RopeScalingKind::kYarn;
   s.original_positions = 64;
-  s.attention_factor = -1;
-  refused(s, "attention_factor");
+  for (const double factor : {-1.0, 1e-300, 1e300}) {
+    s.attention_factor = factor;
+    refused(s, "attention_factor");
+  }
   s.kind = RopeScalingKind::kLlama3;
   s.high_freq_factor = 1;
   refused(s, "high_freq_factor");

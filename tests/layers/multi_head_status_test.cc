@@ -188,6 +188,14 @@ TEST(MultiHeadStatus, Calls) {
          c->positions[3] = -1;
          c->args.query_positions = c->positions;
        }},
+      {"out",
+       [](Call* c) {
+         c->args.query_positions = static_cast<int32_t*>(c->args.out.data);
+       }},
+      {"key_cache",
+       [](Call* c) {
+         c->args.key_positions = static_cast<int32_t*>(c->args.key_cache.data);
+       }},
       {"key_positions",
        [](Call* c) {
          c->positions[3] = 4096;
@@ -288,6 +296,7 @@ TEST(MultiHeadStatus, Plans) {
       {"head_dim", [](auto* p, auto*) { p->num_heads = 7; }},
       {"head_dim", [](auto* p, auto*) { p->head_dim = 1025; },
        StatusCode::kUnsupported},
+      {"head_dim", [](auto* p, auto*) { p->head_dim = -1; }},
       {"head_dim_v", [](auto* p, auto*) { p->head_dim_v = -1; }},
       {"out_dim", [](auto* p, auto*) { p->out_dim = int64_t{1} << 40; }},
       {"softmax_scale",
@@ -306,6 +315,14 @@ TEST(MultiHeadStatus, Plans) {
       {"batch",
        [](auto* p, auto* s) {
          s->batch = s->seqlen_q = s->seqlen_k = 1 << 20;
+         p->model_dim = INT32_MAX;
+         p->num_heads = p->num_kv_heads = 1;
+         p->head_dim = 8;
+       },
+       StatusCode::kOverflow},
+      {"batch",
+       [](auto* p, auto* s) {
+         s->batch = s->seqlen_q = s->seqlen_k = 1 << 14;
          p->model_dim = INT32_MAX;
          p->num_heads = p->num_kv_heads = 1;
          p->head_dim = 8;

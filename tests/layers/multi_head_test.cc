@@ -198,6 +198,71 @@ TEST(MultiHeadBits, DependOnTheRowAlone) {
   }
 }
 
+// Fewer queries than keys, turned where the mask has them; and a cache that is
+// longer than the plan.
+TEST(MultiHead, LastQueriesToAllKeysHaveTheBitsOfTheWhole) {
+  for (const bool cache : {false, true}) {
+    LayerCase c = Case(32, 4, 2);
+    c.seqlen_q = 17;
+    c.rotary_dim = 4;
+    c.params.attention.causal = true;
+    if (cache) c.cache = CacheKind::kContiguous;
+    const Layer layer(c);
+    const std::vector<float> want = layer.Run({"", 1, {}});
+    const MultiHeadShape shape = layer.Shape();
+    MultiHeadPlan plan;
+    ASSERT_TRUE(MakeMultiHeadPlan(c.params, shape, {}, &plan).ok());
+    MultiHeadArgs args = layer.Args();
+    args.key = args.query;
+    args.query = TokensOf(args.key, 14, 3);
+    std::vector<float> out(3 * 32), caches(2 * 40 * 2 * 8);
+    args.out = Bshd(out.data(), 1, 3, 1, 32);
+    const int32_t past = 0;
+    if (cache) {
+      args.key_cache = Bshd(caches.data(), 1, 40, 2, 8);
+      args.value_cache = Bshd(caches.data() + caches.size() / 2, 1, 40, 2, 8);
+      args.past_lengths = &past;
+    }
+    const AlignedBytes memory(MultiHeadWorkspaceBytes(plan, 1));
+    const Status status = RunMultiHead(
+        plan, args, {memory.data(), memory.size()}, SerialExecutor());
+    ASSERT_TRUE(status.ok()) << ToString(status);
+    EXPECT_TRUE(SameBitsAs(out, {want.end() - 3 * 32, want.end()}));
+  }
+}
+
+// Rows of three widths that begin at one place are not one another.
+TEST(MultiHead, RowsThatBeginTogetherHaveTheirOwnWidths) {
+  LayerCase c = Case(16, 2);
+  c.params.key_dim = 24;
+  c.params.value_dim = 30;
+  c.params.out_dim = 16;
+  c.seqlen_k = c.seqlen_q;
+  c.input_dtype = DType::kBF16;
+  const Layer layer(c);
+  MultiHeadPlan plan;
+  ASSERT_TRUE(MakeMultiHeadPlan(c.params, layer.Shape(), {}, &plan).ok());
+  const Elements rows(Normal(17 * 30, 9), DType::kBF16);
+  const AlignedBytes memory(MultiHeadWorkspaceBytes(plan, 1));
+  std::vector<float> outs[2] = {std::vector<float>(17 * 16),
+                                std::vector<float>(17 * 16)};
+  const std::vector<uint16_t> copies[3] = {rows.bits, rows.bits, rows.bits};
+  for (const bool apart : {false, true}) {
+    MultiHeadArgs args = layer.Args();
+    ConstTensorView* const views[] = {&args.query, &args.key, &args.value};
+    for (int i = 0; i < 3; ++i) {
+      *views[i] = rows.View(1, 17, 1, 30);
+      if (apart) views[i]->data = copies[i].data();
+      views[i]->extent[3] = i == 0 ? 16 : i == 1 ? 24 : 30;
+    }
+    args.out = Bshd(outs[apart ? 1 : 0].data(), 1, 17, 1, 16);
+    const Status status = RunMultiHead(
+        plan, args, {memory.data(), memory.size()}, SerialExecutor());
+    ASSERT_TRUE(status.ok()) << ToString(status);
+  }
+  EXPECT_TRUE(SameBitsAs(outs[0], outs[1]));
+}
+
 TEST(Linear, EqualsItsDefinitionFromAnyStridesAndEitherLayout) {
   for (const int64_t in : {1, 5, 127, 128, 300}) {
     for (const int64_t out : {1, 17, 48, 50, 112}) {

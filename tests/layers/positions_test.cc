@@ -297,6 +297,24 @@ TEST(Positions, T5TellsDistancesApartUpToItsLargest) {
 
 // NTK as its authors have it: the slowest pair is that of linear scaling, the
 // fastest stays.
+// A ramp ends at the last channel, however slow its slow end is.
+TEST(Positions, YarnRampsFromItsFastEndToItsSlowOne) {
+  RopeScaling yarn;
+  yarn.kind = RopeScalingKind::kYarn;
+  yarn.factor = 4;
+  yarn.original_positions = 4096;
+  yarn.beta_slow = 1e-9;
+  double plain[32], scaled[32];
+  ASSERT_TRUE(RopeFrequencies(10000, 64, plain).ok());
+  ASSERT_TRUE(ScaledRopeFrequencies(10000, 64, yarn, scaled, nullptr).ok());
+  // Pair 10.46 turns 32 times: the ramp goes from 10 to 63.
+  for (int i = 0; i < 32; ++i) {
+    const double ramp = i <= 10 ? 0.0 : (i - 10) / 53.0;
+    const double want = plain[i] / 4 * ramp + plain[i] * (1 - ramp);
+    EXPECT_NEAR(scaled[i], want, 1e-12) << i;
+  }
+}
+
 TEST(Positions, NtkKeepsTheFastestPairAndScalesTheSlowest) {
   RopeScaling ntk;
   ntk.kind = RopeScalingKind::kNtk;
