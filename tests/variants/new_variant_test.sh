@@ -27,7 +27,9 @@ fi
 ninja=$(sed -n 's/^CMAKE_MAKE_PROGRAM:[^=]*=//p' "$build_dir/CMakeCache.txt")
 
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+# Beside the build itself: what it depends on may be told from there.
+copy=$(mktemp -d "$(dirname "$build_dir")/new_variant.XXXXXX")
+trap 'rm -rf "$scratch" "$copy"' EXIT
 mkdir "$scratch/variants"
 
 # ---- The generator ----------------------------------------------------------
@@ -78,27 +80,27 @@ fi
 # ---- A copy of this build, with the folder named ----------------------------
 
 # File times are kept, so what was built stays built.
-cp -a "$build_dir" "$scratch/build"
-sed -i "s|$build_dir|$scratch/build|g" "$scratch/build/CMakeCache.txt"
+cp -a "$build_dir/." "$copy"
+sed -i "s|$build_dir|$copy|g" "$copy/CMakeCache.txt"
 
 # Whatever was stale before counts for nothing.
-"$cmake" "$scratch/build" >"$scratch/log" 2>&1 &&
-  "$ninja" -C "$scratch/build" heed >>"$scratch/log" 2>&1 ||
+"$cmake" "$copy" >"$scratch/log" 2>&1 &&
+  "$ninja" -C "$copy" heed >>"$scratch/log" 2>&1 ||
   { cat "$scratch/log"; fail "the copy does not build"; }
 
 configure() {
-  "$cmake" -S "$source_dir" -B "$scratch/build" \
+  "$cmake" -S "$source_dir" -B "$copy" \
     -DHEED_VARIANTS_DIR="$scratch/variants" >"$scratch/log" 2>&1
 }
 configure || { cat "$scratch/log"; fail "cmake refused the folder"; }
 
 # The benchmarks and the tool may be switched off.
-has_target() { grep -q "^build $1: phony" "$scratch/build/build.ninja"; }
+has_target() { grep -q "^build $1: phony" "$copy/build.ninja"; }
 targets=(variant_conformance_test variant_result_test)
 for target in heed_bench heed_tool; do
   if has_target $target; then targets+=($target); fi
 done
-"$ninja" -C "$scratch/build" "${targets[@]}" >"$scratch/log" 2>&1 ||
+"$ninja" -C "$copy" "${targets[@]}" >"$scratch/log" 2>&1 ||
   { cat "$scratch/log"; fail "the new variant does not build"; }
 for named in "${names[@]}"; do
   grep -q "$named.cc.o" "$scratch/log" || fail "$named was not compiled"
@@ -111,7 +113,7 @@ fi
 
 # Installed trees of other tests stand in the build folder too.
 binary() {
-  find "$scratch/build" -path '*/package' -prune -o \
+  find "$copy" -path '*/package' -prune -o \
     -type f -perm -u+x -name "$1" -print | head -n 1
 }
 
@@ -149,7 +151,7 @@ rm "$scratch/variants/Bad-Name.cc"
 
 # Taking the files away takes the variants away.
 rm "$scratch/variants/$name"*.cc
-"$ninja" -C "$scratch/build" variant_conformance_test >"$scratch/log" 2>&1 ||
+"$ninja" -C "$copy" variant_conformance_test >"$scratch/log" 2>&1 ||
   { cat "$scratch/log"; fail "the build does not survive the file's removal"; }
 if "$(binary variant_conformance_test)" --gtest_list_tests | grep "$name"; then
   fail "a removed variant is still listed"
