@@ -26,7 +26,7 @@ class TypedTensor {
  public:
   static constexpr int64_t kPad = 3;
 
-  TypedTensor(DType dtype, const ConstTensorView& like) : dtype_(dtype) {
+  TypedTensor(DType dtype, const ConstTensorView& like) {
     const int64_t size = SizeOf(dtype);
     const int64_t row = like.head_dim() + 2 * kPad;
     bytes_.assign(
@@ -67,7 +67,6 @@ class TypedTensor {
   TensorView view;
 
  private:
-  DType dtype_;
   std::vector<unsigned char> bytes_;
 };
 
