@@ -26,8 +26,10 @@ for picture in $(sed -n 's/^!\[.*](\(.*\))$/\1/p' "$source/docs/results.md"); do
   grep -q 'prefers-color-scheme: dark' "$source/docs/$picture" ||
     fail "$picture has one theme"
 done
-size=$(cat "$source"/bench/results/*/*.json | wc -c)
-[ "$size" -lt 300000 ] || fail "the kept JSON has $size bytes"
+for folder in "$source"/bench/results/*/; do
+  size=$(cat "$folder"*.json | wc -c)
+  [ "$size" -lt 350000 ] || fail "the JSON in $folder has $size bytes"
+done
 grep -rlE '"/[a-z]|/home/|/tmp/|file:' "$source/bench/results" && fail "a place on disk"
 
 # What a line is about, without its numbers.
@@ -41,6 +43,10 @@ if [ -n "$heed" ]; then
     --tokens 64,128,4096 --json "$folder/lengths.json" linear_elu >/dev/null
   for name in sample lengths; do
     "$python" "$source/tools/results.py" trim "$folder/$name.json"
+  done
+  for kept in "$source"/bench/results/*/; do
+    other=$work/results/$(basename "$kept")
+    [ -d "$other" ] || cp -r "$folder" "$other"
   done
   "$python" "$source/tools/results.py" write "$work/results" "$work/page.md"
   grep -q '^| `oracle_topk:' "$work/page.md" || fail "the new page has no rows"
