@@ -15,6 +15,7 @@
 #include "hwy/highway.h"
 #include "lib/kernels/hwy_targets.h"
 #include "lib/kernels/kernel_table.h"
+#include "lib/kernels/row_fetch.h"
 #include "lib/kernels/scaled_rows-inl.h"
 
 #if HEED_COMPILE_TARGET
@@ -23,28 +24,50 @@ namespace heed {
 namespace HWY_NAMESPACE {
 namespace {  // no symbol that a linker could take for another target
 
+using internal::RowFetch;
+
 inline constexpr size_t kLineBytes = 64;
 
-// As an integer: the address may lie past the end, and is never read.
+// Into the second-level cache. As an integer: the address may lie past the end,
+// and is never read.
 HWY_INLINE void FetchLine(uintptr_t address) {
   __builtin_prefetch(reinterpret_cast<const void*>(address), /*rw=*/0,
                      /*locality=*/2);
 }
 
+// Into the first-level cache.
+HWY_INLINE void FetchLineNear(uintptr_t address) {
+  __builtin_prefetch(reinterpret_cast<const void*>(address), /*rw=*/0,
+                     /*locality=*/3);
+}
+
 // The rows of a block and those that will stand in their places in the next,
 // `ahead` bytes behind the rows `next`: a fetch goes some rows ahead of the
-// work, in the order of memory. Parts of a block fetch nothing.
+// work, in the order of memory. Parts of a block fetch nothing. No CPU follows
+// rows that are apart by itself: they are fetched as everywhere.
 struct BlockRows {
   const void* const* row;
   const void* const* next;  // null: nothing is fetched
   int64_t ahead;
   size_t row_bytes;
+  RowFetch habit;
   BlockRows(const void* const* at, const void* const* then, int64_t further,
             size_t rows, size_t bytes)
       : row(at),
         next(rows == internal::kBlockKeys && bytes != 0 ? then : nullptr),
         ahead(further),
-        row_bytes(bytes) {}
+        row_bytes(bytes),
+        habit(next != nullptr && Adjacent() ? internal::RowFetchHere()
+                                            : RowFetch::kOften) {}
+
+ private:
+  // Whether each row begins where the last one ends.
+  HWY_INLINE bool Adjacent() const {
+    constexpr size_t kLast = internal::kBlockKeys - 1;
+    return reinterpret_cast<uintptr_t>(row[kLast]) -
+               reinterpret_cast<uintptr_t>(row[0]) ==
+           kLast * row_bytes;
+  }
 };
 
 // Neighbouring rows of this block or one of the next.
@@ -63,11 +86,11 @@ struct FetchedRows {
   }
 };
 
-// Fetches while rows are worked on column by column, in so many steps. Each
-// line is asked for three times, half a block ahead first and last, as fetches
-// beyond what the memory has in hand are dropped: Zen 4, f32 from memory, one
-// row: 0.71 of the stream-read bandwidth by one fetch, 0.82 by two, 0.88 by
-// three.
+// Fetches while rows are worked on column by column, in so many steps, half a
+// block ahead. By habit kOften each line is asked for three times, half a block
+// ahead first and last, as fetches beyond what the memory has in hand are
+// dropped: Zen 4, f32 from memory, one row: 0.71 of the stream-read bandwidth
+// by one fetch, 0.82 by two, 0.88 by three.
 class FetchKeys {
  public:
   FetchKeys() = default;
@@ -75,6 +98,7 @@ class FetchKeys {
   FetchKeys(const BlockRows& block, size_t first, size_t rows, size_t steps) {
     if (block.next == nullptr || steps == 0) return;
     constexpr size_t kHalf = internal::kBlockKeys / 2;
+    once_ = block.habit == RowFetch::kOnce;
     near_ = FetchedRows(block, first + kHalf);
     middle_ = FetchedRows(block, first + 2 * kHalf);
     far_ = FetchedRows(block, first + 3 * kHalf);
@@ -88,14 +112,21 @@ class FetchKeys {
   HWY_INLINE void Next() {
     for (size_t lines = a_step_; lines != 0 && i_ != rows_;) {
       const uintptr_t near = near_[i_];
-      const uintptr_t middle = middle_[i_];
-      const uintptr_t far = far_[i_];
-      do {
-        FetchLine(near + at_);
-        FetchLine(middle + at_);
-        FetchLine(far + at_);
-        at_ += kLineBytes;
-      } while (--lines != 0 && at_ < row_bytes_);
+      if (once_) {
+        do {
+          FetchLineNear(near + at_);
+          at_ += kLineBytes;
+        } while (--lines != 0 && at_ < row_bytes_);
+      } else {
+        const uintptr_t middle = middle_[i_];
+        const uintptr_t far = far_[i_];
+        do {
+          FetchLine(near + at_);
+          FetchLine(middle + at_);
+          FetchLine(far + at_);
+          at_ += kLineBytes;
+        } while (--lines != 0 && at_ < row_bytes_);
+      }
       if (at_ >= row_bytes_) {
         at_ = 0;
         ++i_;
@@ -105,6 +136,7 @@ class FetchKeys {
 
  private:
   FetchedRows near_, middle_, far_;
+  bool once_ = false;
   size_t rows_ = 0;
   size_t row_bytes_ = 0;
   size_t i_ = 0;       // row
@@ -141,6 +173,7 @@ class FetchValues {
     }
     row_ = address;
     row_bytes_ = block.row_bytes;
+    followed_ = block.habit == RowFetch::kOnce;
   }
 
   // From row k on.
@@ -158,6 +191,7 @@ class FetchValues {
     const size_t begin = from * sizeof(T) / kPerUnit<T>;
     part.bytes_ = count * sizeof(T) / kPerUnit<T>;
     if (begin == 0 && 2 * part.bytes_ > row_bytes_) {
+      if (followed_) return {};
       const size_t rows = HWY_MAX(kBytes / row_bytes_, size_t{1});
       part.row_ += HWY_MIN(rows, kRows);
       part.bytes_ = row_bytes_;
@@ -199,6 +233,7 @@ class FetchValues {
  private:
   static constexpr size_t kBytes = 8192;
   const uintptr_t* row_ = nullptr;
+  bool followed_ = false;  // by the CPU, where whole rows are read
   size_t skipped_ = 0;
   size_t row_bytes_ = 0;
   size_t bytes_ = 0;  // a row

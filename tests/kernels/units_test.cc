@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Which unit a plan takes, by the CPU and by what it is asked.
+// What the CPU's model decides: which unit a plan takes (beside what it is
+// asked), and how rows are fetched.
 #include "lib/kernels/units.h"
 
 #include <gtest/gtest.h>
@@ -12,6 +13,7 @@
 
 #include "heed/heed.h"
 #include "lib/eval/workload.h"
+#include "lib/kernels/row_fetch.h"
 #include "tests/support/run.h"
 
 namespace heed::test {
@@ -45,6 +47,15 @@ TEST(Units, DotProductsOfBF16PayOnZen4And5Alone) {
   EXPECT_FALSE(use("GenuineIntel", 0x13));
   EXPECT_FALSE(use("HygonGenuine", 0x19));
   EXPECT_FALSE(ChooseUnit(Unit::kAvx512Bf16, {}).use);
+}
+
+TEST(RowFetch, OnlyAmdsZen5AndLaterFollowRows) {
+  using internal::RowFetch;
+  using internal::RowFetchOf;
+  EXPECT_EQ(RowFetchOf(Model("AuthenticAMD", 0x1a)), RowFetch::kOnce);
+  EXPECT_EQ(RowFetchOf(Model("AuthenticAMD", 0x19)), RowFetch::kOften);
+  EXPECT_EQ(RowFetchOf(Model("GenuineIntel", 0x1a)), RowFetch::kOften);
+  EXPECT_EQ(RowFetchOf({}), RowFetch::kOften);
 }
 
 TEST(Units, EveryChoiceHasAReason) {
