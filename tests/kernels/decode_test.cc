@@ -129,6 +129,15 @@ TEST_P(Decode, EveryFillAndLayout) {
   }
 }
 
+// Tokens outside of many heads: key rows are then 2 or 4 KiB apart.
+TEST_P(Decode, RowsThatShareCacheSets) {
+  for (const char* text :
+       {"h8_kv8_d128_q1_k150", "h8_kv4_d128_q2_k97", "h8_kv8_d64_q1_k70",
+        "h32_kv32_d128_q1_k70_f32_kvi8"}) {
+    CheckText(text);
+  }
+}
+
 TEST_P(Decode, MaskedPoisonHasNoInfluence) {
   for (const float poison : {std::numeric_limits<float>::quiet_NaN(),
                              std::numeric_limits<float>::infinity(),
