@@ -51,8 +51,7 @@ struct UnitChoice {
 // avx512_bf16: vdpbf16ps does two multiplications and additions a lane. Its
 // rate in operations, over that of FMAs of f32, by the peak probes of bench:
 //   AMD Zen 4 (family 0x19)             2.00 (235 against 117.5 GFLOP/s)
-//   AMD Zen 5 (family 0x1a)             2 (414 GFLOP/s; the kernel itself was
-//                                       not measured there)
+//   AMD Zen 5 (family 0x1a)             1.9 (511 against 270 GFLOP/s)
 //   Intel Granite Rapids                0.5 (122 against 242 GFLOP/s)
 // Other CPUs of Intel with it have not been measured; those since Sapphire
 // Rapids have tiles, which are what they multiply bf16 with.
