@@ -44,15 +44,15 @@ void DrawRows(const VariantArgs& a, float* w) {
 }
 
 struct Features {
-  ops::ConstMatrix w;
+  ops::ConstMatrix w;     // [head_dim][features]
   float query_sign;       // a negative scale turns the queries
   ConstTensorView write;  // by key; absent: 1
 };
 
 void Map(const void* self, const FeatureRows& rows) {
   const Features& f = *static_cast<const Features*>(self);
-  const int64_t m = f.w.rows, dim = rows.x.cols;
-  ops::MatMul(rows.x, ops::Transposed(f.w),
+  const int64_t m = f.w.cols, dim = rows.x.cols;
+  ops::MatMul(rows.x, f.w,
               {rows.phi.data, rows.phi.rows, m, rows.phi.row_stride});
   for (int64_t i = 0; i < rows.x.rows; ++i) {
     const float* x = rows.x.row(i);
@@ -71,19 +71,14 @@ void Map(const void* self, const FeatureRows& rows) {
 }
 
 Status RunVariant(const VariantArgs& a) {
-  const int64_t dim = a.args.key.head_dim();
-  float* w = a.scratch.Array<float>(Rows(a), dim);
-  if (w == nullptr) {
-    return Status(StatusCode::kOutOfMemory, "scratch",
-                  "the features could not be allocated");
-  }
-  DrawRows(a, w);
-  Features map = {ops::Dense(static_cast<const float*>(w), Rows(a), dim),
-                  ScaleOrOne(a.params) < 0 ? -1.0f : 1.0f,
-                  {}};
+  Features map = {{}, ScaleOrOne(a.params) < 0 ? -1.0f : 1.0f, {}};
   LinearCall call;
   ConstTensorView gate;
   Status status = InputOrDrawn(a, kInputs, 0, kLogDecays, &gate);
+  if (status.ok()) {
+    status = MakeColumns(
+        a, Rows(a), [&](float* w) { DrawRows(a, w); }, &map.w);
+  }
   if (status.ok() && Gated(a)) {
     call.log_decay = gate;
     status = MakeInput(
