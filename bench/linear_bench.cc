@@ -4,14 +4,16 @@
 // Scans: scan/<primitive>/d<head_dim>_h<heads>_n<tokens>/<target>/t<threads>,
 // a single token for many sequences, scan_step/..., and what chunks are
 // measured against, token_loop/<kind>/... Operations are those of
-// docs/linear.md. A result is held to the recurrence in double before it is
-// timed.
+// docs/linear.md. Scans and what they are measured against run in turns in
+// scan_over/<loop or one_thread>/..., whose label says how the best compare. A
+// result is held to the recurrence in double before it is timed.
 #include <cmath>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "bench/bench.h"
+#include "bench/compare.h"
 #include "bench/token_loops.h"
 #include "heed/linear.h"
 #include "heed/target.h"
@@ -160,39 +162,68 @@ class Problem {
   std::vector<float> erase_, remove_;
 };
 
+// A plan for a problem's tensors, with its workspace.
+class ScanCall {
+ public:
+  // A tile of 0 columns is the plan's own.
+  ScanCall(Problem& problem, const std::string& target, int threads, int chunk,
+           int tile = 0)
+      : args_(problem.Args()), workers_(threads) {
+    ScanOptions options;
+    options.target = target.c_str();
+    options.chunk = chunk;
+    status_ = MakeScanPlan({}, ShapeOf(args_), options, &plan_);
+    if (!status_.ok()) return;
+    if (tile != 0) {
+      plan_.tile_width = tile;
+      plan_.worker_bytes += 64 * 1024;  // for rows as wide as any here
+    }
+    const int workers = workers_.executor().max_workers;
+    memory_.resize(ScanWorkspaceBytes(plan_, workers) / 4 + 16);
+    const uintptr_t at = reinterpret_cast<uintptr_t>(memory_.data());
+    workspace_.data = reinterpret_cast<void*>((at + 63) / 64 * 64);
+    workspace_.bytes = memory_.size() * 4 - 64;
+  }
+
+  const ScanPlan& plan() const { return plan_; }
+  bool Run() { return RunOn(workers_.executor()).ok(); }
+  // Returns what is wrong with the result, or nothing.
+  std::string Judge(Problem& problem) {
+    if (!status_.ok()) return ToString(status_);
+    return problem.Judge(plan_.params, [&]() -> std::string {
+      const Status ran = RunOn(SerialExecutor());
+      return ran.ok() ? "" : ToString(ran);
+    });
+  }
+
+ private:
+  Status RunOn(const Executor& executor) {
+    return RunScan(plan_, args_, workspace_, executor);
+  }
+
+  const ScanArgs args_;
+  const Workers workers_;
+  Status status_;
+  ScanPlan plan_;
+  std::vector<float> memory_;
+  Workspace workspace_;
+};
+
 void Run(benchmark::State& state, const Primitive& primitive, const Size& size,
-         const std::string& target, int threads, int chunk) {
+         const std::string& target, int threads, int chunk, int tile) {
   Problem problem(primitive, size);
-  ScanOptions options;
-  options.target = target.c_str();
-  options.chunk = chunk;
-  ScanPlan plan;
-  Status status = MakeScanPlan({}, ShapeOf(problem.Args()), options, &plan);
-  if (!status.ok()) return state.SkipWithError(ToString(status).c_str());
-  const Workers workers(threads);
-  const Executor executor = workers.executor();
-  std::vector<float> memory(ScanWorkspaceBytes(plan, executor.max_workers) / 4 +
-                            16);
-  const uintptr_t at = reinterpret_cast<uintptr_t>(memory.data());
-  Workspace workspace;
-  workspace.data = reinterpret_cast<void*>((at + 63) / 64 * 64);
-  workspace.bytes = memory.size() * 4 - 64;
-  const std::string wrong = problem.Judge(plan.params, [&]() -> std::string {
-    const Status ran =
-        RunScan(plan, problem.Args(), workspace, SerialExecutor());
-    return ran.ok() ? "" : ToString(ran);
-  });
+  ScanCall call(problem, target, threads, chunk, tile);
+  const std::string wrong = call.Judge(problem);
   if (!wrong.empty()) return state.SkipWithError(wrong.c_str());
-  const ScanArgs args = problem.Args();
   // Of a step, the products with the state alone.
   const double flops =
-      problem.Flops(size.tokens == 1 ? 0 : static_cast<int>(plan.chunk));
+      problem.Flops(size.tokens == 1 ? 0 : static_cast<int>(call.plan().chunk));
   Measure(state, target, "", threads, flops, problem.Bytes(),
-          [&] { return RunScan(plan, args, workspace, executor).ok(); });
+          [&] { return call.Run(); });
 }
 
 void Register(const Primitive& primitive, const Size& size,
-              const std::string& target, int threads, int chunk) {
+              const std::string& target, int threads, int chunk, int tile = 0) {
   const bool step = size.tokens == 1;
   std::string name = std::string(step ? "scan_step/" : "scan/") +
                      primitive.name + "/d" + std::to_string(size.dim) + "_h" +
@@ -201,35 +232,91 @@ void Register(const Primitive& primitive, const Size& size,
                            : "_n" + std::to_string(size.tokens)) +
                      "/" + target + "/t" + std::to_string(threads);
   if (chunk != 0) name += "/chunk" + std::to_string(chunk);
+  if (tile != 0) name += "/tile" + std::to_string(tile);
   benchmark::RegisterBenchmark(name.c_str(),
                                [=](benchmark::State& state) {
                                  Run(state, primitive, size, target, threads,
-                                     chunk);
+                                     chunk, tile);
                                })
       ->UseRealTime()
       ->Unit(benchmark::kMicrosecond);
 }
 
+constexpr int64_t kTokens = 4096, kHeads = 2;
+
+const char* NameOf(LoopKind kind) {
+  return kind == LoopKind::kFused ? "fused" : "four_sweeps";
+}
+
+std::string CaseOf(const Primitive& primitive, int64_t dim,
+                   const std::string& target, int threads) {
+  return std::string(primitive.name) + "/d" + std::to_string(dim) + "_h" +
+         std::to_string(kHeads) + "_n" + std::to_string(kTokens) + "/" +
+         target + "/t" + std::to_string(threads);
+}
+
+template <class F>
+void RegisterCase(const std::string& name, const F& run, bool own_time) {
+  auto* made = benchmark::RegisterBenchmark(name.c_str(), run);
+  if (own_time) {
+    made->UseManualTime();
+  } else {
+    made->UseRealTime();
+  }
+  made->Unit(benchmark::kMicrosecond);
+}
+
+// The loop by itself, and the scan beside it.
 void RegisterLoop(const Primitive& primitive, int64_t dim, LoopKind kind,
                   const std::string& target) {
-  const std::string name =
-      std::string("token_loop/") +
-      (kind == LoopKind::kFused ? "fused/" : "four_sweeps/") + primitive.name +
-      "/d" + std::to_string(dim) + "_h2_n4096/" + target + "/t1";
-  benchmark::RegisterBenchmark(
-      name.c_str(),
+  const auto judge = [=](Problem& problem) {
+    return problem.Judge({}, [&]() -> std::string {
+      return problem.RunLoop(target, kind) ? "" : "the loop has not this width";
+    });
+  };
+  const std::string name = CaseOf(primitive, dim, target, 1);
+  RegisterCase(
+      std::string("token_loop/") + NameOf(kind) + "/" + name,
       [=](benchmark::State& state) {
-        Problem problem(primitive, {1, 4096, 2, dim});
-        const auto run = [&] { return problem.RunLoop(target, kind); };
-        const std::string wrong = problem.Judge({}, [&]() -> std::string {
-          return run() ? "" : "the loop has not this width";
-        });
+        Problem problem(primitive, {1, kTokens, kHeads, dim});
+        const std::string wrong = judge(problem);
         if (!wrong.empty()) return state.SkipWithError(wrong.c_str());
         Measure(state, target, "", 1, problem.LoopFlops(), problem.Bytes(),
-                run);
-      })
-      ->UseRealTime()
-      ->Unit(benchmark::kMicrosecond);
+                [&] { return problem.RunLoop(target, kind); });
+      },
+      false);
+  RegisterCase(
+      std::string("scan_over/") + NameOf(kind) + "/" + name,
+      [=](benchmark::State& state) {
+        Problem looped(primitive, {1, kTokens, kHeads, dim});
+        Problem scanned(primitive, {1, kTokens, kHeads, dim});
+        ScanCall call(scanned, target, 1, 0);
+        std::string wrong = judge(looped);
+        if (wrong.empty()) wrong = call.Judge(scanned);
+        if (!wrong.empty()) return state.SkipWithError(wrong.c_str());
+        Compare(
+            state, [&] { return looped.RunLoop(target, kind); },
+            [&] { return call.Run(); }, "the loop");
+      },
+      true);
+}
+
+void RegisterThreads(const Primitive& primitive, int threads) {
+  const std::string target = DefaultTarget();
+  RegisterCase(
+      "scan_over/one_thread/" + CaseOf(primitive, 128, target, threads),
+      [=](benchmark::State& state) {
+        Problem one(primitive, {1, kTokens, kHeads, 128});
+        Problem many(primitive, {1, kTokens, kHeads, 128});
+        ScanCall alone(one, target, 1, 0), together(many, target, threads, 0);
+        std::string wrong = alone.Judge(one);
+        if (wrong.empty()) wrong = together.Judge(many);
+        if (!wrong.empty()) return state.SkipWithError(wrong.c_str());
+        Compare(
+            state, [&] { return alone.Run(); }, [&] { return together.Run(); },
+            "one thread");
+      },
+      true);
 }
 
 }  // namespace
@@ -245,10 +332,15 @@ void RegisterLinear() {
         for (const LoopKind kind : {LoopKind::kFourSweeps, LoopKind::kFused}) {
           if (loops) RegisterLoop(primitive, dim, kind, target.name);
         }
-        Register(primitive, {1, 4096, 2, dim}, target.name, 1, 0);
+        Register(primitive, {1, kTokens, kHeads, dim}, target.name, 1, 0);
         if (std::string(target.name) != DefaultTarget()) continue;
         for (const int chunk : {8, 16, 32}) {
-          Register(primitive, {1, 4096, 2, dim}, target.name, 1, chunk);
+          const Size size = {1, kTokens, kHeads, dim};
+          Register(primitive, size, target.name, 1, chunk);
+          for (const int tile : {16, 32, 64, 128}) {
+            if (tile > dim) continue;
+            Register(primitive, size, target.name, 1, chunk, tile);
+          }
         }
       }
     }
@@ -257,7 +349,9 @@ void RegisterLinear() {
     // 64 MiB of states.
     Register(primitive, {32, 1, 32, 128}, DefaultTarget(), 1, 0);
     if (MaxThreads() > 1) {
-      Register(primitive, {1, 4096, 2, 128}, DefaultTarget(), MaxThreads(), 0);
+      Register(primitive, {1, kTokens, kHeads, 128}, DefaultTarget(),
+               MaxThreads(), 0);
+      RegisterThreads(primitive, MaxThreads());
     }
   }
 }

@@ -3,10 +3,14 @@
 
 // Every variant of the build at its defaults:
 // variant/<name>/<problem>/<target>/t<threads>. Whether a result holds what the
-// variant promises is judged before it is timed.
+// variant promises is judged before it is timed. And linear ones in turns with
+// exact causal attention of about the length at which they pass it,
+// passes_exact/<name>/<problem>/<target>/t1: the label says how the best
+// compare.
 #include <string>
 
 #include "bench/bench.h"
+#include "bench/compare.h"
 #include "heed/target.h"
 #include "heed/variant.h"
 #include "lib/eval/gate.h"
@@ -67,9 +71,71 @@ void Run(benchmark::State& state, const NamedVariant& named,
       static_cast<double>(scratch.HighWater()) / 1024;
 }
 
+NamedVariant VariantNamed(const std::string& name) {
+  for (int i = 0; i < NumVariants(); ++i) {
+    if (name == GetVariant(i).name) return GetVariant(i);
+  }
+  return {};
+}
+
+// A variant at its defaults, with memory that a first run gets.
+class VariantCall {
+ public:
+  VariantCall(const NamedVariant& named, const eval::Tensors& tensors)
+      : variant_(named.variant) {
+    args_.params = tensors.problem.params;
+    args_.args = tensors.Args();
+    for (int k = 0; k < variant_.num_knobs; ++k) {
+      args_.knobs[k] = variant_.knobs[k].default_value;
+    }
+  }
+  bool Run() {
+    args_.scratch = scratch_.Begin();
+    return variant_.run(args_).ok();
+  }
+
+ private:
+  const Variant variant_;
+  VariantArgs args_;
+  eval::ScratchPool scratch_;
+};
+
+void RegisterPassing(const char* name, int64_t tokens) {
+  const std::string text =
+      "b1_h2_d64_q" + std::to_string(tokens) + "_f32_causal";
+  benchmark::RegisterBenchmark(
+      (std::string("passes_exact/") + name + "/" + text + "/" +
+       DefaultTarget() + "/t1")
+          .c_str(),
+      [=](benchmark::State& state) {
+        const NamedVariant named = VariantNamed(name);
+        io::Problem problem;
+        const std::string error = io::ParseProblem(text, &problem);
+        if (!error.empty()) return state.SkipWithError(error.c_str());
+        if (named.name == nullptr) return state.SkipWithError("is no variant");
+        const eval::Tensors tensors = eval::MakeTensors(problem, {});
+        VariantCall exact(VariantNamed("exact"), tensors);
+        VariantCall linear(named, tensors);
+        if (!exact.Run() || !linear.Run()) {
+          return state.SkipWithError("the run was refused");
+        }
+        Compare(
+            state, [&] { return exact.Run(); }, [&] { return linear.Run(); },
+            "exact");
+      })
+      ->UseManualTime()
+      ->Unit(benchmark::kMicrosecond);
+}
+
 }  // namespace
 
 void RegisterVariants() {
+  // A scan with one decay, the delta rule, Taylor's features, random ones.
+  for (const char* name : {"simple_gla", "gated_delta", "based", "performer"}) {
+    for (const int64_t tokens : {256, 512, 600, 1024, 2000, 4096}) {
+      RegisterPassing(name, tokens);
+    }
+  }
   for (int i = 0; i < NumVariants(); ++i) {
     const NamedVariant named = GetVariant(i);
     for (const char* problem : kProblems) {

@@ -186,12 +186,17 @@ class OpenVino:
         return from_bf16(data.view(np.uint16)) if self.bf16 else data
 
 
-def open_library(build):
-    shim = build / "libheed_peers.so"
+def compile_shim(build, name):
+    """The functions of name.cc beside this, with the library in them."""
+    shim = build / f"lib{name}.so"
     subprocess.run(["c++", "-std=c++17", "-O2", "-shared", "-fPIC", f"-I{ROOT}/include",
-                    str(ROOT / "bench/peers/heed_call.cc"), str(build / "lib/libheed_tbb.a"),
+                    str(ROOT / f"bench/peers/{name}.cc"), str(build / "lib/libheed_tbb.a"),
                     str(build / "lib/libheed.a"), "-ltbb", "-o", str(shim)], check=True)
-    library = ctypes.CDLL(str(shim))
+    return ctypes.CDLL(str(shim))
+
+
+def open_library(build):
+    library = compile_shim(build, "heed_call")
     library.heed_peer_open.restype = ctypes.c_void_p
     library.heed_peer_run.argtypes = [ctypes.c_void_p]
     return library

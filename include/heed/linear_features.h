@@ -6,6 +6,7 @@
 #ifndef HEED_LINEAR_FEATURES_H_
 #define HEED_LINEAR_FEATURES_H_
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -14,7 +15,8 @@
 
 namespace heed {
 
-// Rows of weights for each key head, [num_kv_heads][rows][head_dim].
+// Rows of weights for each key head, stored as columns,
+// [num_kv_heads][head_dim][rows]: so products with rows need not pack them.
 struct HeadWeights {
   const float* data = nullptr;
   int64_t rows = 0;
@@ -24,7 +26,7 @@ struct HeadWeights {
   // Those that act on such rows: queries share their key head's.
   ops::ConstMatrix Of(const FeatureRows& at) const {
     const int64_t head = at.key ? at.head : at.head / group;
-    return ops::Dense(data + head * rows * dim, rows, dim);
+    return ops::Transposed(ops::Dense(data + head * rows * dim, dim, rows));
   }
 };
 
@@ -40,11 +42,34 @@ Status MakeWeights(const VariantArgs& host, int64_t rows, F f,
                   "weights could not be allocated");
   }
   *weights = {at, rows, dim, heads > 0 ? host.args.query.heads() / heads : 1};
-  for (int64_t h = 0; h < heads; ++h) {
+  for (int64_t h = 0; h < heads; ++h, at += rows * dim) {
     for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t c = 0; c < dim; ++c) *at++ = static_cast<float>(f(h, r, c));
+      for (int64_t c = 0; c < dim; ++c) {
+        at[c * rows + r] = static_cast<float>(f(h, r, c));
+      }
     }
   }
+  return Status();
+}
+
+// Sets *columns to rows [rows][head_dim], which `draw` writes, as a matrix
+// [head_dim][rows] in the host's scratch: products with few rows, as maps make
+// them, take it without packing it each time.
+template <class F>
+Status MakeColumns(const VariantArgs& host, int64_t rows, F draw,
+                   ops::ConstMatrix* columns) {
+  const int64_t dim = host.args.key.head_dim();
+  float* drawn = host.scratch.Array<float>(rows, dim);
+  float* at = host.scratch.Array<float>(rows, dim);
+  if (drawn == nullptr || at == nullptr) {
+    return Status(StatusCode::kOutOfMemory, "scratch",
+                  "the features could not be allocated");
+  }
+  draw(drawn);
+  for (int64_t i = 0; i < rows * dim; ++i) {
+    at[i % dim * rows + i / dim] = drawn[i];
+  }
+  *columns = ops::Dense(static_cast<const float*>(at), dim, rows);
   return Status();
 }
 
@@ -97,17 +122,27 @@ inline void DrawProjection(int seed, int64_t rows, int64_t dim, float* w) {
   }
 }
 
-// Projections of queries and keys to narrower rows.
+// The widest rows whose pairs, with themselves and a one beside them, are no
+// more features than a map may have.
+inline constexpr int64_t kMaxPairedDim = 43;
+
+// Projections of queries and keys to narrower rows, of at most kMaxPairedDim.
 struct Projections {
   HeadWeights of_query, of_key;
 
-  // Row i of such rows, narrowed; returns its numbers.
-  int64_t Project(const FeatureRows& rows, int64_t i, float* narrow) const {
-    const ops::ConstMatrix w = (rows.key ? of_key : of_query).Of(rows);
-    for (int64_t r = 0; r < w.rows; ++r) {
-      narrow[r] = ops::Dot(w.row(r), rows.x.row(i), w.cols);
+  // Calls f(i, narrow, n) for each such row, with its n numbers.
+  template <class F>
+  void ForEachRow(const FeatureRows& rows, F f) const {
+    constexpr int64_t kRows = 16;
+    const ops::ConstMatrix w =
+        ops::Transposed((rows.key ? of_key : of_query).Of(rows));
+    float memory[kRows * kMaxPairedDim];
+    for (int64_t first = 0; first < rows.x.rows; first += kRows) {
+      const int64_t end = std::min(first + kRows, rows.x.rows);
+      const ops::Matrix narrow = ops::Dense(memory, end - first, w.cols);
+      ops::MatMul(ops::RowRange(rows.x, first, end), w, narrow);
+      for (int64_t i = first; i < end; ++i) f(i, narrow.row(i - first), w.cols);
     }
-    return w.rows;
   }
 };
 
@@ -195,10 +230,6 @@ inline void WritePairs(const float* x, int64_t dim, bool key, float* phi) {
     for (int64_t j = i + 1; j < dim; ++j) *phi++ = twice * x[i] * x[j];
   }
 }
-
-// The widest rows whose pairs, with themselves and a one beside them, are no
-// more features than a map may have.
-inline constexpr int64_t kMaxPairedDim = 43;
 
 }  // namespace heed
 

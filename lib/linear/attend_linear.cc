@@ -4,11 +4,12 @@
 // A variant's call as scans: keys that no row stands at are written first, rows
 // that stand at a key come with it, and rows beyond the last key read.
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 
+#include "heed/linear_state.h"
 #include "heed/linear_variant.h"
 #include "lib/core/check.h"
+#include "lib/core/choose_target.h"
 
 namespace heed {
 namespace {
@@ -215,14 +216,14 @@ Status AttendLinear(const VariantArgs& host, const LinearCall& call) {
     if (status.ok()) status = attending.Run();
     if (!status.ok()) return status;
   }
-  for (int64_t b = 0; b < t.lse.batch(); ++b) {
-    for (int64_t i = 0; i < t.lse.seqlen(); ++i) {
-      for (int64_t h = 0; h < t.lse.heads(); ++h) {
-        *RowAt(t.lse, b, i, h) = NAN;
-      }
-    }
-  }
+  WriteNoLse(host);
   return Status();
+}
+
+Status CheckLinearCall(const VariantArgs& host) {
+  const Status status = CheckMasks(host);
+  internal::Target target;
+  return status.ok() ? internal::ChooseTarget(host.target, &target) : status;
 }
 
 Cost LinearCost(const AttentionShape& shape, const AttentionParams& params,

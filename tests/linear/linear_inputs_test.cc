@@ -78,8 +78,9 @@ TEST(LinearInputs, OfAnotherShapeOrTypeAreRefused) {
 
 // (What comes after the last key that a row sees is not looked at.)
 TEST(LinearInputs, GatesThatGrowOrAreNanAreRefused) {
-  for (const char* name :
-       {"simple_gla", "gla", "rwkv6", "gated_delta", "kda"}) {
+  for (const char* name : {"simple_gla", "gla", "rwkv6", "gated_delta", "kda",
+                           "gsa", "raven", "mamba3", "rfa", "log_linear",
+                           "mesa", "precond_gated_delta", "gated_oja"}) {
     for (const double bad :
          {1e-6, 1.0, static_cast<double>(INFINITY), static_cast<double>(NAN)}) {
       SCOPED_TRACE(std::string(name) + " " + std::to_string(bad));

@@ -51,16 +51,15 @@ struct Maps {
 
 void Map(const void* self, const FeatureRows& rows) {
   const Maps& maps = *static_cast<const Maps*>(self);
-  float narrow[kMaxPairedDim];
-  for (int64_t i = 0; i < rows.x.rows; ++i) {
-    const int64_t n = maps.projections.Project(rows, i, narrow);
+  const auto write = [&](int64_t i, float* narrow, int64_t n) {
     float* phi = rows.phi.row(i);
     if (!rows.key) ops::Scale(maps.scale, narrow, n);
     phi[0] = 1;
     std::copy(narrow, narrow + n, phi + 1);
     WritePairs(narrow, n, rows.key, phi + 1 + n);
     if (!rows.key) ops::Scale(0.5f, phi + 1 + n, PairFeatures(n));
-  }
+  };
+  maps.projections.ForEachRow(rows, write);
 }
 
 Status RunVariant(const VariantArgs& a) {

@@ -49,13 +49,13 @@ void DrawRows(const VariantArgs& a, int64_t features, int64_t dim, float* w) {
 
 // The features as a map: w, and the scale whose root is in it.
 struct Features {
-  ops::ConstMatrix w;
+  ops::ConstMatrix w;  // [head_dim][features]
   float scale;
 };
 
 void Map(const void* self, const FeatureRows& rows) {
   const Features& f = *static_cast<const Features*>(self);
-  ops::MatMul(rows.x, ops::Transposed(f.w), rows.phi);
+  ops::MatMul(rows.x, f.w, rows.phi);
   for (int64_t i = 0; i < rows.x.rows; ++i) {
     const float* x = rows.x.row(i);
     float* phi = rows.phi.row(i);
@@ -73,14 +73,11 @@ void Map(const void* self, const FeatureRows& rows) {
 Status RunVariant(const VariantArgs& a) {
   const int64_t dim = a.args.query.head_dim();
   const int64_t features = static_cast<int64_t>(a.knobs[0]);
-  float* w = a.scratch.Array<float>(features * dim);
-  if (w == nullptr) {
-    return Status(StatusCode::kOutOfMemory, "scratch",
-                  "the features could not be allocated");
-  }
-  DrawRows(a, features, dim, w);
-  const Features map = {ops::Dense(static_cast<const float*>(w), features, dim),
-                        ops::SoftmaxScale(a.params, dim)};
+  Features map;
+  map.scale = ops::SoftmaxScale(a.params, dim);
+  const Status status = MakeColumns(
+      a, features, [&](float* w) { DrawRows(a, features, dim, w); }, &map.w);
+  if (!status.ok()) return status;
   LinearCall call;
   call.params.normalise = true;
   call.map = {features, &map, &Map};

@@ -61,12 +61,11 @@ struct Maps {
 
 void Map(const void* self, const FeatureRows& rows) {
   const Maps& maps = *static_cast<const Maps*>(self);
-  float narrow[kMaxPairedDim];
-  for (int64_t i = 0; i < rows.x.rows; ++i) {
-    const int64_t n = maps.projections.Project(rows, i, narrow);
+  const auto write = [&](int64_t i, float* narrow, int64_t n) {
     Normalise(maps.knobs[1], maps.knobs[2], narrow, n);
     WritePairs(narrow, n, rows.key, rows.phi.row(i));
-  }
+  };
+  maps.projections.ForEachRow(rows, write);
 }
 
 Status RunVariant(const VariantArgs& a) {

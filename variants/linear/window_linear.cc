@@ -49,7 +49,7 @@ void DrawRows(const VariantArgs& a, int64_t dim, float* w) {
 }
 
 struct Rows {
-  ops::ConstMatrix w;
+  ops::ConstMatrix w;  // [head_dim][features]
   float scale;
 };
 
@@ -57,7 +57,7 @@ void Map(const void* self, const FeatureRows& rows) {
   const Rows& f = *static_cast<const Rows*>(self);
   const int64_t m = rows.phi.cols;
   const float factor = 1.0f / std::sqrt(static_cast<float>(m));
-  ops::MatMul(rows.x, ops::Transposed(f.w), rows.phi);
+  ops::MatMul(rows.x, f.w, rows.phi);
   for (int64_t i = 0; i < rows.x.rows; ++i) {
     const float* x = rows.x.row(i);
     float* phi = rows.phi.row(i);
@@ -105,15 +105,11 @@ Status AttendFar(const VariantArgs& a, const ConstTensorView& values,
                  const TensorView& far) {
   const int64_t dim = a.args.query.head_dim(), window = Window(a.knobs);
   const int64_t keys = a.args.key.seqlen();
-  float* w = a.scratch.Array<float>(Features(a.knobs) * dim);
-  if (w == nullptr) {
-    return Status(StatusCode::kOutOfMemory, "scratch",
-                  "the features could not be allocated");
-  }
-  DrawRows(a, dim, w);
-  const Rows rows = {
-      ops::Dense(static_cast<const float*>(w), Features(a.knobs), dim),
-      ops::SoftmaxScale(a.params, dim)};
+  Rows rows;
+  rows.scale = ops::SoftmaxScale(a.params, dim);
+  const Status status = MakeColumns(
+      a, Features(a.knobs), [&](float* w) { DrawRows(a, dim, w); }, &rows.w);
+  if (!status.ok()) return status;
   VariantArgs host = a;
   host.args.value = values;
   host.args.out = far;
