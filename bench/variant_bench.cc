@@ -25,6 +25,11 @@ constexpr const char* kProblems[] = {
     "b1_h4_d64_q1024_f32_causal",
     "b1_h4_d64_q4096_f32_causal",
 };
+// Of variants without a causal form.
+constexpr const char* kWholeProblems[] = {
+    "b1_h4_d64_q1024_f32",
+    "b1_h4_d64_q4096_f32",
+};
 
 // Runs a variant once and judges the result. Returns what is wrong with it, or
 // nothing.
@@ -138,7 +143,8 @@ void RegisterVariants() {
   }
   for (int i = 0; i < NumVariants(); ++i) {
     const NamedVariant named = GetVariant(i);
-    for (const char* problem : kProblems) {
+    for (const char* problem :
+         named.variant.non_causal ? kWholeProblems : kProblems) {
       benchmark::RegisterBenchmark((std::string("variant/") + named.name + "/" +
                                     problem + "/" + DefaultTarget() + "/t1")
                                        .c_str(),

@@ -25,7 +25,11 @@ compare() {
 }
 
 # Every variant at its defaults against length.
-mapfile -t variants < <("$heed" variants | grep -E '^[a-z]')
+mapfile -t variants < <("$heed" variants --json | python3 -c '
+import json, sys
+for v in json.load(sys.stdin)["variants"]:
+    if v["causal"]:
+        print(v["name"])')
 compare lengths --repeats 3 --problem b1_h1_d64_q256_k256_f32_causal \
   --tokens 256,512,1024,2048,4096 "${variants[@]}"
 

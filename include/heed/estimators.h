@@ -136,36 +136,49 @@ class HEED_API TrueMasses {
   float* score_ = nullptr;  // [workers][rows at a time][keys]
 };
 
+// Which pairs of a tile are looked at, one for each row and each key: the last
+// key for the first row and so on; the first for the first; or any, drawn once
+// for all tiles.
+enum class TilePairs : int32_t { kAntidiagonal = 0, kDiagonal = 1, kDrawn = 2 };
+
 // XAttention's estimate (Xu et al. 2025, arXiv:2503.16428): queries and keys
 // are cut into tiles of stride x stride, from row 0 and key 0 on. A tile scores
-// the mean, over the pairs of its antidiagonal that exist and that masks leave,
-// of scale * query . key; a row of tiles becomes weights by softmax over the
-// tiles with such pairs, and the mass of a block is the sum of its tiles'. The
-// stride divides the blocks. Costs 1 / (2 stride) of dense attention, and a
-// transposed copy of the keys.
+// the mean, over the pairs of its antidiagonal (or of others, to compare) that
+// exist and that masks leave, of scale * query . key; a row of tiles becomes
+// weights by softmax over the tiles with such pairs, and the mass of a block is
+// the sum of its tiles'. The stride divides the blocks. Costs 1 / (2 stride) of
+// dense attention, and a transposed copy of the keys.
 class HEED_API Antidiagonals {
  public:
-  // False where memory is short.
-  bool Prepare(const VariantArgs& a, int64_t key_block, int64_t stride);
+  // False where memory is short. Makes the masses of all blocks of `grid`, a
+  // float each.
+  bool Prepare(const VariantArgs& a, BlockGrid grid, int64_t stride,
+               TilePairs pairs = TilePairs::kAntidiagonal);
   void Of(const BlockRows& rows, float* mass) const;
 
  private:
   struct TileRow;
+  void Pair(TilePairs pairs);
   void Transpose();
-  void ScoreWhole(const BlockRows& rows, int64_t first_tile, int64_t tiles,
-                  float* score) const;
-  float ScorePairs(const BlockRows& rows, const TileRow& at, int64_t j) const;
-  void Weigh(const BlockRows& rows, const TileRow& at, float* score,
-             float* mass) const;
+  void Estimate(int64_t head, int64_t begin, int64_t end, float* score) const;
+  void ScoreWhole(const TileRow& at, int64_t first_row, int64_t tiles,
+                  int64_t columns, float* score) const;
+  float ScorePairs(const TileRow& at, int64_t j) const;
+  void Weigh(const TileRow& at, float* score, float* mass) const;
 
   const VariantArgs* a_ = nullptr;
-  int64_t key_block_ = 0;
+  BlockGrid grid_ = {};
   int64_t stride_ = 0;
   int64_t whole_ = 0;  // key tiles that have all their keys
   int64_t tiles_ = 0;  // key tiles
+  int64_t query_blocks_ = 0, key_blocks_ = 0;
   float scale_ = 0;
   float* keys_ = nullptr;   // [kv heads][stride][head_dim][whole tiles]
   float* score_ = nullptr;  // [workers][tiles of rows at a time][tiles]
+  float* mass_ = nullptr;   // [heads][query blocks][key blocks]
+  // The key that each row of a tile is paired with, and the row of each key.
+  int32_t* key_of_ = nullptr;
+  int32_t* row_of_ = nullptr;
 };
 
 }  // namespace heed::sparse

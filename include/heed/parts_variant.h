@@ -18,12 +18,14 @@
 
 namespace heed::sparse {
 
+// Refuses what no part can serve: pages, ragged calls, lists of keys, windows
+// and score inputs; but for sink_logits where `sinks`.
+HEED_API Status CheckParts(const VariantArgs& a, bool sinks);
+
 // The parts of one result, each with an out and an lse of its own.
 class HEED_API Parts {
  public:
-  // Refuses what no part can serve: pages, ragged calls, lists of keys, windows
-  // and score inputs; but for sink_logits where `sinks`. Nothing is written
-  // before the parts are put together.
+  // Makes CheckParts. Nothing is written before the parts are put together.
   Status Prepare(const VariantArgs& a, int count, bool sinks);
 
   // The variant's call with out and lse of part i, from which other keys,
@@ -54,6 +56,9 @@ class HEED_API Parts {
           }
         });
   }
+
+  // Writes the lse of a part, where there is an lse.
+  void PutLse(int i) const;
 
  private:
   TensorView OutOf(int i) const;

@@ -154,6 +154,11 @@ struct Variant {
   // query rows, with causal_offset set to their place among the keys,
   // and with out and lse absent.
   void (*reference)(const VariantArgs& args, double* out) = nullptr;
+  // There is no causal form: RunVariant refuses causal calls.
+  bool non_causal = false;
+  // What a row gets depends on other query rows, as where means of queries
+  // choose: the reference is called for the whole call only.
+  bool reference_of_all_rows = false;
 };
 
 // A variant under its name, which is its file's.

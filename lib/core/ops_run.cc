@@ -54,6 +54,10 @@ Status RunVariant(const Variant& variant, const VariantArgs& args) {
     status = internal::CheckNoPages(args.args);
   }
   if (!status.ok()) return status;
+  if (variant.non_causal && args.params.causal) {
+    return Status(StatusCode::kUnsupported, "causal",
+                  "must be false: this variant has no causal form");
+  }
   if (args.target != nullptr) {
     Plan plan;
     status = MakePlan(args.params, ShapeOf(args.args), OptionsOf(args), &plan);

@@ -177,9 +177,15 @@ GateResult Judge::CheckOwnReference(const Variant& variant,
     return result;
   }
   const AttentionShape& shape = exact_.measured.shape;
+  const std::vector<RowRun> every = {{0, shape.seqlen_q}};
   const bool all =
       Operations(shape, CountRows(measured_)) <= kReferenceOperations;
-  ReferenceJob job{variant, run, all ? measured_ : yardstick_, {}};
+  ReferenceJob job{variant,
+                   run,
+                   variant.reference_of_all_rows ? every
+                   : all                         ? measured_
+                                                 : yardstick_,
+                   {}};
   job.out.resize(job.rows.size());
   executor_.parallel_for(executor_.self, static_cast<int64_t>(job.rows.size()),
                          &job, &ComputeReference);

@@ -196,6 +196,7 @@ std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants,
                                   const io::Problem& problem) {
   std::vector<Setting> sweep;
   for (const NamedVariant& variant : variants) {
+    if (variant.variant.non_causal && problem.params.causal) continue;
     std::vector<Setting> settings = {DefaultSetting(variant)};
     if (const int budget = BudgetKnob(variant.variant); budget >= 0) {
       const size_t index = static_cast<size_t>(budget);

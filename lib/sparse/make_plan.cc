@@ -44,6 +44,15 @@ struct BlockMemory {
   KeySet spare;
 };
 
+// Rows are looked at once where there is room to remember their list: up to so
+// many intervals each, of as many lists as take so many bytes.
+constexpr int64_t kRememberedPieces = 16;
+constexpr int64_t kRememberedBytes = 1 << 20;
+struct RememberedList {
+  KeyInterval interval[kRememberedPieces];
+  uint16_t partial;  // a bit for each
+};
+
 // What the lists of one block hold.
 struct BlockCounts {
   int64_t intervals = 0;
@@ -72,10 +81,18 @@ class PlanMaker {
     int64_t* offsets = memory_.Array<int64_t>(lists + 1);
     int64_t* first_word = memory_.Array<int64_t>(lists + 1);
     if (offsets == nullptr || first_word == nullptr) return PlanOutOfMemory();
+    RememberedList* remembered = nullptr;
+    if (lists <= kRememberedBytes / int64_t{sizeof(RememberedList)}) {
+      remembered = memory_.Array<RememberedList>(lists);
+      if (remembered == nullptr) return PlanOutOfMemory();
+    }
     ops::ParallelFor(executor_, lists, [&](int64_t list, int worker) {
       const BlockCounts counts = Look(RowsOf(plan_, list), &workers_[worker]);
       offsets[list + 1] = counts.intervals;
       first_word[list + 1] = counts.words;
+      if (remembered != nullptr && counts.intervals <= kRememberedPieces) {
+        Remember(workers_[worker], &remembered[list]);
+      }
     });
     offsets[0] = first_word[0] = 0;
     for (int64_t list = 0; list < lists; ++list) {
@@ -99,7 +116,14 @@ class PlanMaker {
     plan_.bits = bits;
     plan_.words = words;
     ops::ParallelFor(executor_, lists, [&](int64_t list, int worker) {
-      Fill(RowsOf(plan_, list), &workers_[worker], intervals + offsets[list],
+      BlockMemory* const at = &workers_[worker];
+      const int64_t count = offsets[list + 1] - offsets[list];
+      if (remembered != nullptr && count <= kRememberedPieces) {
+        Recall(remembered[list], count, at);
+      } else {
+        Look(RowsOf(plan_, list), at);
+      }
+      Fill(RowsOf(plan_, list), at, intervals + offsets[list],
            partial ? bits + offsets[list] : nullptr, first_word[list], words);
     });
     *plan = plan_;
@@ -215,10 +239,34 @@ class PlanMaker {
     }
   }
 
+  static void Remember(const BlockMemory& worker, RememberedList* list) {
+    int count = 0;
+    list->partial = 0;
+    ForEachPiece(worker.some, worker.missing,
+                 [&](int32_t begin, int32_t end, bool partial) {
+                   list->partial = static_cast<uint16_t>(
+                       list->partial | (partial ? 1u << count : 0u));
+                   list->interval[count++] = {begin, end};
+                 });
+  }
+
+  // Sets `some` and `missing` to what makes the same pieces.
+  static void Recall(const RememberedList& list, int64_t count,
+                     BlockMemory* worker) {
+    worker->some.count = worker->missing.count = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const KeyInterval at = list.interval[i];
+      worker->some.data[worker->some.count++] = at;
+      if (list.partial >> i & 1) {
+        worker->missing.data[worker->missing.count++] = at;
+      }
+    }
+  }
+
+  // Of a block that was looked at, or recalled.
   void Fill(const BlockOfRows& rows, BlockMemory* worker,
             KeyInterval* intervals, int64_t* bits, int64_t word,
             uint64_t* words) const {
-    Look(rows, worker);
     const int64_t first_word = word;
     int64_t count = 0;
     ForEachPiece(worker->some, worker->missing,

@@ -22,14 +22,19 @@ Status Unserved(const char* argument) {
 
 }  // namespace
 
-Status Parts::Prepare(const VariantArgs& a, int count, bool sinks) {
-  Status status = heed::internal::CheckSelects(a.args);
+Status CheckParts(const VariantArgs& a, bool sinks) {
+  const Status status = heed::internal::CheckSelects(a.args);
   if (!status.ok()) return status;
   if (a.params.window_left >= 0) return Unserved("window_left");
   if (a.params.window_right >= 0) return Unserved("window_right");
   ScoreInputs others = a.args.scores;
   if (sinks) others.sink_logits = ConstTensorView();
-  if (others.any()) return Unserved("scores");
+  return others.any() ? Unserved("scores") : status;
+}
+
+Status Parts::Prepare(const VariantArgs& a, int count, bool sinks) {
+  const Status status = CheckParts(a, sinks);
+  if (!status.ok()) return status;
   a_ = &a;
   count_ = count;
   const TensorView& out = a.args.out;
@@ -64,6 +69,18 @@ VariantArgs Parts::Call(int i) const {
   call.params.causal_offset =
       OffsetOf(a_->params, a_->args.query.seqlen(), a_->args.key.seqlen());
   return call;
+}
+
+void Parts::PutLse(int i) const {
+  const TensorView &out = a_->args.out, &lse = a_->args.lse;
+  if (lse.absent()) return;
+  for (int64_t b = 0; b < out.batch(); ++b) {
+    for (int64_t row = 0; row < out.seqlen(); ++row) {
+      for (int64_t h = 0; h < out.heads(); ++h) {
+        *RowAt(lse, b, row, h) = *RowAt(LseOf(i), b, row, h);
+      }
+    }
+  }
 }
 
 Status Parts::Merge() const {

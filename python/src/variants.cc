@@ -49,6 +49,7 @@ nb::list Variants() {
     entry["paper"] = v.paper;
     entry["semantics"] = SemanticsName(v.semantics);
     entry["selects_ahead"] = v.selects_ahead;
+    entry["causal"] = !v.non_causal;
     nb::list knobs;
     for (int i = 0; i < v.num_knobs; ++i) {
       const Knob& knob = v.knobs[i];

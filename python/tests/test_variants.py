@@ -21,13 +21,20 @@ def test_variants_are_listed():
     assert all(entry["summary"] and entry["paper"] for entry in listed.values())
 
 
-@pytest.mark.parametrize("name", [entry["name"] for entry in heed.variants()])
-def test_every_variant_runs(qkv, name):
+@pytest.mark.parametrize("entry", heed.variants(), ids=lambda entry: entry["name"])
+def test_every_variant_runs(qkv, entry):
     q, k, v = qkv(batch=1, rows=40, keys=40)
-    run = heed.run_variant(name, q, k, v, causal=True)
+    name = entry["name"]
+    run = heed.run_variant(name, q, k, v, causal=entry["causal"])
     assert run.out.shape == q.shape and np.isfinite(run.out).all()
     assert run.spec.split(":")[0] == name
     assert run.cost["flops"] > 0 and sum(run.phases.values()) > 0
+
+
+def test_a_variant_without_a_causal_form_refuses_causal_calls(qkv):
+    q, k, v = qkv(rows=40, keys=40)
+    with pytest.raises(ValueError, match="causal: must be false"):
+        heed.run_variant("linformer", q, k, v, causal=True)
 
 
 def test_a_selection_says_what_was_kept(qkv):

@@ -15,6 +15,7 @@
 
 #include "lib/io/input_error.h"
 #include "tests/eval/compare_run.h"
+#include "tests/support/run.h"
 
 namespace heed::test {
 namespace {
@@ -70,6 +71,27 @@ TEST(Compare, PassesEveryVariantOfTheBuild) {
   EXPECT_TRUE(result.rows[0].total.rel_l2 < 1e-5);
   EXPECT_EQ(result.rows[0].total.density, 1);
   EXPECT_NEAR(result.rows[0].total.mass_mean, 1, 1e-5);
+}
+
+// Their references are of all rows, or of none.
+TEST(Compare, PassesVariantsWithoutACausalForm) {
+  std::vector<NamedVariant> variants = eval::AllVariants();
+  std::erase_if(variants, [](const NamedVariant& named) {
+    return !named.variant.non_causal;
+  });
+  ASSERT_FALSE(variants.empty());
+  const char problem[] = "b1_h4_kv2_d16_q150_f32";
+  std::vector<Setting> settings =
+      eval::DefaultSweep(variants, ProblemOf(problem));
+  EXPECT_GE(settings.size(), variants.size());
+  const CompareResult result = Compare(settings, problem);
+  for (size_t i = 0; i < result.rows.size(); ++i) {
+    EXPECT_EQ(result.rows[i].total.gate, Gate::kPassed)
+        << FormatSetting(result.settings[i]) << result.rows[i].total.reason;
+  }
+  EXPECT_TRUE(
+      eval::DefaultSweep(variants, ProblemOf("b1_h4_kv2_d16_q150_f32_causal"))
+          .empty());
 }
 
 TEST(Compare, FailsASmallErrorInOneRow) {

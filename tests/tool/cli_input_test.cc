@@ -50,6 +50,18 @@ TEST(CliInput, RefusesBadCaptures) {
                  "has no layer 7; it has 3");
 }
 
+TEST(CliInput, RefusesVariantsWithoutACausalForm) {
+  ExpectBadInput(
+      "compare exact nystromformer --problem b1_h1_d8_q16_f32_causal",
+      "nystromformer has no causal form, and the input is causal");
+  const TemporaryFolder folder;
+  const ToolRun run = RunTool(folder,
+                              "compare -q exact nystromformer --repeats 1 "
+                              "--problem b1_h1_d8_q16_f32 --csv -");
+  EXPECT_EQ(run.exit_code, 0) << run.error;
+  EXPECT_TRUE(Has(run.out, "\nnystromformer"));
+}
+
 // Three tensors of one element under this prefix, as JSON writes it.
 std::string OneToken(const std::string& prefix, const std::string& metadata,
                      const std::string& query_shape = "[1,1,1]") {

@@ -117,8 +117,9 @@ TEST(Draws, MagicpigGivesNoKeyInfiniteWeight) {
 
 // Even where a tile has no other row that could keep it.
 TEST(Parts, NansOfQueriesReachTheirRows) {
-  for (const char* name : {"skip_softmax", "vattention", "magicpig", "hca",
-                           "csa", "infllm", "nsa_gated"}) {
+  for (const char* name :
+       {"skip_softmax", "vattention", "magicpig", "hca", "csa", "infllm",
+        "nsa_gated", "sla", "scatterbrain"}) {
     SCOPED_TRACE(name);
     const eval::Tensors t =
         eval::MakeTensors(ProblemOf("b1_h2_d8_q1_k150_causal"), {});

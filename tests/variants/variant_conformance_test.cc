@@ -223,6 +223,13 @@ TEST_P(VariantConformance, RefusesBadInput) {
   }
 }
 
+TEST_P(VariantConformance, RefusesCausalCallsWithoutACausalForm) {
+  if (!variant().non_causal) GTEST_SKIP() << "has a causal form";
+  const eval::Tensors tensors =
+      eval::MakeTensors(test::ProblemOf("b1_h2_d8_q9_causal"), {});
+  ExpectRefused(variant(), ArgsOf(tensors, Defaults()), tensors, "causal");
+}
+
 TEST_P(VariantConformance, RefusesBadKnobs) {
   const eval::Tensors tensors =
       eval::MakeTensors(ProblemOf("b1_h2_d8_q6_k9"), {});

@@ -11,6 +11,7 @@
 
 #include "lib/core/ops_target.h"
 #include "tests/support/quick.h"
+#include "tests/support/run.h"
 #include "tests/support/targets.h"
 
 namespace heed::test {
@@ -125,6 +126,12 @@ std::vector<VariantCase> AllVariantCases() {
 void VariantTest::SetUp() {
   target_at_hand = GetParam().target.c_str();
   ASSERT_TRUE(internal::SetOpsTarget(target_at_hand));
+}
+
+io::Problem VariantTest::ProblemOf(const std::string& text) const {
+  io::Problem problem = test::ProblemOf(text);
+  if (variant().non_causal) problem.params.causal = false;
+  return problem;
 }
 
 bool VariantTest::IsForTable(size_t i) const {

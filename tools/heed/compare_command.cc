@@ -177,12 +177,15 @@ int RunCompareCommand(const Options& given, const std::string& command) {
     CheckSameSetting(*earlier, context);
   }
   WarnOfLayout(source, options);
+  CheckCausalForms(settings, source);
   if (settings.empty() && options.at.empty()) {
     settings = eval::DefaultSweep(eval::AllVariants(),
                                   source.layers[0].tensors.problem);
   }
   if (settings.empty()) {
+    const bool causal = source.layers[0].tensors.problem.params.causal;
     for (const NamedVariant& variant : eval::AllVariants()) {
+      if (variant.variant.non_causal && causal) continue;
       settings.push_back(eval::DefaultSetting(variant));
     }
   }

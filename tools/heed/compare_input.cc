@@ -101,6 +101,17 @@ std::vector<eval::Setting> ReadSettings(const Options& options) {
   return settings;
 }
 
+void CheckCausalForms(const std::vector<eval::Setting>& settings,
+                      const eval::TensorSource& source) {
+  if (!source.layers[0].tensors.problem.params.causal) return;
+  for (const eval::Setting& setting : settings) {
+    if (!setting.variant.variant.non_causal) continue;
+    throw io::InputError(
+        fmt::format("{} has no causal form, and the input is causal",
+                    setting.variant.name));
+  }
+}
+
 void WarnOfLayout(const eval::TensorSource& source, const Options& options) {
   const AttentionShape& shape = source.layers[0].tensors.problem.shape;
   if (options.problem.empty() && options.queries == 0 &&

@@ -31,6 +31,10 @@ eval::TensorSource ReadSource(const Options& options, int64_t length);
 // Returns the settings that were named.
 std::vector<eval::Setting> ReadSettings(const Options& options);
 
+// Refuses settings without a causal form where the input is causal.
+void CheckCausalForms(const std::vector<eval::Setting>& settings,
+                      const eval::TensorSource& source);
+
 // Notes on standard error where the other layout would fit better: a file of
 // [heads, seqlen, ...] read as [seqlen, heads, ...] often fits too.
 void WarnOfLayout(const eval::TensorSource& source, const Options& options);

@@ -95,6 +95,8 @@ void PrintVariantsJson() {
     Put(writer, "summary", named.variant.summary);
     Put(writer, "paper", named.variant.paper);
     Put(writer, "semantics", SemanticsText(named.variant.semantics));
+    writer.Key("causal");
+    writer.Bool(!named.variant.non_causal);
     writer.Key("knobs");
     writer.StartArray();
     for (int i = 0; i < named.variant.num_knobs; ++i) {
@@ -173,9 +175,10 @@ int RunVariants(const Options& options) {
     return 0;
   }
   for (const NamedVariant& named : eval::AllVariants()) {
-    fmt::print("{}\n    {}\n    {}; checked as {}\n", named.name,
+    fmt::print("{}\n    {}\n    {}; checked as {}{}\n", named.name,
                named.variant.summary, named.variant.paper,
-               SemanticsText(named.variant.semantics));
+               SemanticsText(named.variant.semantics),
+               named.variant.non_causal ? "; not causal" : "");
     for (int i = 0; i < named.variant.num_knobs; ++i) {
       PrintKnob(named.variant.knobs[i]);
     }

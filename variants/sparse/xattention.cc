@@ -7,13 +7,14 @@
 // are the first block, those at the rows' own positions and those that a mask
 // cuts for some of the rows, and then, the heaviest first, as many as it takes
 // for the mass of all that are kept to reach the threshold; the block that
-// crosses it is kept.
+// crosses it is kept. `pattern` and `selector` are the paper's ablations.
 //
 // reference_quirks: the paper's code keeps the first query block's row where it
 // means the first key block's column; masks antidiagonals of diagonal tiles not
 // at all, so that half of their pairs lie in the future; and takes one batch.
 #include <heed/estimators.h>
 
+#include <cmath>
 #include <cstdint>
 
 namespace heed::variants {
@@ -40,6 +41,33 @@ constexpr Knob kKnobs[] = {
      .min = 1,
      .max = 65536,
      .integer = true},
+    {.name = "pattern",
+     .summary = "Pairs of a tile. 0: antidiagonal; 1: diagonal; 2: drawn.",
+     .default_value = 0,
+     .min = 0,
+     .max = 2,
+     .integer = true},
+    {.name = "selector",
+     .summary = "What threshold is a share of. 0: the mass; 1: the blocks that "
+                "a query block sees; 2: all key blocks, for each query block.",
+     .default_value = 0,
+     .min = 0,
+     .max = 2,
+     .integer = true},
+};
+
+// The paper's three selectors: by threshold, by ratio, and top-k.
+struct Select {
+  double share;
+  int selector;
+  int64_t key_blocks;
+
+  void operator()(const sparse::BlockChoice& choice) const {
+    if (selector == 0) return sparse::TopP{share}(choice);
+    const double of =
+        static_cast<double>(selector == 1 ? choice.count : key_blocks);
+    sparse::TopK{static_cast<int64_t>(std::ceil(share * of))}(choice);
+  }
 };
 
 Status RunVariant(const VariantArgs& a) {
@@ -51,9 +79,14 @@ Status RunVariant(const VariantArgs& a) {
         .WithBound(stride, BoundKind::kOver);
   }
   sparse::Antidiagonals masses;
-  if (!masses.Prepare(a, block, stride)) return sparse::OutOfMemory();
+  if (!masses.Prepare(a, {block, block}, stride,
+                      static_cast<sparse::TilePairs>(a.knobs[3]))) {
+    return sparse::OutOfMemory();
+  }
+  const Select select = {a.knobs[0], static_cast<int>(a.knobs[4]),
+                         (a.args.key.seqlen() + block - 1) / block};
   return sparse::AttendBlocks(
-      a, {block, block}, sparse::TopP{a.knobs[0]},
+      a, {block, block}, select,
       [&](const sparse::BlockRows& rows, float* to) { masses.Of(rows, to); });
 }
 
@@ -80,7 +113,7 @@ Variant xattention() {
           .paper = "Xu et al. 2025, arXiv:2503.16428",
           .semantics = Semantics::kExactOnSelection,
           .knobs = kKnobs,
-          .num_knobs = 3,
+          .num_knobs = 5,
           .cost = EstimateCost,
           .run = RunVariant,
           .selects_ahead = true};
