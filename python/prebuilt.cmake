@@ -27,3 +27,5 @@ heed_prebuilt(heed_eval lib/eval/libheed_eval.a
   heed_variants heed heed_oracle heed_io Threads::Threads)
 set(HEED_TOOL_FILE ${HEED_BUILD_DIR}/bin/heed)
 add_custom_target(heed_tool)  # is there
+load_cache(${HEED_BUILD_DIR} READ_WITH_PREFIX HEED_PREBUILT_ HEED_CHART_JS)
+set(HEED_CHART_JS ${HEED_PREBUILT_HEED_CHART_JS})

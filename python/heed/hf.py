@@ -160,11 +160,12 @@ def _rule_of(module, query, key, attention_mask, sliding_window, is_causal):
     )
 
 
-def _part(bias, b, begin, end):
-    """Of a bias [batch or 1, heads, rows, keys], what is for a sequence's keys."""
+def _part(bias, b, first, last, begin, end):
+    """Of a bias [batch or 1, heads, rows or 1, keys], a sequence's rows and keys."""
     if bias is None:
         return None
-    return (bias[b : b + 1] if bias.shape[0] > 1 else bias)[..., begin:end]
+    part = (bias[b : b + 1] if bias.shape[0] > 1 else bias)[..., begin:end]
+    return part[:, :, first:last] if bias.shape[2] > 1 else part
 
 
 def _make_attention(policy):
@@ -234,21 +235,29 @@ def _make_attention(policy):
         query, key, value = query.detach(), key.detach(), value.detach()
         batch, heads, rows, _ = query.shape
         more = {name: None if x is None else x.detach() for name, x in more.items()}
-        out = query.new_empty((batch, rows, heads, value.shape[-1]))
+        out = query.new_zeros((batch, rows, heads, value.shape[-1]))
         turned = out.transpose(1, 2)
         if rule.ranges is None:
             arguments = (scale, rule.causal, rule.window, cap, rule.offset)
             policy.run(query, key, value, turned, arguments, more)
             return out, None
         for b, (begin, end) in enumerate(rule.ranges):
-            arguments = (scale, rule.causal, rule.window, cap, rule.offset - begin)
+            first, last = 0, rows
+            if rule.causal:
+                # Rows of padding stay 0: variants that choose for several rows
+                # at once must not ask them, nor count blocks from them.
+                first = min(max(begin - rule.offset, 0), rows)
+                last = max(min(end - rule.offset, rows), first)
+            if first == last:
+                continue
+            offset = rule.offset + first - begin
             policy.run(
-                query[b : b + 1],
+                query[b : b + 1, :, first:last],
                 key[b : b + 1, :, begin:end],
                 value[b : b + 1, :, begin:end],
-                turned[b : b + 1],
-                arguments,
-                {**more, "bias": _part(more["bias"], b, begin, end)},
+                turned[b : b + 1, :, first:last],
+                (scale, rule.causal, rule.window, cap, offset),
+                {**more, "bias": _part(more["bias"], b, first, last, begin, end)},
             )
         return out, None
 

@@ -49,13 +49,14 @@ def configuration(kind):
 
 def models(kind, other="heed", against="eager"):
     torch.manual_seed(11)
-    config = configuration(kind)
     make = transformers.AutoModelForCausalLM.from_config
-    one = make(config, attn_implementation=against).eval()
-    two = make(config, attn_implementation=other).eval()
+    # A config each: the name of the attention stands in it.
+    one = make(configuration(kind), attn_implementation=against).eval()
+    two = make(configuration(kind), attn_implementation=other).eval()
     for parameter in one.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     two.load_state_dict(one.state_dict())
+    assert one.config._attn_implementation == against
     assert two.config._attn_implementation == other
     return one, two
 

@@ -1,0 +1,374 @@
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+"""`heed eval`: what variants of attention cost a language model."""
+
+import datetime
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+
+import numpy as np
+
+import heed
+from heed.models import data, kernel, network, options as command, places, rows, scores
+from heed.models import report, results, tasks
+from heed.models.errors import InputError
+
+FORMAT = 1  # of results: part of their keys
+
+
+def cpu_name():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def _check_finite(values):
+    if not np.isfinite(values).all():
+        raise ArithmeticError("gives numbers that are not finite")
+
+
+class Texts:
+    """The texts of a run, as tokens, and the documents of its tasks."""
+
+    def __init__(self, model, options):
+        self._model, self._options = model, options
+        self.tokens, self.sha256, self.labels = {}, {}, {}
+        for name in options.text:
+            label, text, sha256 = data.read_text(name)
+            self.labels[name], self.sha256[name] = label, sha256
+            if "lm" in options.tasks:
+                ids = model.prefix + model.encode(text)
+                if len(ids) < options.tokens:
+                    raise InputError(
+                        f"--text {name}: has {len(ids)} tokens, fewer than "
+                        f"{options.tokens}"
+                    )
+                self.tokens[name] = ids[: options.tokens]
+            if name == options.text[0]:
+                self._prose = text
+        self._documents = {}
+        for task in options.documents:
+            self.documents(task)
+
+    def documents(self, task):
+        """Those of all seeds."""
+        if task not in self._documents:
+            options, made = self._options, []
+            for seed in range(options.seed, options.seed + options.seeds):
+                rng = np.random.default_rng([seed, list(tasks.TASKS).index(task)])
+                count = options.documents[task]
+                made += tasks.build(
+                    task, self._prose, self._model.encode, rng, options.length, count
+                )
+            for document in made:
+                document.ids = self._model.prefix + document.ids
+                for item in document.items:
+                    item.position += len(self._model.prefix)
+            self._documents[task] = made
+        return self._documents[task]
+
+
+class Evaluation:
+    """The cases of a run: each a variant and a task, measured and stored."""
+
+    def __init__(self, model, options, store):
+        self.model, self.options, self.store = model, options, store
+        self.specs = places.expand_all(options.variants)
+        self.where = places.Where(
+            options.where, options.dense_layers, model.layers, model.heads
+        )
+        longest = max(options.tokens, options.length)
+        if longest > model.max_tokens:
+            raise InputError(
+                f"--tokens, --length: {longest} is more than the model's "
+                f"{model.max_tokens} positions"
+            )
+        self.texts = Texts(model, options)
+        self._ahead = {v["name"] for v in heed.variants() if v["selects_ahead"]}
+        self._exact = {}
+        self._kernel = None
+        self.cases = [
+            (spec, task, text)
+            for spec in ["exact", *self.specs]
+            for task in [*options.tasks, *(["kernel"] if spec != "exact" else [])]
+            for text in (options.text if task == "lm" else options.text[:1])
+        ]
+
+    def key(self, spec, task, text):
+        where = "" if spec == "exact" or task == "kernel" else sorted(
+            self.where.heads.items()
+        )
+        o = self.options
+        size = o.tokens if task in ("lm", "kernel") else [
+            o.length, o.documents[task], o.seed, o.seeds
+        ]
+        parts = [FORMAT, self.model.sha256, spec, where, task, size]
+        return results.key_of(parts + [self.texts.sha256[text]])
+
+    def missing(self):
+        return [case for case in self.cases if not self.store.find(self.key(*case))]
+
+    def _forward(self, spec, ids):
+        """(last hidden states, seconds, seconds of attention)."""
+        switch = self.model.switch
+        switch.reset()
+        switch.use(None if spec == "exact" else spec, self.where.heads)
+        switch.seconds, began = 0.0, time.perf_counter()
+        hidden = self.model.hidden(ids)
+        return hidden, time.perf_counter() - began, switch.seconds
+
+    def _exact_hidden(self, text):
+        if text not in self._exact:
+            ids = self.texts.tokens[text]
+            self._forward("exact", ids)  # memory is there afterwards
+            self._exact[text] = self._forward("exact", ids)
+        return self._exact[text]
+
+    def _lm(self, spec, text):
+        ids = np.array(self.texts.tokens[text])
+        exact = self._exact_hidden(text)
+        run = exact if spec == "exact" else self._forward(spec, ids.tolist())
+        nll, exact_nll, kld, same = [], [], [], []
+        for begin in range(0, len(ids) - 1, network.ROWS):
+            rows_ = slice(begin, min(begin + network.ROWS, len(ids) - 1))
+            targets = ids[rows_.start + 1 : rows_.stop + 1]
+            at = np.arange(len(targets))
+            want = self.model.log_probs(exact[0][rows_])
+            got = want if spec == "exact" else self.model.log_probs(run[0][rows_])
+            exact_nll.append(-want[at, targets])
+            nll.append(-got[at, targets])
+            if spec != "exact":
+                kld.append(scores.divergence(want, got))
+                same.append(want.argmax(1) == got.argmax(1))
+        nll, exact_nll = np.concatenate(nll), np.concatenate(exact_nll)
+        _check_finite(nll)
+        # As llama.cpp: tokens with little context before them are not scored.
+        half = slice(len(nll) // 2, None)
+        if spec == "exact":
+            mean, error = scores.mean_error(nll[half])
+            numbers = {
+                "tokens": len(nll[half]),
+                "ppl": float(np.exp(mean)),
+                "nll": mean,
+                "nll_error": error,
+            }
+        else:
+            kld, same = np.concatenate(kld), np.concatenate(same)
+            numbers = scores.compare_tokens(
+                exact_nll[half], nll[half], kld[half], same[half]
+            )
+        numbers["positions"] = scores.by_position(nll)
+        numbers["context_score"] = scores.context_score(nll)
+        return numbers, {"model_s": run[1], "attention_s": run[2]}
+
+    def _task(self, spec, task):
+        items, grid, cost = [], [], {"model_s": 0.0, "attention_s": 0.0, "tokens": 0}
+        for number, document in enumerate(self.texts.documents(task)):
+            hidden, seconds, attention = self._forward(spec, document.ids)
+            cost["model_s"] += seconds
+            cost["attention_s"] += attention
+            cost["tokens"] += len(document.ids)
+            at = [item.position - 1 for item in document.items]
+            log_probs = self.model.log_probs(hidden[at])
+            for i, (item, row) in enumerate(zip(document.items, log_probs)):
+                best, mean, own = scores.margin(row, item.right, item.distractors)
+                _check_finite([best, mean])
+                items.append(
+                    {
+                        "document": number,
+                        "chance": item.chance,
+                        "right": best > 0,
+                        "margin": best,
+                        "margin_mean": mean,
+                        "logp": own,
+                    }
+                )
+                depth = round(item.depth, 3)
+                grid.append([number, i, depth, round(best, 4), item.distance])
+        return {**scores.task_summary(items), "grid": grid}, cost
+
+    def _kernel_case(self, spec, text):
+        """One forward serves all variants that still miss these numbers."""
+        if self._kernel is None:
+            wanted = [s for s, task, _ in self.missing() if task == "kernel"]
+            ids = self.texts.tokens.get(text)
+            if ids is None:
+                ids = self.texts.documents(self.options.tasks[0])[0].ids
+            self._kernel = kernel.measure(self.model, ids, wanted)
+        layers, exact_seconds = self._kernel
+        if isinstance(layers[spec], str):
+            raise ValueError(layers[spec])
+        numbers = kernel.summary(layers[spec], exact_seconds)
+        cost = {k: numbers.pop(k) for k in ("seconds", "time_ratio", "choosing_share")}
+        cost["exact_seconds"] = sum(exact_seconds)
+        timing = ("seconds", "choosing_seconds")
+        numbers["layers"] = [
+            {k: v if isinstance(v, list) or v is None else round(v, 5)
+             for k, v in layer.items() if k not in timing}
+            for layer in layers[spec]
+        ]
+        return numbers, cost
+
+    def measure(self, spec, task, text):
+        """Runs a case and stores it; a variant that refuses is stored as such."""
+        name, *knobs = spec.split(":")
+        entry = {
+            "key": self.key(spec, task, text),
+            "variant": name,
+            "spec": spec,
+            "selects_ahead": name in self._ahead,
+            "params": dict(knob.split("=") for knob in knobs),
+            "where": "" if spec == "exact" or task == "kernel" else self.where.label,
+            "task": task,
+            "input": text,
+            "seed": self.options.seed,
+            "threads": self.options.threads,
+            "status": "OK",
+            "reason": None,
+            "accuracy": None,
+            "cost": None,
+        }
+        try:
+            if task == "lm":
+                found = self._lm(spec, text)
+            elif task == "kernel":
+                found = self._kernel_case(spec, text)
+            else:
+                found = self._task(spec, task)
+            entry["accuracy"], entry["cost"] = found
+        except ValueError as error:
+            if spec == "exact":
+                raise
+            entry["status"], entry["reason"] = "UNSUPPORTED", str(error)
+        except ArithmeticError as error:
+            entry["status"], entry["reason"] = "NUMERICAL", str(error)
+        except MemoryError:
+            entry["status"], entry["reason"] = "OOM", "memory was short"
+        entry["time"] = now()
+        self.store.append(entry)
+
+    def header(self, argv):
+        """What a run was: a line before its results."""
+        return {
+            "run": {
+                "command": "heed eval " + shlex.join(argv),
+                "format": FORMAT,
+                "preset": self.options.preset,
+                "model": self.model.name,
+                "model_sha256": self.model.sha256,
+                "where": self.where.label,
+                "texts": {
+                    name: {"label": self.texts.labels[name], "sha256": sha256}
+                    for name, sha256 in self.texts.sha256.items()
+                },
+                "tokens": self.options.tokens,
+                "length": self.options.length,
+                "documents": self.options.documents,
+                "seeds": self.options.seeds,
+                "threads": self.options.threads,
+                "cpu": cpu_name(),
+                "processors": os.cpu_count(),
+                "versions": network.versions(),
+                "cases": [self.key(*case) for case in self.cases],
+                "time": now(),
+            }
+        }
+
+
+def write_summary(path, table, entries):
+    """Writes the run, its rows and what predicts harm, without single layers."""
+    header, _ = rows.asked(entries)
+    header = {k: v for k, v in header.items() if k != "cases"}
+    for row in table:
+        if row["kernel"]:
+            row["kernel"].pop("layers", None)
+    summary = {"run": header, "rows": table, "predictions": rows.predictions(table)}
+    summary["warnings"] = rows.warnings(table)
+    try:
+        with open(f"{path}.partial", "w", encoding="utf-8") as file:
+            json.dump(summary, file, indent=1)
+            file.write("\n")
+        os.replace(f"{path}.partial", path)
+    except OSError as error:
+        raise InputError(f"--json {path}: {error.strerror}") from None
+
+
+def _clock(seconds):
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+
+
+def run_cases(evaluation, options):
+    """Measures what is missing; returns how many cases the budget left out."""
+    began, missing = time.monotonic(), evaluation.missing()
+    there = len(evaluation.cases) - len(missing)
+    for number, case in enumerate(missing):
+        spent = time.monotonic() - began
+        if options.time_budget and spent > options.time_budget:
+            return len(missing) - number
+        if not options.quiet:
+            ahead = len(missing) - number
+            left = f"~{_clock(spent / number * ahead)}" if number else "?"
+            print(
+                f"[{there + number + 1:3d}/{len(evaluation.cases)}] {case[1]:9s} "
+                f"{case[0]}  elapsed {_clock(spent)}  left {left}",
+                file=sys.stderr,
+            )
+        evaluation.measure(*case)
+    return 0
+
+
+def run(argv):
+    options = command.parse(argv)
+    specs = places.expand_all(options.variants)  # before a model is loaded
+    for name in options.text:
+        data.read_text(name)
+    if not specs:
+        raise InputError("--variants: names none but exact attention")
+    for name in ("html", "json"):
+        path = getattr(options, name)
+        if path and not os.path.isdir(os.path.dirname(path) or "."):
+            raise InputError(f"--{name} {path}: its folder does not exist")
+    store = results.Store(options.out, options.fresh)
+    try:
+        network.keep_memory()
+        model = network.load(options.model, options.threads)
+        evaluation = Evaluation(model, options, store)
+        store.append(evaluation.header(argv))
+        left = run_cases(evaluation, options)
+        table = rows.rows_of(store.entries)
+        print(rows.text_table(table))
+        for line in rows.warnings(table):
+            print(f"  {line}")
+        if options.json:
+            write_summary(options.json, table, store.entries)
+        if options.html:
+            report.write(options.html, store.entries)
+        if left:
+            print(f"The time budget left out {left} cases: the same command goes on.")
+    finally:
+        store.close()
+    return 0
+
+
+def main(argv):
+    try:
+        return run(argv)
+    except InputError as error:
+        print(f"heed eval: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("heed eval: interrupted: the same command goes on", file=sys.stderr)
+        return 130

@@ -1,0 +1,155 @@
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of `heed eval`: presets, and what is said beside them."""
+
+import argparse
+import re
+
+from heed.models import data, tasks
+from heed.models.errors import InputError
+
+_FEW = [
+    "window_sink:window=256:sink=4",
+    "block_topk:total_blocks=8",
+    "quest:token_budget=512",
+    "window_linear:window=256",
+]
+_DOZEN = [
+    "window_sink:window=256,512:sink=0,4",
+    "window_sink:window=1024:sink=4",
+    "block_topk:total_blocks=4,8,16",
+    "quest:token_budget=512",
+    "vertical_slash:vertical_size=128:slash_size=256",
+    "xattention:threshold=0.9",
+    "oracle_topk:total_blocks=8",
+    "random_blocks:total_blocks=8",
+    "linear_elu",
+    "window_linear:window=256",
+    "kv_int8",
+    "kv_int4",
+]
+
+# documents: of each task, by seed; length: tokens of one.
+PRESETS = {
+    "quick": {
+        "texts": ["moby"],
+        "tokens": 2048,
+        "variants": _FEW,
+        "tasks": ["lm", "needle", "induction"],
+        "documents": {"needle": 2, "induction": 1},
+        "length": 1024,
+        "seeds": 1,
+    },
+    "standard": {
+        "texts": ["moby", "code"],
+        "tokens": 2048,
+        "variants": _DOZEN,
+        "tasks": ["lm", "needle", "passkey", "kv", "induction"],
+        "documents": {"needle": 3, "passkey": 4, "kv": 3, "induction": 2},
+        "length": 1024,
+        "seeds": 1,
+    },
+    "full": {
+        "texts": ["moby", "code"],
+        "tokens": 4096,
+        "variants": _DOZEN,
+        "tasks": ["lm", "needle", "passkey", "kv", "induction"],
+        "documents": {"needle": 6, "passkey": 8, "kv": 6, "induction": 4},
+        "length": 2048,
+        "seeds": 3,
+    },
+}
+
+
+def seconds_of(text):
+    """Seconds of "90", "90s", "10m" or "1h". Raises InputError for others."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if not found or float(found[1]) == 0:
+        raise InputError(f"--time-budget {text}: is no time as 90s, 10m or 1h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise InputError(message)
+
+
+def add_common(parser):
+    """Options of every command that runs a model."""
+    parser.add_argument(
+        "model",
+        nargs="?",
+        default=data.DEFAULT_MODEL,
+        metavar="MODEL",
+        help="folder or name of a causal model of Hugging Face transformers "
+        f"(default: {data.DEFAULT_MODEL}, of the package {data.MODEL_PACKAGE})",
+    )
+    parser.add_argument("--tokens", type=int, metavar="N", help="of each text")
+    parser.add_argument("--seed", type=int, default=1, metavar="N")
+    parser.add_argument("--threads", type=int, default=2, metavar="N")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress line")
+    texts = ", ".join(data.TEXTS)
+    parser.add_argument(
+        "--text",
+        action="append",
+        metavar="FILE",
+        help=f"UTF-8 file, or one of {texts}; may be repeated",
+    )
+
+
+def parse(argv):
+    """The settings of a run, a namespace; presets filled in. Raises InputError."""
+    parser = _Parser(
+        prog="heed eval",
+        description="What variants of attention cost a language model: its losses, "
+        "and what it finds in its context, beside the time of attention.",
+    )
+    add_common(parser)
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        metavar="NAME:KNOB=V,W",
+        help="`heed variants` lists them, and kv_int8 and kv_int4 are exact attention "
+        "over a rounded cache; without, the preset's",
+    )
+    parser.add_argument("--preset", choices=PRESETS, default="quick")
+    parser.add_argument(
+        "--tasks", metavar="LIST", help="of lm, " + ", ".join(tasks.TASKS)
+    )
+    parser.add_argument(
+        "--where",
+        metavar="PLACES",
+        help="the variant's, all others are exact: 'layers 2-', or 'heads FILE' "
+        "with a 'layer head' a line",
+    )
+    parser.add_argument("--dense-layers", metavar="LIST", help="stay exact")
+    parser.add_argument("--documents", type=int, metavar="N", help="of each task")
+    parser.add_argument("--length", type=int, metavar="N", help="tokens of a document")
+    parser.add_argument("--time-budget", metavar="10m", help="begins no case after it")
+    parser.add_argument("--out", default="eval.jsonl", metavar="FILE")
+    parser.add_argument("--html", metavar="FILE", help="writes a report")
+    parser.add_argument("--json", metavar="FILE", help="writes the rows of the table")
+    parser.add_argument("--fresh", action="store_true", help="forgets earlier results")
+    options = parser.parse_args(argv)
+    preset = PRESETS[options.preset]
+    options.text = options.text or preset["texts"]
+    options.tokens = options.tokens or preset["tokens"]
+    options.variants = options.variants or preset["variants"]
+    options.length = options.length or preset["length"]
+    options.seeds = preset["seeds"]
+    options.tasks = options.tasks.split(",") if options.tasks else preset["tasks"]
+    unknown = [t for t in options.tasks if t != "lm" and t not in tasks.TASKS]
+    if unknown:
+        known = ", ".join(tasks.TASKS)
+        raise InputError(f"--tasks {unknown[0]}: is none of lm, {known}")
+    counts = {**PRESETS["standard"]["documents"], **preset["documents"]}
+    asked = [task for task in options.tasks if task != "lm"]
+    if options.documents is not None and options.documents < 1:
+        raise InputError("--documents: needs to be at least 1")
+    options.documents = {task: options.documents or counts[task] for task in asked}
+    budget = options.time_budget
+    options.time_budget = seconds_of(budget) if budget else None
+    for name, low in (("tokens", 32), ("length", 256), ("threads", 1), ("seed", 0)):
+        if getattr(options, name) < low:
+            raise InputError(f"--{name}: needs to be at least {low}")
+    return options

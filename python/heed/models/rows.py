@@ -1,0 +1,241 @@
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+"""Results as rows: a variant each, with what it costs text and what it costs recall."""
+
+from heed.models import scores
+
+STARVED = 0.5  # of a layer's attention kept: below it, a sentence says so
+
+
+def asked(entries):
+    """(header, {key: entry}): what the last run of a file asked for and has."""
+    header = [e for e in entries if "run" in e][-1]
+    wanted = set(header["run"]["cases"])
+    return header["run"], {e["key"]: e for e in entries if e.get("key") in wanted}
+
+
+def _paired(exact, other):
+    """Mean change of the margin of the same items, with its error over documents."""
+    before = {(i[0], i[1], i[2]): i[3] for i in exact["grid"]}
+    pairs = [(i[3] - before[i[0], i[1], i[2]], i[0]) for i in other["grid"]]
+    return scores.clustered([p[0] for p in pairs], [p[1] for p in pairs])
+
+
+def _task_rows(exact, own):
+    """Numbers of each task of a variant beside exact attention's."""
+    rows = {}
+    for name, summary in own.items():
+        if name not in exact:
+            continue
+        change, error = _paired(exact[name], summary)
+        able = scores.can_do(exact[name])
+        rows[name] = {
+            "able": able,
+            "chance": summary["chance"],
+            "accuracy": summary["accuracy"],
+            "accuracy_error": summary["accuracy_error"],
+            "margin": summary["margin"],
+            "margin_change": change,
+            "margin_change_error": error,
+            "logp": summary["logp"],
+            "retained": scores.retained(exact[name], summary) if able else None,
+        }
+    return rows
+
+
+def rows_of(entries):
+    """Rows of a file's last run, exact attention first: dicts.
+
+    spec, lm ({text: numbers}), kernel, tasks; kld and ln_ratio (of the text that
+    suffers most), worst_task, worst_share, verdict, rung, model_seconds, refused.
+    """
+    _, found = asked(entries)
+    by_spec = {}
+    for entry in found.values():
+        spec = by_spec.setdefault(
+            entry["spec"], {"lm": {}, "tasks": {}, "kernel": None, "refused": None}
+        )
+        spec["ahead"] = entry.get("selects_ahead", False)
+        if entry["status"] != "OK":
+            spec["refused"] = entry["reason"]
+        elif entry["task"] == "lm":
+            spec["lm"][entry["input"]] = {**entry["accuracy"], **entry["cost"]}
+        elif entry["task"] == "kernel":
+            spec["kernel"] = {**entry["accuracy"], **entry["cost"]}
+        else:
+            spec["tasks"][entry["task"]] = entry["accuracy"]
+    exact = by_spec.get("exact", {"tasks": {}, "lm": {}})
+    rows = []
+    for name in sorted(by_spec, key=lambda s: (s != "exact",)):
+        own = by_spec[name]
+        tasks = _task_rows(exact["tasks"], own["tasks"])
+        row = {"spec": name, **own, "tasks": tasks, "kld": None, "ln_ratio": None}
+        if own["lm"]:
+            row["model_seconds"] = sum(t["model_s"] for t in own["lm"].values())
+            row["attention_seconds"] = sum(
+                t["attention_s"] for t in own["lm"].values()
+            )
+        if name != "exact":
+            if own["lm"]:
+                worst = max(own["lm"].values(), key=lambda numbers: numbers["kld"])
+                for key in ("kld", "kld_error", "ln_ratio", "ln_ratio_error"):
+                    row[key] = worst[key]
+                row["same_top"] = worst["same_top"]
+                row["rung"] = scores.rung(row["kld"])
+            row["worst_task"], row["worst_share"] = scores.worst_task(
+                exact["tasks"], own["tasks"]
+            )
+            complete = set(exact["tasks"]) <= set(own["tasks"])
+            row["verdict"] = scores.verdict(
+                row["kld"], row["worst_share"] if complete else None
+            )
+        rows.append(row)
+    return rows
+
+
+PREDICTORS = {
+    "mass lost": lambda k: None if k["mass"] is None else 1 - k["mass"],
+    "mass lost, worst layer": lambda k: (
+        None if k["mass"] is None else 1 - k["worst_layer_mass"]
+    ),
+    "relative L2, mean of layers": lambda k: k["rel_l2"],
+    "relative L2, worst head": lambda k: k["rel_l2_worst_head"],
+    "density": lambda k: k["density"],
+}
+
+
+def predictions(rows):
+    """Which number of attention goes with harm: rank correlations over variants.
+
+    A list of {"predictor", "harm", "rho", "variants"}: with KLD, and with the
+    change of each task's margin that exact attention can do.
+    """
+    variants = [r for r in rows if r["spec"] != "exact" and r["kernel"]]
+    able = sorted({n for r in variants for n, t in r["tasks"].items() if t["able"]})
+    harms = {"KLD": lambda r: r["kld"]}
+    for task in able:
+        harms[f"{task} margin lost"] = lambda r, task=task: (
+            -r["tasks"][task]["margin_change"] if task in r["tasks"] else None
+        )
+    found = []
+    for predictor, read in PREDICTORS.items():
+        for harm, cost in harms.items():
+            pairs = [(read(r["kernel"]), cost(r)) for r in variants]
+            pairs = [p for p in pairs if None not in p]
+            rho = scores.rank_correlation(*zip(*pairs)) if pairs else None
+            if rho is not None:
+                found.append(
+                    {
+                        "predictor": predictor,
+                        "harm": harm,
+                        "rho": rho,
+                        "variants": len(pairs),
+                    }
+                )
+    return found
+
+
+def number(value, digits=3):
+    """Short text of a number; a dash for none."""
+    if value is None:
+        return "-"
+    if value != 0 and abs(value) < 10**-digits:
+        return f"{value:.1e}"
+    return f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def with_error(value, error, digits=3):
+    return (
+        number(value, digits)
+        if error is None
+        else f"{number(value, digits)}±{number(error, digits)}"
+    )
+
+
+def columns(rows):
+    """[(heading, function of a row)] of the main table."""
+    tasks = list(dict.fromkeys(n for r in rows for n in r["tasks"]))
+    of_kernel = lambda key, digits: (
+        lambda r: number(r["kernel"][key], digits) if r["kernel"] else "-"
+    )
+
+    def task_cell(name):
+        def cell(row):
+            task = row["tasks"].get(name)
+            if task is None:
+                return "-"
+            text = f"{100 * task['accuracy']:.0f}%"
+            if row["spec"] != "exact":
+                text += f" {task['margin_change']:+.2f}"
+            return text if task["able"] else f"({text})"
+
+        return cell
+
+    def worst(row):
+        if row.get("worst_task") is None:
+            return "-"
+        return f"{row['worst_task']} {100 * row['worst_share']:.0f}%"
+
+    return [
+        ("variant", lambda r: r["spec"]),
+        ("KLD", lambda r: with_error(r["kld"], r.get("kld_error"), 4)),
+        (
+            "ln PPL ratio",
+            lambda r: with_error(r["ln_ratio"], r.get("ln_ratio_error")),
+        ),
+        ("same top", lambda r: number(r.get("same_top"))),
+        ("like", lambda r: r.get("rung", "-")),
+        *((name, task_cell(name)) for name in tasks),
+        ("worst task", worst),
+        ("verdict", lambda r: r.get("verdict", "-")),
+        ("density", of_kernel("density", 3)),
+        ("mass", of_kernel("mass", 3)),
+        ("rel L2", of_kernel("rel_l2", 3)),
+        ("attention time", of_kernel("time_ratio", 2)),
+        ("choosing", of_kernel("choosing_share", 2)),
+        ("model s", lambda r: number(r.get("model_seconds"), 1)),
+    ]
+
+
+def text_table(rows):
+    """The main table as lines of text."""
+    heads = columns(rows)
+    cells = [[name for name, _ in heads]]
+    cells += [[str(read(row)) for _, read in heads] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(heads))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths))
+        ).rstrip()
+        for line in cells
+    )
+
+
+def warnings(rows):
+    """Sentences that a reader of the table must know."""
+    lines = []
+    exact = next((r for r in rows if r["spec"] == "exact"), None)
+    for name, task in (exact["tasks"] if exact else {}).items():
+        if not task["able"]:
+            right, chance = 100 * task["accuracy"], 100 * task["chance"]
+            lines.append(
+                f"{name}: this model cannot do it (accuracy {right:.0f} %, chance "
+                f"{chance:.0f} %): no verdict by it"
+            )
+    for row in rows:
+        if row["refused"]:
+            lines.append(f"{row['spec']}: refused: {row['refused']}")
+        if row["ahead"]:
+            lines.append(
+                f"{row['spec']}: chooses by later tokens too: what stands ahead of a "
+                "token may have helped to predict it"
+            )
+        numbers = row["kernel"]
+        mass = numbers.get("worst_layer_mass") if numbers else None
+        if mass is not None and mass < STARVED:
+            lines.append(
+                f"{row['spec']}: starves layer {numbers['worst_layer']}, which keeps "
+                f"{100 * mass:.0f} % of its attention; see --dense-layers"
+            )
+    return lines

@@ -1,0 +1,240 @@
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured of a language model, in numpy: losses, divergence, margins.
+
+Logits are [tokens, vocabulary] arrays. Losses are in nats.
+"""
+
+import math
+
+import numpy as np
+
+# Mean KL divergence of llama.cpp's quantisations of Llama 3 8B from its 16-bit
+# weights, by the table beside llama-perplexity: what harm of this size is like.
+LADDER = {
+    "q8_0": 0.0014,
+    "q6_K": 0.0055,
+    "q5_K_M": 0.011,
+    "q4_K_M": 0.031,
+    "q3_K_M": 0.10,
+    "q2_K": 0.33,
+    "iq1_M": 1.39,
+}
+
+
+def log_softmax(logits):
+    """Natural logarithms of probabilities, rows of float32 [n, vocabulary]."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def divergence(exact, other):
+    """KL(exact || other) of each row, float64 [n], from log-probabilities.
+
+    Not below 0: rounding can make it so where both are the same.
+    """
+    each = np.einsum("nv,nv->n", np.exp(exact), exact - other)
+    return np.maximum(each.astype(np.float64), 0)
+
+
+def mean_error(values):
+    """(mean, its standard error); the error of fewer than two values is None."""
+    values = np.asarray(values, np.float64)
+    if len(values) < 2:
+        return (float(values.mean()) if len(values) else None), None
+    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def clustered(values, clusters):
+    """(mean, its standard error) of values that are not independent in a cluster.
+
+    The error by sums over clusters, G / (G - 1) of their squares; None for fewer
+    than two clusters.
+    """
+    values, clusters = np.asarray(values, np.float64), np.asarray(clusters)
+    if not len(values):
+        return None, None
+    mean = values.mean()
+    names = np.unique(clusters)
+    if len(names) < 2:
+        return float(mean), None
+    sums = np.array([(values[clusters == name] - mean).sum() for name in names])
+    variance = len(names) / (len(names) - 1) * (sums**2).sum() / len(values) ** 2
+    return float(mean), float(math.sqrt(variance))
+
+
+def compare_tokens(exact_nll, nll, kld, same_top):
+    """Numbers of one text: perplexities, their ratio, divergence, same-top.
+
+    nll: of the scored tokens, paired; the ratio's error is that of the mean of
+    paired differences, tokens taken as independent, as llama.cpp does.
+    """
+    n = len(nll)
+    exact_mean, exact_error = mean_error(exact_nll)
+    mean, error = mean_error(nll)
+    ratio, ratio_error = mean_error(np.asarray(nll) - np.asarray(exact_nll))
+    kld_mean, kld_error = mean_error(kld)
+    quantiles = np.quantile(kld, [0.5, 0.9, 0.99])
+    same = float(np.mean(same_top))
+    return {
+        "tokens": n,
+        "exact_ppl": math.exp(exact_mean),
+        "exact_nll_error": exact_error,
+        "ppl": math.exp(min(mean, 700)),
+        "nll_error": error,
+        "ln_ratio": ratio,
+        "ln_ratio_error": ratio_error,
+        "kld": kld_mean,
+        "kld_error": kld_error,
+        "kld_p50": float(quantiles[0]),
+        "kld_p90": float(quantiles[1]),
+        "kld_p99": float(quantiles[2]),
+        "same_top": same,
+        "same_top_error": math.sqrt(same * (1 - same) / n),
+    }
+
+
+def by_position(nll):
+    """Mean loss of the tokens from index 1 on, in bins that double.
+
+    Returns [[first, last, mean], ...] with positions in the text, both included.
+    """
+    bins, first, count = [], 1, len(nll)
+    while first <= count:
+        last = min(2 * first - 1, count)
+        bins.append([first, last, float(np.mean(nll[first - 1 : last]))])
+        first = last + 1
+    return bins
+
+
+def context_score(nll, early=50, late=500, width=25):
+    """Loss about the late token less that about the early one, or None if short.
+
+    Negative where context helps (Olsson et al. 2022, arXiv:2209.11895).
+    """
+    if len(nll) < late + width:
+        return None
+    near = lambda at: float(np.mean(nll[at - width : at + width]))
+    return near(late) - near(early)
+
+
+def margin(log_probs, right, distractors):
+    """(margin over the best distractor, margin over their mean, log-probability)."""
+    others = log_probs[np.asarray(distractors)]
+    own = float(log_probs[right])
+    return own - float(others.max()), own - float(others.mean()), own
+
+
+def wilson(successes, n, z=1.96):
+    """The lower bound of a share by Wilson's score interval."""
+    if n == 0:
+        return 0.0
+    p = successes / n
+    middle = p + z * z / (2 * n)
+    spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (middle - spread) / (1 + z * z / n)
+
+
+def task_summary(items):
+    """Numbers of one task, from items: dicts of document, chance, right, margin,
+    margin_mean and logp. Errors are over documents."""
+    documents = [item["document"] for item in items]
+    accuracy, accuracy_error = clustered([i["right"] for i in items], documents)
+    best, best_error = clustered([i["margin"] for i in items], documents)
+    mean, mean_error_ = clustered([i["margin_mean"] for i in items], documents)
+    return {
+        "items": len(items),
+        "documents": len(set(documents)),
+        "chance": float(np.mean([i["chance"] for i in items])),
+        "accuracy": accuracy,
+        "accuracy_error": accuracy_error,
+        "margin": best,
+        "margin_error": best_error,
+        "margin_mean": mean,
+        "margin_mean_error": mean_error_,
+        "logp": float(np.mean([i["logp"] for i in items])),
+    }
+
+
+def can_do(summary):
+    """Whether a model does a task clearly above chance.
+
+    The lower bound of its accuracy (Wilson, 95 %) lies above a quarter of the way
+    from chance to everything right.
+    """
+    chance = summary["chance"]
+    low = wilson(summary["accuracy"] * summary["items"], summary["items"])
+    return low > chance + (1 - chance) / 4
+
+
+def retained(exact, other):
+    """The share that is left of what exact attention does above chance."""
+    return (other["accuracy"] - other["chance"]) / (exact["accuracy"] - exact["chance"])
+
+
+def worst_task(exact, other):
+    """(task, share retained) of the worst task that exact can do; else (None, None).
+
+    exact, other: task summaries by name of task.
+    """
+    shares = {
+        name: retained(summary, other[name])
+        for name, summary in exact.items()
+        if name in other and can_do(summary)
+    }
+    if not shares:
+        return None, None
+    name = min(shares, key=lambda task: (shares[task], task))
+    return name, shares[name]
+
+
+# What a variant must keep for a verdict of "kept": text as well as 4-bit weights
+# do, and nine tenths of the worst task. Either alone says nothing of the other.
+KLD_LIMIT = LADDER["q4_K_M"]
+TASK_LIMIT = 0.9
+
+
+def verdict(kld, share):
+    """One word: kept, text lost, recall lost, both lost; none without both."""
+    if kld is None or share is None:
+        return "none"
+    text, recall = kld <= KLD_LIMIT, share >= TASK_LIMIT
+    if text and recall:
+        return "kept"
+    if text:
+        return "recall lost"
+    return "text lost" if recall else "both lost"
+
+
+def rung(kld):
+    """The least harmful quantisation that does at least this much harm, or a word."""
+    if kld > max(LADDER.values()):
+        return "beyond iq1_M"
+    return next(name for name, limit in LADDER.items() if kld <= limit)
+
+
+def ranks(values):
+    """Ranks from 1 on, equal values sharing the mean of theirs."""
+    values = np.asarray(values, np.float64)
+    order = np.argsort(values, kind="stable")
+    result = np.empty(len(values))
+    result[order] = np.arange(1, len(values) + 1)
+    for value in np.unique(values):
+        same = values == value
+        result[same] = result[same].mean()
+    return result
+
+
+def rank_correlation(a, b):
+    """Spearman's, of pairs that are both finite; None for fewer than three."""
+    pairs = [
+        (x, y)
+        for x, y in zip(a, b)
+        if x is not None and y is not None and math.isfinite(x) and math.isfinite(y)
+    ]
+    if len(pairs) < 3:
+        return None
+    x, y = (ranks(side) for side in zip(*pairs))
+    if x.std() == 0 or y.std() == 0:
+        return None
+    return float(np.corrcoef(x, y)[0, 1])
