@@ -26,6 +26,7 @@ PAGE = ROOT / "docs" / "results.md"
 PICTURES = {
     "sample": {"chart": "frontier", "mass-chart": "mass"},
     "lengths": {"length-chart": "lengths"},
+    "even": {"length-chart": "even"},
 }
 
 
@@ -57,6 +58,8 @@ def draw(heed, chromium):
         page = report.read_text()
         for folder in sorted(p for p in RESULTS.iterdir() if p.is_dir()):
             for name, pictures in PICTURES.items():
+                if not (folder / f"{name}.json").exists():
+                    continue
                 for canvas, picture in pictures.items():
                     data = (folder / f"{name}.json").read_text().replace("<", "\\u003c")
                     report.write_text(with_data(page, data, canvas))
@@ -195,6 +198,24 @@ def lengths(data):
     return table(head, sorted(lines))
 
 
+def needed(data):
+    """What rows need for the attention that they were to keep."""
+    rows = [r for r in passed(data) if r["density"] is not None and r["density"] < 1]
+    head = ["row", "density", "mass", "rel L2"]
+    return table(
+        head,
+        [
+            [
+                f"`{row['name']}`",
+                fixed(row["density"], 3),
+                fixed(row["mass_mean"], 3),
+                short(row["rel_l2"]),
+            ]
+            for row in rows
+        ],
+    )
+
+
 def measured(data, folder):
     """Machine and input of a comparison."""
     run, environment, layers = data["run"], data["environment"], data["input"]["layers"]
@@ -210,31 +231,93 @@ def measured(data, folder):
     )
 
 
+def of_sample(folder, picture):
+    data = read(folder, "sample")
+    return [
+        "### Frontier on the sample\n",
+        measured(data, folder),
+        picture("frontier", "Error of each row against its time"),
+        "Rows that no other row beats, beyond both their spreads; all rows are "
+        "in the picture.\n",
+        frontier(data),
+        "### Attention kept against pairs kept\n",
+        "Of the same run: what choosing well is worth, apart from how much is "
+        "chosen. `oracle_topk` knows the answer, `random_blocks` does not look.\n",
+        picture("mass", "Attention mass kept against density"),
+        mass(data),
+    ]
+
+
+def of_lengths(folder, picture):
+    data = read(folder, "lengths")
+    return [
+        "### From what length it pays\n",
+        measured(data, folder),
+        "The length from which a variant at its defaults is faster than `exact` "
+        "for good, with the interval that both their spreads leave.\n",
+        picture("lengths", "Time against length"),
+        lengths(data),
+    ]
+
+
+def of_even(folder, picture):
+    data = read(folder, "even")
+    return [
+        "### From what length it pays to keep 0.95 of the attention\n",
+        measured(data, folder),
+        "Each row has the smallest budget with which it keeps so much of the longest "
+        "prompt, and the same budget of shorter ones.\n",
+        picture("even", "Time against length, at 0.95 of the attention"),
+        lengths(data),
+        needed(data),
+    ]
+
+
+def of_blocks(folder, _):
+    data = read(folder, "blocks")
+    return [
+        "### What blocks of which size need\n",
+        measured(data, folder),
+        "The smallest budget that keeps 0.95 of the attention, by keys a block.\n",
+        needed(data),
+    ]
+
+
+def of_ablation(folder, _):
+    data = read(folder, "ablation")
+    return [
+        "### What XAttention owes to its parts\n",
+        measured(data, folder),
+        "The smallest threshold that keeps 0.95 of the attention. `pattern` 0 sums "
+        "antidiagonals, 1 diagonals, 2 pairs drawn once; `selector` 0 keeps a share of "
+        "the mass, 1 of the blocks that rows see, 2 as many blocks everywhere.\n",
+        needed(data),
+    ]
+
+
+# What a folder may have, in the order of the page.
+PARTS = {
+    "sample": of_sample,
+    "lengths": of_lengths,
+    "even": of_even,
+    "blocks": of_blocks,
+    "ablation": of_ablation,
+}
+
+
 def section(folder, where):
-    sample, sweep = read(folder, "sample"), read(folder, "lengths")
-    picture = lambda name, text: f"![{text}]({where}/{name}.svg)\n"
-    return "\n".join(
-        [
-            f"## {folder.name}\n",
-            "### Frontier on the sample\n",
-            measured(sample, folder),
-            picture("frontier", "Error of each row against its time"),
-            "Rows that no other row beats, beyond both their spreads; all rows are "
-            "in the picture.\n",
-            frontier(sample),
-            "### Attention kept against pairs kept\n",
-            "Of the same run: what choosing well is worth, apart from how much is "
-            "chosen. `oracle_topk` knows the answer, `random_blocks` does not look.\n",
-            picture("mass", "Attention mass kept against density"),
-            mass(sample),
-            "### From what length it pays\n",
-            measured(sweep, folder),
-            "The length from which a variant at its defaults is faster than `exact` "
-            "for good, with the interval that both their spreads leave.\n",
-            picture("lengths", "Time against length"),
-            lengths(sweep),
-        ]
+    # A machine without a browser has numbers and no pictures.
+    picture = lambda name, text: (
+        f"![{text}]({where}/{name}.svg)\n" if (folder / f"{name}.svg").exists() else None
     )
+    lines = [f"## {folder.name}\n"]
+    note = folder / "note.txt"
+    if note.exists():
+        lines.append(note.read_text())
+    for name, part in PARTS.items():
+        if (folder / f"{name}.json").exists():
+            lines += part(folder, picture)
+    return "\n".join(line for line in lines if line is not None)
 
 
 def page(results, output):
@@ -246,8 +329,8 @@ def page(results, output):
         "What `heed compare` said, by CPU. Every row passed its check before it was "
         "timed. The numbers behind each table and picture are the JSON files of "
         "`bench/results/CPU`, and\n\n"
-        "```sh\nbash bench/results/make.sh CPU\n```\n\n"
-        "measures them anew. Times say who is faster on that machine; errors, mass "
+        "```sh\nbash bench/results/make.sh CPU\nbash bench/results/sparse.sh CPU\n```\n\n"
+        "measure them anew, the second on a longer prompt. Times say who is faster on that machine; errors, mass "
         "and density are the same on all.\n\n"
     )
     return head + "\n".join(section(f, f"{where}/{f.name}") for f in folders)

@@ -55,9 +55,9 @@ class HEED_API LinearResidual {
   void Read(int64_t batch, int64_t head, int64_t first, int64_t count,
             int worker) const;
 
-  // Adds a single key to what row `i` of those has read.
-  void AddKey(int64_t i, int64_t batch, int64_t kv_head, int64_t key,
-              int worker) const;
+  // Adds keys [begin, end), one by one, to what row `i` of those has read.
+  void AddKeys(int64_t i, int64_t batch, int64_t kv_head, int64_t begin,
+               int64_t end, int worker) const;
 
   // What row `i` of those has read, but for exp(log_scale): head_dim_v numbers,
   // and behind them the sum of the weights.

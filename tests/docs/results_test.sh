@@ -35,7 +35,7 @@ grep -rlE '"/[a-z]|/home/|/tmp/|file:' "$source/bench/results" && fail "a place 
 # What a line is about, without its numbers.
 form() { grep -E '^(#|!|\| (row|variant) |\|-|\| ---)' "$1"; }
 if [ -n "$heed" ]; then
-  folder=$work/results/$(basename "$(ls -d "$source"/bench/results/*/ | head -n 1)")
+  folder=$work/new_runs
   mkdir -p "$folder"
   "$heed" compare -q --repeats 1 --tokens 128 --layers 10,19 \
     --json "$folder/sample.json" oracle_topk:block=16:total_blocks=2 linear_elu >/dev/null
@@ -46,7 +46,14 @@ if [ -n "$heed" ]; then
   done
   for kept in "$source"/bench/results/*/; do
     other=$work/results/$(basename "$kept")
-    [ -d "$other" ] || cp -r "$folder" "$other"
+    mkdir -p "$other"
+    for file in "$kept"*; do
+      case $(basename "$file") in
+        lengths.json | even.json) cp "$folder/lengths.json" "$other/$(basename "$file")" ;;
+        *.json) cp "$folder/sample.json" "$other/$(basename "$file")" ;;
+        *) cp "$file" "$other" ;;
+      esac
+    done
   done
   "$python" "$source/tools/results.py" write "$work/results" "$work/page.md"
   grep -q '^| `oracle_topk:' "$work/page.md" || fail "the new page has no rows"

@@ -155,12 +155,10 @@ void ReadFar(const Support& support, const sparse::LinearResidual& residual,
     for (int64_t j = 0; j * kBlock < seen; ++j) {
       if (far[j]) continue;
       const int64_t stop = std::min(key_end(j), seen);
-      for (int64_t key = j * kBlock; key < std::min(stop, near_begin); ++key) {
-        residual.AddKey(row - first, b, kv, key, worker);
-      }
-      for (int64_t key = std::max(j * kBlock, near_end); key < stop; ++key) {
-        residual.AddKey(row - first, b, kv, key, worker);
-      }
+      residual.AddKeys(row - first, b, kv, j * kBlock,
+                       std::min(stop, near_begin), worker);
+      residual.AddKeys(row - first, b, kv, std::max(j * kBlock, near_end), stop,
+                       worker);
     }
     const sparse::LinearResidual::Sums read = residual.Of(row - first, worker);
     const float total = read.sum[dim_v];
