@@ -27,9 +27,10 @@ import urllib.parse
 import torch
 
 from heed import _heed, torch as _torch
+from heed._hf_capture import Captured, CapturedLayer, capture
 from heed._hf_masks import Described, Rule, make_mask
 
-__all__ = ["register"]
+__all__ = ["Captured", "CapturedLayer", "capture", "register"]
 
 
 # What models pass that says nothing about the result of attention here.
