@@ -239,3 +239,18 @@ def test_what_is_refused(llama, text, tmp_path, capsys, monkeypatch, change, wor
     assert said.startswith("heed: capture: ") and words in said
     assert said.count("\n") == 1
     assert sorted(os.listdir()) == before
+
+
+@torch.no_grad()
+def test_what_a_file_cannot_hold_or_does_not_say(tmp_path):
+    made = heed.hf.capture(model_of(transformers.LlamaConfig(**SMALL)), tokens(30), [1])
+    layers, path = made.layers, tmp_path / "x"
+    safetensors.torch.save_file(_capture._tensors(layers, "f16"), path)
+    assert _capture._check(path, layers, "f16") < 2e-3
+    layers[1].window_size = (5, -1)  # not what the model computed
+    with pytest.raises(_capture._Refused, match="off the model's own"):
+        _capture._check(path, layers, "f16")
+    layers[1].key[3, 0, 0] = 1e5
+    with pytest.raises(_capture._Refused, match="its key has values that f16"):
+        _capture._tensors(layers, "f16")
+    assert _capture._tensors(layers, "bf16")
