@@ -7,16 +7,16 @@
 #   bash tools/test_python.sh [--frameworks] [arguments of pytest]
 #
 # The wheel takes the archives of the preset "release". With --frameworks the
-# environment also has PyTorch and transformers, which are large; without, their
-# tests are skipped, and say so. PYTHON names another interpreter than python3.
+# environment also has PyTorch, transformers, lm_eval and jax, which are large;
+# without, their tests are skipped, and say so. PYTHON names another interpreter than python3.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 python=${PYTHON:-python3}
-packages=(pytest ml_dtypes)
+packages=(pytest ml_dtypes safetensors)
 if [ "${1:-}" = --frameworks ]; then
   shift
-  packages+=(torch transformers)
+  packages+=(torch transformers lm_eval jax)
 fi
 
 bash tools/setup.sh build

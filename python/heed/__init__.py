@@ -11,12 +11,14 @@ attention       one call, on numpy arrays and whatever speaks DLPack
 varlen          sequences of different lengths, packed; pages
 with_kvcache    appends to a cache, turns by RoPE, attends
 merge_state     two partial results as one
+quantize_kv     keys and values of 8 or 4 bits, which the calls above take too
 flash_attn_*    the same under flash-attn's names and signatures
 run_variant     a sparse or linear variant, with its selection, cost and phases
 compare         variants side by side: error against time, as a table and a report
 variants, info, explain, set_num_threads, rope_tables
 
-heed.torch and heed.hf are the doors to PyTorch and Hugging Face transformers.
+heed.torch, heed.hf and heed.jax are the doors to PyTorch, Hugging Face
+transformers and JAX.
 
 Tensors are taken in place: float32, bfloat16 or float16, with any strides that
 are not negative and an innermost one of one element. Calls release the GIL. What
@@ -42,11 +44,13 @@ from heed._flash import (
     flash_attn_varlen_func,
     flash_attn_with_kvcache,
 )
+from heed._quantized import Quantized, quantize_kv
 from heed._variants import VariantRun, run_variant, variants
 
 __version__ = "0.1.0"
 __all__ = [
     "Comparison",
+    "Quantized",
     "VariantRun",
     "attention",
     "compare",
@@ -56,6 +60,7 @@ __all__ = [
     "flash_attn_with_kvcache",
     "info",
     "merge_state",
+    "quantize_kv",
     "rope_tables",
     "run_variant",
     "set_num_threads",

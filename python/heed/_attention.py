@@ -12,6 +12,7 @@ from heed._heed import merge_state as _merge_state
 from heed._heed import rope_frequencies as _rope_frequencies
 from heed._heed import rope_tables as _rope_tables
 from heed._heed import with_kvcache as _with_kvcache
+from heed._quantized import lend as _lend
 from heed._types import Integers, Tensor, Window
 
 
@@ -45,7 +46,8 @@ def attention(
         arrays, torch tensors, or what else has the buffer protocol or DLPack.
     k, v: [batch, seqlen_k, kv_heads, head_dim] and [..., head_dim_v]; heads is
         a multiple of kv_heads, and query head h reads key head
-        h // (heads // kv_heads). Their dtypes may differ from q's.
+        h // (heads // kv_heads). Their dtypes may differ from q's; either may
+        be Quantized.
     softmax_scale: multiplies the scores; None (or 0) is 1 / sqrt(head_dim).
     causal: row i sees keys up to i + causal_offset.
     window_size: (left, right), keys seen beside a row's own position; -1: all.
@@ -74,8 +76,8 @@ def attention(
     """
     return _attend(
         q,
-        k,
-        v,
+        _lend(k),
+        _lend(v),
         softmax_scale,
         causal,
         window_size,
@@ -142,8 +144,8 @@ def varlen(
     """
     return _attend(
         q,
-        k,
-        v,
+        _lend(k),
+        _lend(v),
         softmax_scale,
         causal,
         window_size,
@@ -198,7 +200,8 @@ def with_kvcache(
     q: [batch, seqlen_q, heads, head_dim].
     k_cache, v_cache: [batch, capacity, kv_heads, head_dim], written where k and
         v are given; with page_table pools [num_pages, page_size, kv_heads,
-        head_dim]; with cache_batch_idx [caches, capacity, ...].
+        head_dim]; with cache_batch_idx [caches, capacity, ...]. Either may be
+        Quantized, whose new rows are quantised as by quantize_kv().
     k, v: the new rows, [batch, tokens, kv_heads, head_dim], which go to the
         positions cache_seqlens[b] + i.
     cache_seqlens: int32 [batch] or an int: keys before the new ones. It is not
@@ -213,8 +216,8 @@ def with_kvcache(
     """
     return _with_kvcache(
         q,
-        k_cache,
-        v_cache,
+        _lend(k_cache),
+        _lend(v_cache),
         k,
         v,
         cache_seqlens,
@@ -300,8 +303,8 @@ def explain(
     """
     return _explain(
         q,
-        k,
-        v,
+        _lend(k),
+        _lend(v),
         softmax_scale,
         causal,
         window_size,

@@ -27,9 +27,20 @@ import urllib.parse
 import torch
 
 from heed import _heed, torch as _torch
+from heed._hf_capture import Captured, CapturedLayer, capture
+from heed._hf_lent import Lent, cut
 from heed._hf_masks import Described, Rule, make_mask
+from heed._quantized import lend
 
-__all__ = ["register"]
+__all__ = ["Captured", "CapturedLayer", "QuantizedCache", "capture", "register"]
+
+
+def __getattr__(name):
+    if name == "QuantizedCache":  # its base is transformers'
+        from heed._hf_cache import QuantizedCache
+
+        return QuantizedCache
+    raise AttributeError(f"module 'heed.hf' has no attribute {name!r}")
 
 
 # What models pass that says nothing about the result of attention here.
@@ -78,6 +89,8 @@ class _Policy:
         for name, value in more.items():
             if value is not None:
                 raise ValueError(f"{name}: the variant {spec} does not serve it")
+        if not isinstance(k, torch.Tensor):
+            raise ValueError(f"QuantizedCache: the variant {spec} does not serve it")
         scale, causal, window, softcap, offset = rule_arguments
         narrow = out.dtype != torch.float32
         given = _heed.run_variant(
@@ -104,8 +117,8 @@ def _exact(q, k, v, out, rule_arguments, more):
     scale, causal, window, softcap, offset = rule_arguments
     _heed.attend(
         q,
-        k,
-        v,
+        lend(k),
+        lend(v),
         scale,
         causal,
         window,
@@ -198,16 +211,20 @@ def _make_attention(policy):
             more["s_aux"] = s_aux.reshape(-1).float()
         if query.shape[-1] > 1 and query.stride(-1) != 1:
             query = query.contiguous()
-        key, value = (
-            x if x.stride(-1) == 1 or x.shape[-1] < 2 else x.contiguous()
-            for x in (key, value)
-        )
+        quantised = isinstance(key, Lent)
+        if not quantised:
+            key, value = (
+                x if x.stride(-1) == 1 or x.shape[-1] < 2 else x.contiguous()
+                for x in (key, value)
+            )
         scale = None if scaling is None else float(scaling)
         cap = float(softcap or 0.0)
         learns = torch.is_grad_enabled() and any(
             x is not None and x.requires_grad for x in (query, key, value, s_aux, bias)
         )
         if learns or torch.compiler.is_compiling():
+            if quantised:
+                raise ValueError("QuantizedCache: has no gradients, and no compiler")
             if policy.prefill is not None or policy.decode is not None:
                 raise ValueError("variants have no gradients, and are not compiled")
             ranges = rule.ranges
@@ -232,10 +249,11 @@ def _make_attention(policy):
             )
             return out.transpose(1, 2).contiguous(), None
 
-        query, key, value = query.detach(), key.detach(), value.detach()
+        query = query.detach()
         batch, heads, rows, _ = query.shape
         more = {name: None if x is None else x.detach() for name, x in more.items()}
         out = query.new_zeros((batch, rows, heads, value.shape[-1]))
+        key, value = (x.rows if quantised else x.detach() for x in (key, value))
         turned = out.transpose(1, 2)
         if rule.ranges is None:
             arguments = (scale, rule.causal, rule.window, cap, rule.offset)
@@ -253,8 +271,12 @@ def _make_attention(policy):
             offset = rule.offset + first - begin
             policy.run(
                 query[b : b + 1, :, first:last],
-                key[b : b + 1, :, begin:end],
-                value[b : b + 1, :, begin:end],
+                *(
+                    cut(x, slice(b, b + 1), begin, end)
+                    if quantised
+                    else x[b : b + 1, :, begin:end]
+                    for x in (key, value)
+                ),
                 turned[b : b + 1, :, first:last],
                 (scale, rule.causal, rule.window, cap, offset),
                 {**more, "bias": _part(more["bias"], b, first, last, begin, end)},

@@ -10,6 +10,7 @@
 #include "heed/attention.h"
 #include "python/src/call.h"
 #include "python/src/fast_call.h"
+#include "python/src/key_value.h"
 #include "python/src/tensors.h"
 
 namespace heed::python {
@@ -99,10 +100,10 @@ struct Lists {
   }
 };
 
-std::vector<int64_t> ExtentsOfOut(const Tensor& query, const Tensor& value) {
+std::vector<int64_t> ExtentsOfOut(const Tensor& query, int64_t head_dim_v) {
   std::vector<int64_t> extents;
   for (int i = 0; i + 1 < query.ndim(); ++i) extents.push_back(query.extent(i));
-  extents.push_back(value.extent(value.ndim() - 1));
+  extents.push_back(head_dim_v);
   return extents;
 }
 
@@ -114,20 +115,16 @@ auto WithArgs(nb::handle q, nb::handle k, nb::handle v, nb::handle layout_name,
               nb::handle cu_seqlens_k, nb::handle seqlens_k,
               nb::handle page_table, const F& f) {
   const Layout layout = LayoutOf(layout_name);
-  const Tensor query(q, "q"), key(k, "k"), value(v, "v");
-  for (const Tensor* tensor : {&query, &key, &value}) {
-    if (tensor->absent()) {
-      RaiseType(std::string(tensor->name()) + ": needs a tensor, got None");
-    }
-  }
+  const Tensor query(q, "q");
+  if (query.absent()) RaiseType("q: needs a tensor, got None");
+  const KeyValue key(k, kKeyNames), value(v, kValueNames);
   // Pools of pages are [num_pages, page_size, heads, head_dim].
   const Layout of_keys = page_table.is_none()     ? layout
                          : layout == Layout::kThd ? Layout::kBshd
                                                   : layout;
   AttentionArgs args;
   args.query = query.View(layout);
-  args.key = key.View(of_keys);
-  args.value = value.View(of_keys);
+  SetKeyValue(key, value, of_keys, &args);
   const Lists lists(cu_seqlens_q, cu_seqlens_k, seqlens_k, page_table);
   if (lists.any()) lists.Set(&args);
   const Scores scores(bias, mask, alibi_slopes, sink_logits);
@@ -136,7 +133,7 @@ auto WithArgs(nb::handle q, nb::handle k, nb::handle v, nb::handle layout_name,
   const int64_t keys =
       args.pages.any() ? ShapeOf(args).seqlen_k : args.key.seqlen();
   scores.Set(args, sequences, keys, &args.scores);
-  return f(layout, query, value, &args);
+  return f(layout, query, &args);
 }
 
 nb::object Attend(nb::handle q, nb::handle k, nb::handle v,
@@ -153,10 +150,11 @@ nb::object Attend(nb::handle q, nb::handle k, nb::handle v,
   nb::object out = nb::borrow(out_given);
   const AttentionParams params = ParamsOf(softmax_scale, causal, window_size,
                                           softcap, sink_size, causal_offset);
-  const auto run = [&](Layout layout, const Tensor& query, const Tensor& value,
+  const auto run = [&](Layout layout, const Tensor& query,
                        AttentionArgs* args) -> nb::object {
     if (out.is_none()) {
-      out = NewTensor(query, ExtentsOfOut(query, value), false);
+      out =
+          NewTensor(query, ExtentsOfOut(query, args->value.head_dim()), false);
     }
     const Tensor out_tensor(out, "out", true);
     args->out = out_tensor.View(layout);
@@ -191,7 +189,6 @@ nb::object Explain(nb::handle q, nb::handle k, nb::handle v,
   const AttentionParams params = ParamsOf(softmax_scale, causal, window_size,
                                           softcap, sink_size, causal_offset);
   const auto explain = [&](Layout /*layout*/, const Tensor& /*query*/,
-                           const Tensor& /*value*/,
                            AttentionArgs* args) -> nb::object {
     AttentionShape shape = ShapeOf(*args);
     shape.out_dtype = shape.query_dtype;

@@ -17,6 +17,7 @@
 #include "heed/rope.h"
 #include "python/src/call.h"
 #include "python/src/fast_call.h"
+#include "python/src/key_value.h"
 #include "python/src/tensors.h"
 
 namespace heed::python {
@@ -97,20 +98,16 @@ nb::object WithKvCache(nb::handle q, nb::handle k_cache, nb::handle v_cache,
   if (layout == Layout::kThd) {
     RaiseValue("layout: \"thd\" is not for caches: \"bshd\" or \"bhsd\"");
   }
-  const Tensor query(q, "q"), key_cache(k_cache, "k_cache", !k.is_none()),
-      value_cache(v_cache, "v_cache", !v.is_none()), key(k, "k"), value(v, "v");
-  for (const Tensor* tensor : {&query, &key_cache, &value_cache}) {
-    if (tensor->absent()) {
-      RaiseType(std::string(tensor->name()) + ": needs a tensor, got None");
-    }
-  }
+  const Tensor query(q, "q"), key(k, "k"), value(v, "v");
+  if (query.absent()) RaiseType("q: needs a tensor, got None");
+  const KeyValue key_cache(k_cache, kKeyCacheNames, !k.is_none()),
+      value_cache(v_cache, kValueCacheNames, !v.is_none());
   if (key.absent() != value.absent()) {
     RaiseValue("k and v: both are appended, or none");
   }
   AttentionArgs args;
   args.query = query.View(layout);
-  args.key = key_cache.View(layout);
-  args.value = value_cache.View(layout);
+  SetKeyValue(key_cache, value_cache, layout, &args);
   const int64_t batch = args.query.batch();
 
   // A row of a cache for each sequence is a page for each.
@@ -183,6 +180,12 @@ nb::object WithKvCache(nb::handle q, nb::handle k_cache, nb::handle v_cache,
 
   append.key_cache = key_cache.View(layout);
   append.value_cache = value_cache.View(layout);
+  append.key_scale = key_cache.Scale(layout);
+  append.value_scale = value_cache.Scale(layout);
+  append.key_minimum = key_cache.Minimum(layout);
+  append.value_minimum = value_cache.Minimum(layout);
+  append.key_rotated = key_cache.rotated();
+  append.value_rotated = value_cache.rotated();
   append.past_lengths = past.data();
   append.num_sequences = batch;
   append.pages = args.pages;
@@ -233,7 +236,7 @@ nb::object WithKvCache(nb::handle q, nb::handle k_cache, nb::handle v_cache,
   if (out.is_none()) {
     std::vector<int64_t> extents;
     for (int i = 0; i < 3; ++i) extents.push_back(query.extent(i));
-    extents.push_back(value_cache.extent(3));
+    extents.push_back(args.value.head_dim());
     out = NewTensor(query, extents, false);
   }
   const Tensor out_tensor(out, "out", true);

@@ -258,10 +258,10 @@ void Tensor::RefuseRank(int needs, const char* axes) const {
              std::to_string(has_buffer_ ? buffer_.ndim : ndim_));
 }
 
-TensorView Tensor::View(Layout layout) const {
+TensorView Tensor::ViewAs(Layout layout, DType dtype) const {
   TensorView view;
   view.data = data_;
-  view.dtype = FloatType();
+  view.dtype = dtype;
   const int thd = layout == Layout::kThd;
   if (ndim_ != 4 - thd) {
     RefuseRank(4 - thd, thd ? " [tokens, heads, head_dim]"

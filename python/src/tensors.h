@@ -60,7 +60,9 @@ class Tensor {
 
   // The view of a query, key, value or result in this layout. Raises for a
   // dtype or rank that attention has not.
-  TensorView View(Layout layout) const;
+  TensorView View(Layout layout) const { return ViewAs(layout, FloatType()); }
+  // The same of elements that are said to be something else: codes.
+  TensorView ViewAs(Layout layout, DType dtype) const;
   // The same of [batch, heads, seqlen], or in kThd [heads, tokens]: of lse.
   TensorView RowView(Layout layout) const;
   // A view of these extents, in the order of axes given by `order` (positions

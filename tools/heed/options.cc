@@ -16,6 +16,7 @@
 
 #include "heed/export.h"
 #include "lib/eval/knob_sweep.h"
+#include "lib/io/input_error.h"
 #include "tools/heed/help_text.h"
 
 namespace heed::tool {
@@ -192,6 +193,20 @@ void AddMerge(CLI::App& app, Options& options) {
   merge->callback([&] { options.command = Command::kMerge; });
 }
 
+// It runs a model, so it is Python (python/heed/_capture.py); here it is
+// listed, and says where it is.
+void AddCapture(CLI::App& app) {
+  app.add_subcommand("capture",
+                     "Write queries, keys and values of a Hugging Face model "
+                     "into a file (in the Python package)")
+      ->prefix_command()
+      ->callback([] {
+        throw io::InputError(
+            "capture runs a model, which the command heed of the Python "
+            "package does: pip install '.[hf]'");
+      });
+}
+
 // CLI11 says some things over several lines; errors here are one sentence.
 std::string OneLine(std::string text) {
   for (char& c : text) {
@@ -278,6 +293,7 @@ bool ParseOptions(int argc, char** argv, Options* options, int* exit_code) {
   variants->callback([&] { options->command = Command::kVariants; });
   AddCompare(app, *options);
   AddMerge(app, *options);
+  AddCapture(app);
   std::string topic;
   CLI::App* help = app.add_subcommand("help", "This, or the help of a command");
   help->add_option("command", topic, "Which");

@@ -5,11 +5,15 @@
 Run with: python3 -m unittest test_onnx_cases
 """
 
+import json
+import tempfile
 import unittest
+from pathlib import Path
 
 import numpy as np
 
 from onnx_cases import Case, CaseError, mask_of, read
+from tensor_file import write_safetensors
 
 
 def case(shapes, attributes=(), dtype=np.float32, outputs=(), **inputs):
@@ -95,6 +99,31 @@ class Text(unittest.TestCase):
         made = read(case(HEADS, {"qk_matmul_output_mode": 3}, outputs=scores))
         self.assertEqual(made.text, {"scores": "3"})
         self.assertIn("scores", made.tensors)
+
+
+class TensorFile(unittest.TestCase):
+    def test_is_aligned_and_whole(self):
+        array = np.arange(24, dtype=np.float32).reshape(3, 2, 4)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "x.safetensors"
+            write_safetensors(path, [("b", array), ("a", -array)], {"k": "v"})
+            data = path.read_bytes()
+        begin = 8 + int.from_bytes(data[:8], "little")
+        self.assertEqual(begin % 64, 0)
+        header = json.loads(data[8:begin])
+        self.assertEqual(header.pop("__metadata__"), {"k": "v"})
+        self.assertEqual(list(header), ["b", "a"])
+        for name, expected in (("b", array), ("a", -array)):
+            first, last = header[name]["data_offsets"]
+            got = np.frombuffer(data[begin + first:begin + last], "<f4")
+            np.testing.assert_array_equal(
+                got.reshape(header[name]["shape"]), expected)
+
+    def test_refuses_what_is_not_finite(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with self.assertRaises(ValueError):
+                write_safetensors(Path(folder) / "x",
+                                  [("a", np.float32([np.nan]))], {})
 
 
 if __name__ == "__main__":
