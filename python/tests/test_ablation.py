@@ -131,11 +131,27 @@ def test_the_command(folder, tmp_path, capsys):  # noqa: F811
     assert "--tokens" in capsys.readouterr().err
 
 
-def test_too_few_facts(folder, tmp_path, capsys):  # noqa: F811
-    argv = [str(folder), "--text", str(folder / "text.txt"), "-q"]
-    assert facts.main([*argv, "--out", str(tmp_path / "f.json")]) == 1
-    assert "capitals" in capsys.readouterr().err
-    assert not (tmp_path / "f.json").exists()
+def test_facts(folder, tmp_path, capsys, monkeypatch):  # noqa: F811
+    out = tmp_path / "f.json"
+    argv = [str(folder), "--text", str(folder / "text.txt"), "-q", "--out", str(out)]
+    argv += ["--documents", "2", "--parts", "2", "--heads", "3"]
+    # A random model knows next to nothing,
+    assert facts.main(argv) == 1
+    assert "capitals" in capsys.readouterr().err and not out.exists()
+    # or else everything is called known.
+    monkeypatch.setattr(facts, "KNOWN", -np.inf)
+    assert facts.main(argv) == 0
+    result = json.loads(out.read_text())
+    rows = {row["name"]: row for row in result["rows"]}
+    assert len(rows) == 1 + 2 + 2 + 2 + 2
+    assert len(result["draws"]) == 8 and len(result["retrieval_heads"]) == 3
+    assert result["baseline"]["facts_known"] == result["baseline"]["facts_asked"] > 60
+    # What is last in the model moves everything.
+    last = rows["MLP off in layers 1-1"]
+    assert last["loss"] != 0 and last["facts_margin"] != 0
+    assert last["loss_error"] > 0 and last["needles_margin_error"] > 0
+    random = [draw["loss"] for draw in result["draws"]]
+    assert rows["random heads off, 8 draws"]["loss"] == pytest.approx(np.mean(random))
 
 
 def test_drawn_heads():
@@ -145,3 +161,4 @@ def test_drawn_heads():
     assert sorted(layer for layer, _ in drawn) == [0, 0, 3]
     assert not set(drawn) & set(chosen)
     assert [list(r) for _, _, r in facts.ranges(5, 2)] == [[0, 1], [2, 3, 4]]
+    assert [list(r) for _, _, r in facts.ranges(2, 3)] == [[0], [1]]

@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
-from heed.models import evaluate, kernel, network, places, tasks  # noqa: E402
+from heed.models import capitals, evaluate, kernel, network  # noqa: E402
+from heed.models import places, tasks  # noqa: E402
 from heed.models.errors import InputError  # noqa: E402
 from test_models import prose  # noqa: E402
 
@@ -28,7 +29,8 @@ def save(folder, config):
     text = prose(1200)
     split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(r"\s?\w+|\W"), "isolated")
     pieces = [piece for piece, _ in split.pre_tokenize_str(text)]
-    pieces += [f" {word}" for word in tasks.WORDS + tasks.PLACES] + list("0123456789")
+    named = [word for pair in capitals.CAPITALS.items() for word in pair]
+    pieces += [f" {word}" for word in tasks.WORDS + tasks.PLACES + named]
     words = {word: i for i, word in enumerate(dict.fromkeys(["?", *pieces]))}
     tokenizer = tokenizers.Tokenizer(
         tokenizers.models.WordLevel(vocab=words, unk_token="?")

@@ -22,6 +22,7 @@ from heed.models.errors import InputError
 
 DRAWS = 8
 WINDOW = "window_sink:window=64:sink=4"
+KNOWN = 0.0  # margin of a fact that a model knows
 LEAST_KNOWN = 10
 PROSE = 256  # tokens of a piece of prose
 
@@ -54,7 +55,7 @@ def changed(model, window=(), attention_off=(), mlp_off=(), heads_off=()):
 
 def ranges(layers, parts):
     edges = np.linspace(0, layers, parts + 1).round().astype(int)
-    return [(a, b - 1, range(a, b)) for a, b in zip(edges, edges[1:])]
+    return [(a, b - 1, range(a, b)) for a, b in zip(edges, edges[1:]) if a < b]
 
 
 def interventions(layers, parts):
@@ -97,7 +98,7 @@ class Measures:
         ]
         self.before = self._all()
         # Facts that the model does not know cannot be lost.
-        self.known = self.before["facts"][0] > 0
+        self.known = self.before["facts"][0] > KNOWN
         if self.known.sum() < LEAST_KNOWN:
             raise InputError(
                 f"{model.name}: knows {self.known.sum()} of {len(self.known)} "

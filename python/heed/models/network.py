@@ -113,7 +113,10 @@ def keep_memory():
     """Lets the allocator keep what is freed: layers ask for the same again.
 
     glibc otherwise gives large tensors back to the system and clears new pages
-    for the next ones. True where it could be set.
+    for the next ones: 20,000 page faults a forward of SmolLM2-135M over 1,024
+    tokens (AMD Zen 5, 2 threads), none with this. Processor time was the same
+    there, 9.6 and 9.4 s; where clearing pages is dear it is not. True where it
+    could be set.
     """
     try:
         libc = ctypes.CDLL(None)

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Measures what docs/models.md shows, into bench/models/CPU/, with the `heed` of an
+# installed wheel, and writes the page anew. Minutes on two quiet cores.
+#
+# usage: bash bench/models/make.sh CPU [HEED]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+folder=bench/models/${1:?the name of the CPU, such as zen5}
+heed=${2:-heed}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$folder"
+
+"$heed" eval --preset quick --out "$work/eval.jsonl" --json "$folder/eval.json"
+"$heed" heads --out "$folder/heads.json"
+python3 tools/models_page.py write

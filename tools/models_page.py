@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the results in docs/models.md from what is kept in bench/models.
+
+usage: models_page.py write     fills what stands between <!-- name --> and
+                                <!-- end --> of the page
+       models_page.py check     whether that is what write makes
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "models"
+PAGE = ROOT / "docs" / "models.md"
+
+
+def table(head, lines):
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    return "".join(f"| {' | '.join(line)} |\n" for line in [head, rule, *lines])
+
+
+def fixed(value, digits=2):
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def percent(value):
+    return "-" if value is None else f"{100 * value:.0f} %"
+
+
+def signed(value, error, digits=2):
+    return f"{value:+.{digits}f} ± {error:.{digits}f}"
+
+
+def measured(eval_, heads):
+    run = eval_["run"]
+    texts = "; ".join(f"`{k}`: {v['label']}" for k, v in run["texts"].items())
+    versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
+    return (
+        f"{run['model']}, {run['tokens']:,} tokens of each text ({texts}), documents of "
+        f"{run['length']:,} tokens; {run['cpu']}, {run['threads']} threads, {versions}. "
+        "Times were taken while the machine did other work; nothing else depends on it.\n"
+    )
+
+
+def tasks_of(eval_):
+    return list(eval_["rows"][0]["tasks"])
+
+
+def eval_table(eval_, heads):
+    names = tasks_of(eval_)
+    able = {n: eval_["rows"][0]["tasks"][n]["able"] for n in names}
+    head = ["variant", "KLD", "like", "ln PPL ratio", *names, "worst task", "verdict"]
+    lines = []
+    for row in eval_["rows"]:
+        if row["refused"]:
+            lines.append([f"`{row['spec']}`", "refused"] + ["-"] * (len(head) - 2))
+            continue
+        cells = [f"`{row['spec']}`"]
+        exact = row["spec"] == "exact"
+        cells.append("-" if exact else f"{row['kld']:.4f} ± {row['kld_error']:.4f}")
+        cells.append(row.get("rung", "-"))
+        cells.append(
+            "-" if exact else signed(row["ln_ratio"], row["ln_ratio_error"], 3)
+        )
+        for name in names:
+            task = row["tasks"][name]
+            text = percent(task["accuracy"])
+            if not exact:
+                text += f", {task['margin_change']:+.2f}"
+            cells.append(text if able[name] else f"({text})")
+        share = row.get("worst_share")
+        cells.append(
+            "-" if share is None else f"{row['worst_task']} {percent(share)}"
+        )
+        cells.append(row.get("verdict", "-"))
+        lines.append(cells)
+    return table(head, lines)
+
+
+def kernel_table(eval_, heads):
+    head = ["variant", "density", "mass", "worst layer", "rel L2", "time", "choosing"]
+    lines = []
+    for row in eval_["rows"]:
+        k = row["kernel"]
+        if k is None:
+            continue
+        worst = "-"
+        if k["mass"] is not None:
+            worst = f"{k['worst_layer']}: {fixed(k['worst_layer_mass'])}"
+        lines.append(
+            [
+                f"`{row['spec']}`",
+                fixed(k["density"], 3),
+                fixed(k["mass"], 3),
+                worst,
+                fixed(k["rel_l2"], 3),
+                fixed(k["time_ratio"]),
+                percent(k["choosing_share"]),
+            ]
+        )
+    return table(head, lines)
+
+
+def judged(eval_):
+    return [r for r in eval_["rows"] if r["spec"] != "exact" and r["kld"] is not None]
+
+
+def opposite(rows):
+    """The pair of rows that text and recall order oppositely, farthest apart."""
+    pairs = [
+        (a, b)
+        for a in rows
+        for b in rows
+        if None not in (a["worst_share"], b["worst_share"])
+        and a["kld"] < b["kld"]
+        and a["worst_share"] < b["worst_share"]
+    ]
+    if not pairs:
+        return None
+    return max(pairs, key=lambda p: p[1]["worst_share"] - p[0]["worst_share"])
+
+
+def verdicts(eval_, heads):
+    rows = judged(eval_)
+    lines = []
+    for verdict in ("kept", "recall lost", "text lost", "both lost", "none"):
+        these = [f"`{r['spec']}`" for r in rows if r["verdict"] == verdict]
+        if these:
+            lines.append(f"- {verdict}: {', '.join(these)}\n")
+    pair = opposite(rows)
+    if pair:
+        a, b = pair
+        lines.append(
+            f"\nText and recall can order variants oppositely: `{a['spec']}` has a KLD "
+            f"of {a['kld']:.4f} and keeps {percent(a['worst_share'])} of its worst task; "
+            f"`{b['spec']}` has {b['kld']:.4f} and keeps {percent(b['worst_share'])}.\n"
+        )
+    else:
+        lines.append("\nText and recall ordered no two variants oppositely.\n")
+    return "".join(lines) + "".join(f"- {w}\n" for w in ["", *eval_["warnings"]] if w)
+
+
+def head_types(eval_, heads):
+    names = list(dict.fromkeys(h["type"] for h in heads["heads"]))
+    count = {n: sum(h["type"] == n for h in heads["heads"]) for n in names}
+    lines = [
+        [
+            name,
+            str(count[name]),
+            percent(count[name] / len(heads["heads"])),
+            ", ".join(
+                f"{h['layer']}.{h['head']}" for h in heads["heads"] if h["type"] == name
+            )
+            if count[name] <= 12
+            else "-",
+        ]
+        for name in sorted(names, key=lambda n: -count[n])
+    ]
+    found = sum(h["retrieval"] >= 0.1 for h in heads["heads"])
+    text = table(["type", "heads", "share", "layer.head"], lines)
+    text += (
+        f"\n{found} of {len(heads['heads'])} heads "
+        f"({100 * found / len(heads['heads']):.1f} %) have a retrieval score of 0.1 or "
+        "more; Wu et al. 2024 found 2.1 to 6.2 % in models of 7B parameters and more.\n"
+    )
+    return text
+
+
+BLOCKS = {
+    "measured": measured,
+    "eval": eval_table,
+    "verdicts": verdicts,
+    "kernel": kernel_table,
+    "heads": head_types,
+}
+
+
+def page(text):
+    """The page with its blocks made anew."""
+    (folder,) = (p for p in RESULTS.iterdir() if p.is_dir())
+    found = []
+    for name in ("eval", "heads"):
+        found.append(json.loads((folder / f"{name}.json").read_text()))
+
+    def fill(match):
+        return f"<!-- {match[1]} -->\n\n{BLOCKS[match[1]](*found)}\n<!-- end -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+
+
+def loose_numbers(text):
+    """Numbers with a fraction, or percentages, that no block made."""
+    text = re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", "", text, flags=re.DOTALL)
+    text = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
+    return re.findall(r"\d+\.\d+|\d+ ?%", text)
+
+
+def main(arguments):
+    text = PAGE.read_text()
+    if arguments == ["write"]:
+        PAGE.write_text(page(text))
+    elif arguments == ["check"]:
+        if text != page(text):
+            sys.exit("docs/models.md is not what tools/models_page.py write makes")
+        if loose := loose_numbers(text):
+            sys.exit(f"docs/models.md: stands in no result: {', '.join(loose)}")
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
