@@ -115,6 +115,7 @@ const char* const kProblems[] = {
     "b2_h2_d16_q20_k64_bf16_causal_scale-0.4",
 };
 
+// Lists have the bits of kSame, whatever unit this CPU has for their types.
 void CheckLists(bool weighted) {
   eval::WorkloadOptions options;  // rows evenly apart and not
   int turn = 1;
@@ -137,12 +138,12 @@ void CheckLists(bool weighted) {
         AttentionArgs args = dense.Args();
         (weighted ? args.scores.bias : args.scores.mask) =
             weighted ? inputs.bias_view : inputs.mask_view;
-        ASSERT_TRUE(Attention(problem.params, args).ok());
+        ASSERT_TRUE(RunOn({}, problem.params, args).ok());
         args = intervals.Args();
         if (weighted) args.scores.bias = inputs.bias_view;
         const IntervalLists keys = IntervalsOf(lists, problem.params, shape);
         args.key_intervals = keys.View();
-        ASSERT_TRUE(Attention(problem.params, args).ok());
+        ASSERT_TRUE(RunOn({}, problem.params, args).ok());
         listed.ClearOutput();
         const Status status =
             RunLists(lists.view, problem.params, listed.Args());
