@@ -58,6 +58,8 @@ TEST(LinearInputs, OfAnotherShapeOrTypeAreRefused) {
   };
   int tried = 0;
   for (const NamedVariant& named : LinearVariants()) {
+    // Its matrices have a row for each key of each sum (coarse_parts_test).
+    if (std::string(named.name) == "linformer") continue;
     for (int i = 0; i < named.variant.num_inputs; ++i) {
       const char* input = named.variant.inputs[i].name;
       int number = 0;
