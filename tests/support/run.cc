@@ -46,7 +46,7 @@ std::string RunConfig::Text() const {
 Status RunOn(const RunConfig& config, const AttentionParams& params,
              const AttentionArgs& args, const Executor& executor) {
   PlanOptions options;
-  options.target = config.target.empty() ? nullptr : config.target.c_str();
+  options.target = config.target.c_str();
   options.lane_groups = config.lane_groups;
   options.decode_rows = config.decode_rows;
   options.numerics = config.numerics;

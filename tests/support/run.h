@@ -31,7 +31,7 @@ class WorkspaceBuffer {
 
 // How a test runs a problem.
 struct RunConfig {
-  std::string target;  // empty: the best of this CPU
+  std::string target;
   int lane_groups = 0;
   int workers = 1;  // more: ThreadExecutor
   int decode_rows = -1;
