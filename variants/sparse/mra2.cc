@@ -140,7 +140,10 @@ void Coarse::ChooseOf(int64_t head, int worker) const {
   int64_t anyways = 0;
   for (int64_t i = 0; i < grid.query_blocks; ++i) {
     const float* const row = scores + i * columns;
-    const float most = *std::max_element(row, row + columns);
+    float most = -INFINITY;
+    for (int64_t j = 0; j < columns; ++j) {
+      if (row[j] > most) most = row[j];  // NaN is none
+    }
     for (int64_t j = 0; j < columns; ++j) {
       const bool anyway = IsKeptAnyway(a->knobs, i, j);
       kept[i * columns + j] = anyway;
@@ -162,11 +165,15 @@ void Coarse::AttendOf(int64_t head) const {
   for (int64_t i = 0; i < grid.query_blocks; ++i) {
     float* const row = weights + i * columns;
     const uint8_t* const kept = exact + head * grid.pairs() + i * columns;
+    // A block with a NaN among its queries loses to all others: it may be left
+    // without an exact pair, and is NaN all the same.
+    const bool nan =
+        std::all_of(row, row + columns, [](float x) { return std::isnan(x); });
     for (int64_t j = 0; j < columns; ++j) {
-      row[j] = kept[j] || a->knobs[2] == 1
-                   ? -INFINITY
-                   : row[j] + static_cast<float>(std::log(
-                                  static_cast<double>(grid.KeysOf(j))));
+      const bool counts = !kept[j] && (a->knobs[2] == 0 || nan);
+      row[j] = counts ? row[j] + static_cast<float>(std::log(
+                                     static_cast<double>(grid.KeysOf(j))))
+                      : -INFINITY;
     }
     lse[head * grid.query_blocks + i] = ops::Softmax(row, columns);
   }

@@ -22,7 +22,12 @@
 //
 // reference_quirks: the paper's code has no negligible blocks, adds linear
 // attention over all keys, critical ones too, and 1e-5 to its sum of weights;
-// it may leave a query block without a critical one.
+// it may leave a query block without a critical one; its proj_l has a bias and
+// is one for all heads, where Proj is a matrix for each key head.
+//
+// Products phi(q) phi(k) are in f32: where softmax puts query and keys on
+// different channels so far that all of a row's products are below 1e-38, as
+// numbers beyond some 40 do, the row gets nothing of its marginal blocks.
 #include <heed/estimators.h>
 #include <heed/linear_variant.h>
 #include <heed/parts_variant.h>
@@ -282,18 +287,18 @@ Status RunVariant(const VariantArgs& a) {
   return status;
 }
 
-double PlainPhi(int kind, const float* x, int64_t dim, int64_t c) {
-  const double at = static_cast<double>(x[c]);
-  if (kind == 1) return at > 0 ? at + 1 : std::exp(at);
-  if (kind == 2) return std::max(at, 0.0);
+std::vector<double> PlainPhi(int kind, const float* x, int64_t dim) {
+  std::vector<double> phi(x, x + dim);
   double most = -INFINITY, sum = 0;
-  for (int64_t i = 0; i < dim; ++i) {
-    most = std::max(most, static_cast<double>(x[i]));
+  for (const double at : phi) most = std::max(most, at);
+  for (double& at : phi) {
+    if (kind == 0) at = std::exp(at - most);
+    if (kind == 1) at = at > 0 ? at + 1 : std::exp(at);
+    if (kind == 2) at = std::max(at, 0.0);
+    sum += at;
   }
-  for (int64_t i = 0; i < dim; ++i) {
-    sum += std::exp(static_cast<double>(x[i]) - most);
-  }
-  return std::exp(at - most) / sum;
+  for (double& at : phi) at /= kind == 0 ? sum : 1;
+  return phi;
 }
 
 // 2: critical; 1: marginal; 0: negligible.
@@ -344,6 +349,14 @@ void Reference(const VariantArgs& a, double* out) {
                                      h / (t.query.heads() / t.key.heads()), i));
     }
   }
+  std::vector<std::vector<double>> key_phi;  // [batch][kv heads][keys]
+  for (int64_t at = 0; at < t.key.batch() * t.key.heads() * grid.keys; ++at) {
+    const int64_t head = at / grid.keys;
+    key_phi.push_back(PlainPhi(kind,
+                               RowAt(t.key, head / t.key.heads(),
+                                     at % grid.keys, head % t.key.heads()),
+                               dim));
+  }
   sparse::ForEachPlainRow(
       a, out, [&](int64_t b, int64_t h, int64_t kv, int64_t row, double* to) {
         if (grid.keys == 0) return;
@@ -354,10 +367,10 @@ void Reference(const VariantArgs& a, double* out) {
         const int64_t seen =
             ops::VisibleTo(a.params, grid.rows, grid.keys, row).end;
         sparse::PlainSoftmax softmax(dim_v);
-        std::vector<double> phi, sum(static_cast<size_t>(dim_v));
-        for (int64_t c = 0; c < dim; ++c) {
-          phi.push_back(PlainPhi(kind, query, dim, c));
-        }
+        std::vector<double> sum(static_cast<size_t>(dim_v));
+        const std::vector<double> phi = PlainPhi(kind, query, dim);
+        const auto* const of_key =
+            key_phi.data() + (b * t.key.heads() + kv) * grid.keys;
         double total = 0;
         for (int64_t j = 0; j < seen; ++j) {
           const float* key = RowAt(t.key, b, j, kv);
@@ -368,9 +381,8 @@ void Reference(const VariantArgs& a, double* out) {
           }
           if (of_block != 1) continue;
           double weight = 0;
-          for (int64_t c = 0; c < dim; ++c) {
-            weight += phi[static_cast<size_t>(c)] * PlainPhi(kind, key, dim, c);
-          }
+          for (size_t c = 0; c < phi.size(); ++c)
+            weight += phi[c] * of_key[j][c];
           total += weight;
           for (size_t c = 0; c < sum.size(); ++c) {
             sum[c] += weight * static_cast<double>(value[c]);
