@@ -258,16 +258,16 @@ TEST(Sla, SortsBlocksByHand) {
   };
   const char causal[] = "b1_h1_d8_q64_k64_causal_scale1";
   const char full[] = "b1_h1_d8_q64_k64_scale1";
-  // Causal, of 1, 4 and 8 blocks: 0.3 of them critical, among them the one that
-  // the mask cuts, 0.4 negligible.
-  EXPECT_EQ(kinds(causal, 0.3, 0.4, 8, 7), "C.......");
-  EXPECT_EQ(kinds(causal, 0.3, 0.4, 8, 31), "mm.C....");
-  EXPECT_EQ(kinds(causal, 0.3, 0.4, 8, 63), ".C.m.mmC");
+  // Causal, of 1, 4 and 8 blocks: 0.35 of them critical, among them the one
+  // that the mask cuts, 0.45 negligible, both rounded down.
+  EXPECT_EQ(kinds(causal, 0.35, 0.45, 8, 7), "C.......");
+  EXPECT_EQ(kinds(causal, 0.35, 0.45, 8, 31), "mm.C....");
+  EXPECT_EQ(kinds(causal, 0.35, 0.45, 8, 63), ".C.m.mmC");
   // Rows 16 to 31 cut two of four.
-  EXPECT_EQ(kinds(causal, 0.3, 0.4, 16, 31), ".mCC....");
-  EXPECT_EQ(kinds(full, 0.3, 0.4, 64, 0), "mC.m.Cm.");
+  EXPECT_EQ(kinds(causal, 0.35, 0.45, 16, 31), ".mCC....");
+  EXPECT_EQ(kinds(full, 0.35, 0.45, 64, 0), "mC.m.Cm.");
   EXPECT_EQ(kinds(full, 0, 1, 64, 0), ".C......");
-  EXPECT_EQ(kinds(full, 0.9, 0.9, 64, 0), "CCCCCCC.");
+  EXPECT_EQ(kinds(full, 0.95, 0.95, 64, 0), "CCCCCCC.");
 }
 
 TEST(Sla, AddsWhatItProjects) {
@@ -376,6 +376,25 @@ TEST(Scatterbrain, NearsExactAttention) {
       LargestError(OutOf("scatterbrain", t, {32, 1024, 1}), want);
   EXPECT_LT(many, 0.05);
   EXPECT_LT(many, 0.5 * few);
+}
+
+// Queries and keys whose largest features are so far apart that no product of
+// them is a float: where nothing is near, and where something is.
+TEST(Scatterbrain, ServesRowsWithoutAProduct) {
+  for (const char* problem :
+       {"b1_h2_kv1_d32_q300_k64", "b1_h2_kv1_d32_q150_causal",
+        "b1_h1_d32_q90_k120_causal_scale-0.2"}) {
+    SCOPED_TRACE(problem);
+    const eval::Tensors t = eval::MakeTensors(ProblemOf(problem), {});
+    for (const eval::Tensor* x : {&t.query, &t.key}) {
+      for (int64_t s = 0; s < x->view.seqlen(); ++s) {
+        for (int64_t h = 0; h < x->view.heads(); ++h) {
+          for (int64_t c = 0; c < 32; ++c) *x->At(0, s, h, c) *= 30;
+        }
+      }
+    }
+    EXPECT_LT(ErrorOfReference("scatterbrain", t, {16, 64, 1}, nullptr), 5e-3);
+  }
 }
 
 // Which keys are near, by hand: queries are 0 and keys so long that features
