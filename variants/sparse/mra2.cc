@@ -298,9 +298,8 @@ std::vector<bool> PlainExact(const double* knobs, const Grid& grid,
 }
 
 void PlainHead(const VariantArgs& a, const Grid& grid, int64_t b, int64_t h,
-               double* out) {
+               int64_t kv, double* out) {
   const AttentionArgs& t = a.args;
-  const int64_t kv = h / (t.query.heads() / t.key.heads());
   const int64_t dim = t.query.head_dim(), dim_v = t.value.head_dim();
   std::vector<std::vector<double>> keys, values;
   std::vector<double> score;
@@ -346,14 +345,11 @@ void PlainHead(const VariantArgs& a, const Grid& grid, int64_t b, int64_t h,
 void Reference(const VariantArgs& a, double* out) {
   const AttentionArgs& t = a.args;
   const Grid grid(a.knobs, t.query.seqlen(), t.key.seqlen());
-  const int64_t heads = t.query.heads(), dim_v = t.value.head_dim();
-  std::fill(out, out + t.query.batch() * grid.rows * heads * dim_v, 0.0);
-  if (grid.pairs() == 0) return;
-  for (int64_t b = 0; b < t.query.batch(); ++b) {
-    for (int64_t h = 0; h < heads; ++h) {
-      PlainHead(a, grid, b, h, out + (b * grid.rows * heads + h) * dim_v);
-    }
-  }
+  sparse::ForEachPlainHead(a, out,
+                           [&](int64_t b, int64_t h, int64_t kv, double* to) {
+                             if (grid.pairs() > 0)
+                               PlainHead(a, grid, b, h, kv, to);
+                           });
 }
 
 // With the most exact pairs that there can be: some are short.
