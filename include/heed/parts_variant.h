@@ -233,6 +233,23 @@ void ForEachPlainRow(const VariantArgs& a, double* out, F f) {
   }
 }
 
+// Calls f(batch, head, kv_head, out) for every query head of a call, by its
+// executor. `out` is that of row 0, zeros to begin with; the next row's is
+// num_heads * head_dim_v further.
+template <typename F>
+void ForEachPlainHead(const VariantArgs& a, double* out, F f) {
+  const ConstTensorView& query = a.args.query;
+  const int64_t heads = query.heads(), rows = query.seqlen();
+  const int64_t dim_v = a.args.value.head_dim();
+  std::fill(out, out + query.batch() * rows * heads * dim_v, 0.0);
+  ops::ParallelFor(a.executor, query.batch() * heads,
+                   [&](int64_t i, int /*worker*/) {
+                     const int64_t b = i / heads, h = i % heads;
+                     f(b, h, h / (heads / a.args.key.heads()),
+                       out + (b * rows * heads + h) * dim_v);
+                   });
+}
+
 }  // namespace heed::sparse
 
 #endif  // HEED_PARTS_VARIANT_H_

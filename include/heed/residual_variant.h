@@ -16,7 +16,9 @@
 namespace heed::sparse {
 
 // A map of rows to numbers that are not negative: that of row i of `rows` is
-// exp(log_scale[i]) phi[i], so that it may be as small or as large as it likes.
+// exp(log_scale[i]) phi[i], so that a row may be as small or as large as it
+// likes. The product of two phi is one in f32: where the numbers of query and
+// key are large at different features it may round to 0 (see Sums).
 // What it writes depends on the row, its head and side alone.
 struct ResidualMap {
   int64_t features = 0;
@@ -60,7 +62,8 @@ class HEED_API LinearResidual {
                int64_t end, int worker) const;
 
   // What row `i` of those has read, but for exp(log_scale): head_dim_v numbers,
-  // and behind them the sum of the weights.
+  // and behind them the sum of the weights. A sum below 1e-28 has lost digits,
+  // and 0 may be one that was too small.
   struct Sums {
     const float* sum;
     float log_scale;

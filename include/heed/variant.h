@@ -157,7 +157,8 @@ struct Variant {
   // There is no causal form: RunVariant refuses causal calls.
   bool non_causal = false;
   // What a row gets depends on other query rows, as where means of queries
-  // choose: the reference is called for the whole call only.
+  // choose: the reference is called for the whole call only, with an executor
+  // that it may use. (All others are called from a task of one.)
   bool reference_of_all_rows = false;
 };
 

@@ -84,6 +84,7 @@ struct ReferenceJob {
   const Variant& variant;
   const VariantArgs& run;
   const std::vector<RowRun>& rows;
+  Executor executor;                     // of each reference
   std::vector<std::vector<double>> out;  // of each run of rows
 };
 
@@ -92,6 +93,7 @@ void ComputeReference(void* ctx, int64_t i, int /*worker*/) {
   const size_t index = static_cast<size_t>(i);
   VariantArgs cut = job.run;
   cut.selection = SelectionRecorder();
+  cut.executor = job.executor;
   CutRows(job.rows[index], &cut.params, &cut.args);
   const AttentionArgs& args = cut.args;
   job.out[index].resize(
@@ -185,10 +187,15 @@ GateResult Judge::CheckOwnReference(const Variant& variant,
                    variant.reference_of_all_rows ? every
                    : all                         ? measured_
                                                  : yardstick_,
+                   variant.reference_of_all_rows ? executor_ : SerialExecutor(),
                    {}};
   job.out.resize(job.rows.size());
-  executor_.parallel_for(executor_.self, static_cast<int64_t>(job.rows.size()),
-                         &job, &ComputeReference);
+  // The reference of a whole call is what runs in parallel, or its runs of rows
+  // are.
+  const Executor& outer =
+      variant.reference_of_all_rows ? SerialExecutor() : executor_;
+  outer.parallel_for(outer.self, static_cast<int64_t>(job.rows.size()), &job,
+                     &ComputeReference);
   Truth truth;
   truth.shape = shape;
   for (size_t i = 0; i < job.rows.size(); ++i) {

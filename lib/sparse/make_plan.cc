@@ -133,7 +133,10 @@ class PlanMaker {
  private:
   bool AllocateWorkers() {
     const int64_t workers = executor_.max_workers;
-    const int64_t keys = RowKeys::CapacityFor(plan_.seqlen_k);
+    // Of few keys a list has more pieces, which may touch, than a set can have
+    // intervals: Recall puts them into sets.
+    const int64_t keys =
+        std::max(RowKeys::CapacityFor(plan_.seqlen_k), kRememberedPieces);
     const int64_t listed = RowAsker::CapacityFor(plan_.seqlen_k);
     constexpr int kSets = 5;
     workers_ = memory_.Array<BlockMemory>(workers);

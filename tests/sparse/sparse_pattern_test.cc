@@ -6,8 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <initializer_list>
+#include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "heed/ops.h"
@@ -202,6 +206,94 @@ TEST(Pattern, IntervalsAreWhatKeepKeeps) {
   std::vector<uint8_t> map(2 * 9 * 7);
   for (size_t i = 0; i < map.size(); ++i) map[i] = i % 3 == 0;
   ExpectTheSame(patterns::BlockMap(map.data(), 13, 16, 9, 7));
+}
+
+// Memory of exactly the sizes that are asked for, with a guard behind each.
+class ExactScratch {
+ public:
+  ~ExactScratch() {
+    for (const auto& [data, bytes] : pieces_) std::free(data);
+  }
+  Scratch get() { return {this, &Allocate}; }
+  bool GuardsIntact() const {
+    return std::all_of(pieces_.begin(), pieces_.end(), [](const auto& piece) {
+      const char* guard = piece.first + piece.second;
+      return std::all_of(guard, guard + Room(piece.second) - piece.second,
+                         [](char c) { return c == kGuard; });
+    });
+  }
+
+ private:
+  static constexpr char kGuard = 0x5a;
+  static size_t Room(size_t bytes) { return (bytes + 63) / 64 * 64 + 256; }
+  static void* Allocate(void* self, size_t bytes) {
+    char* data = static_cast<char*>(std::aligned_alloc(64, Room(bytes)));
+    std::memset(data, kGuard, Room(bytes));
+    static_cast<ExactScratch*>(self)->pieces_.emplace_back(data, bytes);
+    return data;
+  }
+
+  std::vector<std::pair<char*, size_t>> pieces_;
+};
+
+// Whether a row's list of a plan of one head, with its bits, has a key.
+bool Keeps(const SparsePlan& plan, int64_t row, int64_t key) {
+  const int64_t list = row / plan.query_block_size;
+  for (int64_t i = plan.offsets[list]; i < plan.offsets[list + 1]; ++i) {
+    const KeyInterval at = plan.intervals[i];
+    if (key < at.begin || key >= at.end) continue;
+    if (plan.bits == nullptr || plan.bits[i] < 0) return true;
+    const int64_t words = (at.end - at.begin + 63) / 64, bit = key - at.begin;
+    const uint64_t word =
+        plan.words[plan.bits[i] + row % plan.query_block_size * words +
+                   bit / 64];
+    return (word >> (bit % 64) & 1) != 0;
+  }
+  return false;
+}
+
+// Few keys that rows keep by turns: a block's list has more pieces than its
+// keys have gaps, as pieces may touch.
+TEST(Pattern, PlansOfFewKeysKeepToTheirMemory) {
+  std::mt19937 draw(1);
+  for (int i = 0; i < 3000; ++i) {
+    AttentionShape shape;
+    shape.batch = shape.num_heads = shape.num_kv_heads = 1;
+    shape.seqlen_q = 2 + draw() % 6;
+    shape.seqlen_k = 1 + draw() % 40;
+    shape.head_dim = shape.head_dim_v = 4;
+    const int kind = static_cast<int>(draw() % 3);
+    std::vector<bool> keep;
+    for (int64_t at = 0; at < shape.seqlen_q * shape.seqlen_k; ++at) {
+      const int64_t row = at / shape.seqlen_k, key = at % shape.seqlen_k;
+      keep.push_back(kind == 0   ? draw() % 2 == 0
+                     : kind == 1 ? row % 2 == 0 || key % 2 == 0
+                                 : draw() % 4 != 0);
+    }
+    const KeepIf pattern([&](int64_t, int64_t row, int64_t key) {
+      return bool{keep[static_cast<size_t>(row * shape.seqlen_k + key)]};
+    });
+    AttentionParams params;
+    params.causal_offset = 0;
+    SparseOptions options;
+    options.query_block_size = draw() % 2 == 0 ? shape.seqlen_q : 0;
+    ExactScratch memory;
+    SparsePlan plan;
+    SCOPED_TRACE(std::to_string(shape.seqlen_q) + " rows, " +
+                 std::to_string(shape.seqlen_k) + " keys, kind " +
+                 std::to_string(kind));
+    ASSERT_TRUE(MakeSparsePlan(params, shape, pattern, options, memory.get(),
+                               SerialExecutor(), &plan)
+                    .ok());
+    ASSERT_TRUE(memory.GuardsIntact());
+    ASSERT_TRUE(CheckSparsePlan(plan).ok());
+    for (int64_t row = 0; row < shape.seqlen_q; ++row) {
+      for (int64_t key = 0; key < shape.seqlen_k; ++key) {
+        ASSERT_EQ(Keeps(plan, row, key), pattern.Keep(0, row, key))
+            << "row " << row << " key " << key;
+      }
+    }
+  }
 }
 
 }  // namespace

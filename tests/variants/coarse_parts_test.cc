@@ -167,6 +167,109 @@ TEST(Mra2, KeepsPriorsExact) {
   }
 }
 
+// Sets queries and keys so that the score of a row of query block i and a key
+// of key block j is score[i][j], and values so that channel j of out is what
+// the keys of block j weigh together.
+void SetBlocks(const eval::Tensors& t, int64_t query_block, int64_t key_block,
+               const std::vector<std::vector<float>>& score) {
+  for (int64_t s = 0; s < t.query.view.seqlen(); ++s) {
+    for (int64_t c = 0; c < t.query.view.head_dim(); ++c) {
+      *t.query.At(0, s, 0, c) = c == s / query_block ? 1.0f : 0.0f;
+    }
+  }
+  for (int64_t s = 0; s < t.key.view.seqlen(); ++s) {
+    const int64_t j = s / key_block;
+    for (int64_t c = 0; c < t.key.view.head_dim(); ++c) {
+      const size_t row = std::min(static_cast<size_t>(c), score.size() - 1);
+      *t.key.At(0, s, 0, c) = score[row][static_cast<size_t>(j)];
+    }
+    for (int64_t c = 0; c < t.value.view.head_dim(); ++c) {
+      *t.value.At(0, s, 0, c) = c == j ? 1.0f : 0.0f;
+    }
+  }
+}
+
+// A letter for each channel of a row: x where it is not 0.
+std::string Weighed(const eval::Tensors& t, int64_t row) {
+  std::string text;
+  for (int64_t c = 0; c < t.out.view.head_dim(); ++c) {
+    text += *t.out.At(0, row, 0, c) == 0 ? '.' : 'x';
+  }
+  return text;
+}
+
+// Which pairs of blocks are exact, by hand: those that lie the least below the
+// best of their row, beside those that are kept anyway.
+TEST(Mra2, KeepsPairsByHand) {
+  const eval::Tensors t =
+      eval::MakeTensors(ProblemOf("b1_h1_d4_q8_k8_scale1"), {});
+  SetBlocks(t, 2, 2,
+            {{5, 1, 0, 2}, {0, 3, 2.5, 1}, {4, 0, 0, 0}, {1, 2, 3, 3.5}});
+  const auto map = [&](double per_row, double first, double diagonal) {
+    OutOf("mra2", t, {per_row, 2, 1, first, diagonal});
+    std::vector<std::string> rows;
+    for (int64_t i = 0; i < 4; ++i) rows.push_back(Weighed(t, 2 * i));
+    return rows;
+  };
+  using Map = std::vector<std::string>;
+  EXPECT_EQ(map(2, 0, 0), (Map{"x...", ".xxx", "x...", ".xxx"}));
+  EXPECT_EQ(map(3, 1, 0), (Map{"xxxx", "xxx.", "x...", "xxxx"}));
+  EXPECT_EQ(map(2, 0, 1), (Map{"x...", ".xx.", "x.x.", ".xxx"}));
+  EXPECT_EQ(map(2, 0, 2), (Map{"xx..", "xxx.", ".xxx", "..xx"}));
+  EXPECT_EQ(map(2, 0, 3), map(2, 0, 2));
+}
+
+// A block whose queries hold a NaN wins no pair, and is not 0 for that; a block
+// of keys that does loses, and spoils no other.
+TEST(Mra2, SparseModePassesNansOn) {
+  const char problem[] = "b1_h1_d8_q64_k64";
+  const eval::Tensors t = eval::MakeTensors(ProblemOf(problem), {});
+  *t.query.At(0, 20, 0, 3) = NAN;
+  OutOf("mra2", t, {1, 8, 1, 0, 0});
+  for (int64_t row = 0; row < 64; ++row) {
+    EXPECT_EQ(std::isnan(*t.out.At(0, row, 0, 5)), row / 8 == 2) << row;
+  }
+  const eval::Tensors other = eval::MakeTensors(ProblemOf(problem), {});
+  *other.key.At(0, 3, 0, 3) = NAN;
+  OutOf("mra2", other, {1, 8, 1, 0, 0});
+  for (int64_t row = 0; row < 64; ++row) {
+    EXPECT_TRUE(std::isfinite(*other.out.At(0, row, 0, 5))) << row;
+    EXPECT_NE(*other.out.At(0, row, 0, 5), 0) << row;
+  }
+}
+
+// How many blocks are critical, marginal and negligible, and which, by hand.
+TEST(Sla, SortsBlocksByHand) {
+  const std::vector<float> none(8 * 8);
+  const ConstTensorView zeros[] = {Bshd(none.data(), 1, 8, 1, 8)};
+  const auto kinds = [&](const std::string& problem, double k_h, double k_l,
+                         double query_block, int64_t row) {
+    const eval::Tensors t = eval::MakeTensors(ProblemOf(problem), {});
+    // All queries alike.
+    SetBlocks(t, 64, 8, {{3, 7, 1, 5, 2, 6, 4, 0}});
+    OutOf("sla", t, {k_h, k_l, query_block, 8, 1}, zeros);
+    const std::string critical = Weighed(t, row);
+    OutOf("sla", t, {k_h, k_l, query_block, 8, 1});
+    std::string text = Weighed(t, row);
+    for (size_t j = 0; j < text.size(); ++j) {
+      if (text[j] == 'x') text[j] = critical[j] == 'x' ? 'C' : 'm';
+    }
+    return text;
+  };
+  const char causal[] = "b1_h1_d8_q64_k64_causal_scale1";
+  const char full[] = "b1_h1_d8_q64_k64_scale1";
+  // Causal, of 1, 4 and 8 blocks: 0.35 of them critical, among them the one
+  // that the mask cuts, 0.45 negligible, both rounded down.
+  EXPECT_EQ(kinds(causal, 0.35, 0.45, 8, 7), "C.......");
+  EXPECT_EQ(kinds(causal, 0.35, 0.45, 8, 31), "mm.C....");
+  EXPECT_EQ(kinds(causal, 0.35, 0.45, 8, 63), ".C.m.mmC");
+  // Rows 16 to 31 cut two of four.
+  EXPECT_EQ(kinds(causal, 0.35, 0.45, 16, 31), ".mCC....");
+  EXPECT_EQ(kinds(full, 0.35, 0.45, 64, 0), "mC.m.Cm.");
+  EXPECT_EQ(kinds(full, 0, 1, 64, 0), ".C......");
+  EXPECT_EQ(kinds(full, 0.95, 0.95, 64, 0), "CCCCCCC.");
+}
+
 TEST(Sla, AddsWhatItProjects) {
   const eval::Tensors t =
       eval::MakeTensors(ProblemOf("b1_h4_kv2_d16_dv8_q200_causal"), {});
@@ -273,6 +376,53 @@ TEST(Scatterbrain, NearsExactAttention) {
       LargestError(OutOf("scatterbrain", t, {32, 1024, 1}), want);
   EXPECT_LT(many, 0.05);
   EXPECT_LT(many, 0.5 * few);
+}
+
+// Queries and keys whose largest features are so far apart that no product of
+// them is a float: where nothing is near, and where something is.
+TEST(Scatterbrain, ServesRowsWithoutAProduct) {
+  for (const char* problem :
+       {"b1_h2_kv1_d32_q300_k64", "b1_h2_kv1_d32_q150_causal",
+        "b1_h1_d32_q90_k120_causal_scale-0.2"}) {
+    SCOPED_TRACE(problem);
+    const eval::Tensors t = eval::MakeTensors(ProblemOf(problem), {});
+    for (const eval::Tensor* x : {&t.query, &t.key}) {
+      for (int64_t s = 0; s < x->view.seqlen(); ++s) {
+        for (int64_t h = 0; h < x->view.heads(); ++h) {
+          for (int64_t c = 0; c < 32; ++c) *x->At(0, s, h, c) *= 30;
+        }
+      }
+    }
+    EXPECT_LT(ErrorOfReference("scatterbrain", t, {16, 64, 1}, nullptr), 5e-3);
+  }
+}
+
+// Which keys are near, by hand: queries are 0 and keys so long that features
+// give them no weight, where softmax gives all the same.
+TEST(Scatterbrain, IsNearByHand) {
+  const auto near = [](const std::string& problem, double local_context,
+                       int64_t row) {
+    const eval::Tensors t =
+        eval::MakeTensors(ProblemOf("b1_h1_d4_dv10_" + problem), {});
+    for (int64_t s = 0; s < t.query.view.seqlen(); ++s) {
+      std::fill(t.query.At(0, s, 0), t.query.At(0, s, 0) + 4, 0.0f);
+    }
+    for (int64_t s = 0; s < 10; ++s) {
+      std::fill(t.key.At(0, s, 0), t.key.At(0, s, 0) + 4, 10.0f);
+      for (int64_t c = 0; c < 10; ++c) {
+        *t.value.At(0, s, 0, c) = c == s ? 1.0f : 0.0f;
+      }
+    }
+    OutOf("scatterbrain", t, {local_context, 8, 1});
+    return Weighed(t, row);
+  };
+  EXPECT_EQ(near("q10_k10_causal_scale1", 4, 1), "xx........");
+  EXPECT_EQ(near("q10_k10_causal_scale1", 4, 6), "...xxxx...");
+  EXPECT_EQ(near("q6_k10_causal_scale1", 4, 2), "...xxxx...");
+  EXPECT_EQ(near("q10_k10_scale1", 4, 5), "...xxxx...");
+  EXPECT_EQ(near("q10_k10_scale1", 5, 5), "...xxxxx..");
+  EXPECT_EQ(near("q10_k10_scale1", 1, 5), ".....x....");
+  EXPECT_EQ(near("q10_k10_scale1", 4, 9), ".......xxx");
 }
 
 // Where weights are far apart no sum leaves the range of floats.

@@ -117,17 +117,23 @@ TEST(Draws, MagicpigGivesNoKeyInfiniteWeight) {
 
 // Even where a tile has no other row that could keep it.
 TEST(Parts, NansOfQueriesReachTheirRows) {
-  for (const char* name :
-       {"skip_softmax", "vattention", "magicpig", "hca", "csa", "infllm",
-        "nsa_gated", "sla", "scatterbrain"}) {
-    SCOPED_TRACE(name);
-    const eval::Tensors t =
-        eval::MakeTensors(ProblemOf("b1_h2_d8_q1_k150_causal"), {});
-    t.query.At(0, 0, 0, 0)[3] = NAN;
+  for (const char* name : {"skip_softmax", "vattention", "magicpig", "hca",
+                           "csa", "infllm", "nsa_gated", "sla", "scatterbrain",
+                           "linformer", "nystromformer", "mra2", "vsa"}) {
     const Variant& variant = VariantNamed(name);
-    ASSERT_TRUE(
-        RunGuarded(variant, ArgsOf(t, SettingsOf(variant).front())).ok());
-    EXPECT_TRUE(std::isnan(*t.out.At(0, 0, 0, 5)));
+    const std::string mask = variant.non_causal ? "" : "_causal";
+    for (const Setting& setting : SettingsOf(variant)) {
+      SCOPED_TRACE(name + (" " + setting.name));
+      for (const int64_t rows : {1, 90}) {
+        const eval::Tensors t = eval::MakeTensors(
+            ProblemOf("b1_h2_d8_q" + std::to_string(rows) + "_k150" + mask),
+            {});
+        const int64_t row = rows / 2;
+        t.query.At(0, row, 0, 0)[3] = NAN;
+        ASSERT_TRUE(RunGuarded(variant, ArgsOf(t, setting)).ok());
+        EXPECT_TRUE(std::isnan(*t.out.At(0, row, 0, 5))) << rows << " rows";
+      }
+    }
   }
 }
 

@@ -12,6 +12,9 @@
 // beside trained maps; k of n and more keys are then the keys themselves. A
 // combination mixes all positions, so there is no causal form.
 //
+// The cost is that of means: given projections cost a product of k rows and all
+// keys and values besides, which a cost of extents and knobs cannot know of.
+//
 // reference_quirks: one implementation shares a single E for keys and values
 // among all layers, which is to give both inputs the same numbers.
 #include <heed/linear_variant.h>

@@ -140,7 +140,10 @@ void Coarse::ChooseOf(int64_t head, int worker) const {
   int64_t anyways = 0;
   for (int64_t i = 0; i < grid.query_blocks; ++i) {
     const float* const row = scores + i * columns;
-    const float most = *std::max_element(row, row + columns);
+    float most = -INFINITY;
+    for (int64_t j = 0; j < columns; ++j) {
+      if (row[j] > most) most = row[j];  // NaN is none
+    }
     for (int64_t j = 0; j < columns; ++j) {
       const bool anyway = IsKeptAnyway(a->knobs, i, j);
       kept[i * columns + j] = anyway;
@@ -162,11 +165,15 @@ void Coarse::AttendOf(int64_t head) const {
   for (int64_t i = 0; i < grid.query_blocks; ++i) {
     float* const row = weights + i * columns;
     const uint8_t* const kept = exact + head * grid.pairs() + i * columns;
+    // A block with a NaN among its queries loses to all others: it may be left
+    // without an exact pair, and is NaN all the same.
+    const bool nan =
+        std::all_of(row, row + columns, [](float x) { return std::isnan(x); });
     for (int64_t j = 0; j < columns; ++j) {
-      row[j] = kept[j] || a->knobs[2] == 1
-                   ? -INFINITY
-                   : row[j] + static_cast<float>(std::log(
-                                  static_cast<double>(grid.KeysOf(j))));
+      const bool counts = !kept[j] && (a->knobs[2] == 0 || nan);
+      row[j] = counts ? row[j] + static_cast<float>(std::log(
+                                     static_cast<double>(grid.KeysOf(j))))
+                      : -INFINITY;
     }
     lse[head * grid.query_blocks + i] = ops::Softmax(row, columns);
   }
@@ -291,9 +298,8 @@ std::vector<bool> PlainExact(const double* knobs, const Grid& grid,
 }
 
 void PlainHead(const VariantArgs& a, const Grid& grid, int64_t b, int64_t h,
-               double* out) {
+               int64_t kv, double* out) {
   const AttentionArgs& t = a.args;
-  const int64_t kv = h / (t.query.heads() / t.key.heads());
   const int64_t dim = t.query.head_dim(), dim_v = t.value.head_dim();
   std::vector<std::vector<double>> keys, values;
   std::vector<double> score;
@@ -339,14 +345,11 @@ void PlainHead(const VariantArgs& a, const Grid& grid, int64_t b, int64_t h,
 void Reference(const VariantArgs& a, double* out) {
   const AttentionArgs& t = a.args;
   const Grid grid(a.knobs, t.query.seqlen(), t.key.seqlen());
-  const int64_t heads = t.query.heads(), dim_v = t.value.head_dim();
-  std::fill(out, out + t.query.batch() * grid.rows * heads * dim_v, 0.0);
-  if (grid.pairs() == 0) return;
-  for (int64_t b = 0; b < t.query.batch(); ++b) {
-    for (int64_t h = 0; h < heads; ++h) {
-      PlainHead(a, grid, b, h, out + (b * grid.rows * heads + h) * dim_v);
-    }
-  }
+  sparse::ForEachPlainHead(a, out,
+                           [&](int64_t b, int64_t h, int64_t kv, double* to) {
+                             if (grid.pairs() > 0)
+                               PlainHead(a, grid, b, h, kv, to);
+                           });
 }
 
 // With the most exact pairs that there can be: some are short.

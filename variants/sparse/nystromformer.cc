@@ -280,33 +280,32 @@ Plain PlainInverse(const Plain& a, int64_t rounds) {
 void Reference(const VariantArgs& a, double* out) {
   const AttentionArgs& t = a.args;
   const int64_t rows = t.query.seqlen(), keys = t.key.seqlen();
-  const int64_t heads = t.query.heads(), dim_v = t.value.head_dim();
-  std::fill(out, out + t.query.batch() * rows * heads * dim_v, 0.0);
-  if (std::min(rows, keys) == 0) return;
   const double scale =
       static_cast<double>(ops::SoftmaxScale(a.params, t.query.head_dim()));
   const bool exact = IsExact(a.knobs, rows, keys);
   const int64_t m = Landmarks(a.knobs, rows, keys);
-  for (int64_t i = 0; i < t.query.batch() * heads; ++i) {
-    const int64_t b = i / heads, h = i % heads;
-    const int64_t kv = h / (heads / t.key.heads());
-    const Plain query = RowsOf(t.query, b, h, rows);
-    const Plain key = RowsOf(t.key, b, kv, keys);
-    const Plain value = RowsOf(t.value, b, kv, keys);
-    const Plain queries = RowsOf(t.query, b, h, m);
-    const Plain means = RowsOf(t.key, b, kv, m);
-    const Plain made =
-        exact ? Times(Weights(scale, query, key), value)
-              : Times(Times(Weights(scale, query, means),
-                            PlainInverse(Weights(scale, queries, means),
-                                         static_cast<int64_t>(a.knobs[1]))),
-                      Times(Weights(scale, queries, key), value));
-    for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t c = 0; c < dim_v; ++c) {
-        out[((b * rows + row) * heads + h) * dim_v + c] = made.At(row, c);
-      }
-    }
-  }
+  sparse::ForEachPlainHead(
+      a, out, [&](int64_t b, int64_t h, int64_t kv, double* to) {
+        if (std::min(rows, keys) == 0) return;
+        const Plain query = RowsOf(t.query, b, h, rows);
+        const Plain key = RowsOf(t.key, b, kv, keys);
+        const Plain value = RowsOf(t.value, b, kv, keys);
+        const Plain queries = RowsOf(t.query, b, h, m);
+        const Plain means = RowsOf(t.key, b, kv, m);
+        const Plain made =
+            exact ? Times(Weights(scale, query, key), value)
+                  : Times(Times(Weights(scale, query, means),
+                                PlainInverse(Weights(scale, queries, means),
+                                             static_cast<int64_t>(a.knobs[1]))),
+                          Times(Weights(scale, queries, key), value));
+        for (int64_t row = 0; row < rows; ++row) {
+          double* const of_row =
+              to + row * t.query.heads() * t.value.head_dim();
+          for (int64_t c = 0; c < t.value.head_dim(); ++c) {
+            of_row[c] = made.At(row, c);
+          }
+        }
+      });
 }
 
 Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,

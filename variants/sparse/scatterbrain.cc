@@ -15,7 +15,9 @@
 // logarithm of the sum. The far sum is added up from states of key blocks and
 // single keys (heed/residual_variant.h), where the paper subtracts the support
 // from a sum over all keys. window_linear has keys and features of fixed size,
-// and a scan; here both may be as large as they like.
+// and a scan; here both may be as large as they like: rows whose far weights
+// are below the products of f32, and count, are read key by key in logarithms,
+// which takes an exponential a feature of each such pair.
 //
 // reference_quirks: the paper's code has the causal case as a thing to be
 // checked, and holds its sum of far weights above 1e-24.
@@ -129,8 +131,86 @@ void Map(const void* self, const FeatureRows& rows, float* log_scale) {
   }
 }
 
+// A sum of products of features below this, of at most 1 each, has lost digits
+// to what f32 rounds to 0.
+constexpr float kLeastSum = 1e-28f;
+
+// Reads the far field of single rows in logarithms.
+struct LogReader {
+  const VariantArgs* a;
+  Features map;
+  float* room;  // [workers][Size()]
+
+  int64_t Count() const { return map.w.rows; }
+  int64_t Size() const {
+    return (kBlock + 1) * Count() + a->args.value.head_dim();
+  }
+  // Whether a row that read `sums` must be read so: where what is near is not
+  // beyond comparison.
+  static bool Needed(const sparse::LinearResidual::Sums& sums, float total,
+                     float near_lse) {
+    constexpr float kLogLeast = -64.0f, kBeyond = 18.0f;
+    return total < kLeastSum && sums.log_scale > -INFINITY &&
+           near_lse < sums.log_scale + kLogLeast + kBeyond;
+  }
+  // Of keys [0, near_begin) and [near_end, seen).
+  void Read(int64_t b, int64_t h, int64_t kv, int64_t row, int64_t near_begin,
+            int64_t near_end, int64_t seen, int worker, float* out,
+            float* lse) const;
+};
+
+void LogReader::Read(int64_t b, int64_t h, int64_t kv, int64_t row,
+                     int64_t near_begin, int64_t near_end, int64_t seen,
+                     int worker, float* out, float* lse) const {
+  const int64_t m = Count(), dim_v = a->args.value.head_dim();
+  const float half = 0.5f * std::fabs(map.scale);
+  float* const query = room + worker * Size();
+  float* const keys = query + m;
+  float* const sum = keys + kBlock * m;
+  const ops::ConstMatrix x = ops::Head(a->args.query, b, h);
+  const ops::ConstMatrix all = ops::Head(a->args.key, b, kv);
+  ops::MatMul(ops::RowRange(x, row, row + 1), ops::Transposed(map.w),
+              ops::Dense(query, 1, m));
+  if (map.scale < 0) ops::Scale(-1.0f, query, m);
+  const float of_query = half * ops::Dot(x.row(row), x.row(row), x.cols);
+  std::fill(sum, sum + dim_v, 0.0f);
+  float most = -INFINITY, total = 0;
+  const auto add = [&](int64_t first, int64_t end) {
+    ops::MatMul(ops::RowRange(all, first, end), ops::Transposed(map.w),
+                ops::Dense(keys, end - first, m));
+    for (int64_t key = first; key < end; ++key) {
+      float* const exponent = keys + (key - first) * m;
+      ops::Axpy(1.0f, query, exponent, m);
+      // Softmax's sum is m times the mean over features.
+      float log_weight = ops::Softmax(exponent, m) - of_query -
+                         half * ops::Dot(all.row(key), all.row(key), all.cols);
+      if (log_weight > most) {
+        float fade = most - log_weight;
+        ops::Exp(&fade, &fade, 1);
+        ops::Scale(fade, sum, dim_v);
+        total *= fade;
+        most = log_weight;
+      }
+      log_weight -= most;
+      ops::Exp(&log_weight, &log_weight, 1);
+      total += log_weight;
+      ops::Axpy(log_weight, RowAt(a->args.value, b, key, kv), sum, dim_v);
+    }
+  };
+  for (int64_t first = 0; first < near_begin; first += kBlock) {
+    add(first, std::min(first + kBlock, near_begin));
+  }
+  for (int64_t first = near_end; first < seen; first += kBlock) {
+    add(first, std::min(first + kBlock, seen));
+  }
+  for (int64_t c = 0; c < dim_v; ++c) out[c] = sum[c] / total;
+  *lse = most + static_cast<float>(std::log(static_cast<double>(total)) -
+                                   std::log(static_cast<double>(m)));
+}
+
 // Writes to part 1 what rows of a block read of the far field.
 void ReadFar(const Support& support, const sparse::LinearResidual& residual,
+             const LogReader& logs, const TensorView& near_lse,
              const VariantArgs& part, uint8_t* far, int64_t list, int worker) {
   const TensorView& out = part.args.out;
   const int64_t blocks = (support.keys + kBlock - 1) / kBlock;
@@ -163,6 +243,11 @@ void ReadFar(const Support& support, const sparse::LinearResidual& residual,
     const sparse::LinearResidual::Sums read = residual.Of(row - first, worker);
     const float total = read.sum[dim_v];
     float* const to = RowAt(out, b, row, h);
+    if (LogReader::Needed(read, total, *RowAt(near_lse, b, row, h))) {
+      logs.Read(b, h, kv, row, near_begin, near_end, seen, worker, to,
+                RowAt(part.args.lse, b, row, h));
+      continue;
+    }
     for (int64_t c = 0; c < dim_v; ++c) {
       to[c] = total == 0 ? 0.0f : read.sum[c] / total;
     }
@@ -190,14 +275,16 @@ Status RunVariant(const VariantArgs& a) {
   if (!status.ok()) return status;
   float* const w = a.scratch.Array<float>(features, dim);
   uint8_t* const far = a.scratch.Array<uint8_t>(a.executor.max_workers, blocks);
-  if (w == nullptr || far == nullptr) {
+  LogReader logs = {&a, {}, nullptr};
+  logs.map = {ops::Dense(static_cast<const float*>(w), features, dim),
+              ops::SoftmaxScale(a.params, dim)};
+  logs.room = a.scratch.Array<float>(a.executor.max_workers, logs.Size());
+  if (w == nullptr || far == nullptr || logs.room == nullptr) {
     return Status(StatusCode::kOutOfMemory, "scratch",
                   "the features could not be allocated");
   }
   DrawRows(a, dim, w);
-  const Features map = {ops::Dense(static_cast<const float*>(w), features, dim),
-                        ops::SoftmaxScale(a.params, dim)};
-  status = residual.Prepare(a, {features, &map, &Map}, kBlock);
+  status = residual.Prepare(a, {features, &logs.map, &Map}, kBlock);
   if (!status.ok()) return status;
   a.phases.Enter(Phase::kAttend);
   const VariantArgs near = parts.Call(0), rest = parts.Call(1);
@@ -206,35 +293,41 @@ Status RunVariant(const VariantArgs& a) {
   const int64_t lists = t.query.batch() * t.query.heads() *
                         ((t.query.seqlen() + kBlock - 1) / kBlock);
   ops::ParallelFor(a.executor, lists, [&](int64_t list, int worker) {
-    ReadFar(support, residual, rest, far + worker * blocks, list, worker);
+    ReadFar(support, residual, logs, near.args.lse, rest, far + worker * blocks,
+            list, worker);
   });
   return parts.Merge();
 }
 
-// The logarithm of the far weight of a pair.
-double PlainFar(const std::vector<float>& w, double scale, int64_t features,
-                const float* query, const float* key, int64_t dim) {
-  double square = 0, most = -INFINITY;
-  std::vector<double> exponent;
+// The exponents of a row's features.
+std::vector<double> PlainExponents(const std::vector<float>& w, double scale,
+                                   const float* x, double sign, int64_t dim) {
+  double square = 0;
   for (int64_t c = 0; c < dim; ++c) {
-    const double q = static_cast<double>(query[c]);
-    const double k = static_cast<double>(key[c]);
-    square += q * q + k * k;
+    square += static_cast<double>(x[c]) * static_cast<double>(x[c]);
   }
-  for (int64_t r = 0; r < features; ++r) {
-    double sum = 0;
+  std::vector<double> exponents;
+  for (auto row = w.begin(); row != w.end(); row += dim) {
+    double sum = -0.5 * std::fabs(scale) * square;
     for (int64_t c = 0; c < dim; ++c) {
-      const double by =
-          static_cast<double>(w[static_cast<size_t>(r * dim + c)]);
-      sum += by * ((scale < 0 ? -1 : 1) * static_cast<double>(query[c]) +
-                   static_cast<double>(key[c]));
+      sum += sign * static_cast<double>(row[c]) * static_cast<double>(x[c]);
     }
-    exponent.push_back(sum - 0.5 * std::fabs(scale) * square);
-    most = std::max(most, exponent.back());
+    exponents.push_back(sum);
   }
-  double total = 0;
-  for (const double e : exponent) total += std::exp(e - most);
-  return most + std::log(total / static_cast<double>(features));
+  return exponents;
+}
+
+// The logarithm of the far weight of a pair.
+double PlainFar(const std::vector<double>& query,
+                const std::vector<double>& key) {
+  double most = -INFINITY, total = 0;
+  for (size_t r = 0; r < key.size(); ++r) {
+    most = std::max(most, query[r] + key[r]);
+  }
+  for (size_t r = 0; r < key.size(); ++r) {
+    total += std::exp(query[r] + key[r] - most);
+  }
+  return most + std::log(total / static_cast<double>(key.size()));
 }
 
 void Reference(const VariantArgs& a, double* out) {
@@ -245,9 +338,22 @@ void Reference(const VariantArgs& a, double* out) {
   const Support support(a.params, a.knobs, t.query.seqlen(), t.key.seqlen());
   std::vector<float> w(static_cast<size_t>(features * dim));
   DrawRows(a, dim, w.data());
+  const int64_t kv_heads = t.key.heads();
+  std::vector<std::vector<double>> keys;  // [batch][kv heads][keys]
+  for (int64_t i = 0; i < t.key.batch() * kv_heads * support.keys; ++i) {
+    const int64_t head = i / support.keys;
+    keys.push_back(PlainExponents(
+        w, scale,
+        RowAt(t.key, head / kv_heads, i % support.keys, head % kv_heads), 1,
+        dim));
+  }
   sparse::ForEachPlainRow(
       a, out, [&](int64_t b, int64_t h, int64_t kv, int64_t row, double* to) {
         const float* query = RowAt(t.query, b, row, h);
+        const std::vector<double> of_query =
+            PlainExponents(w, scale, query, scale < 0 ? -1 : 1, dim);
+        const auto* const of_keys =
+            keys.data() + (b * kv_heads + kv) * support.keys;
         sparse::PlainSoftmax softmax(t.value.head_dim());
         for (int64_t j = 0; j < support.keys; ++j) {
           const int64_t away = j - row - support.offset;
@@ -255,7 +361,7 @@ void Reference(const VariantArgs& a, double* out) {
           const float* key = RowAt(t.key, b, j, kv);
           const bool near = away >= -support.before && away <= support.after;
           softmax.Add(near ? sparse::PlainScore(a.params, query, key, dim)
-                           : PlainFar(w, scale, features, query, key, dim),
+                           : PlainFar(of_query, of_keys[j]),
                       RowAt(t.value, b, j, kv));
         }
         softmax.AddTo(1, to);

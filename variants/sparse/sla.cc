@@ -22,7 +22,12 @@
 //
 // reference_quirks: the paper's code has no negligible blocks, adds linear
 // attention over all keys, critical ones too, and 1e-5 to its sum of weights;
-// it may leave a query block without a critical one.
+// it may leave a query block without a critical one; its proj_l has a bias and
+// is one for all heads, where Proj is a matrix for each key head.
+//
+// Products phi(q) phi(k) are in f32: where softmax puts query and keys on
+// different channels so far that all of a row's products are below 1e-38, as
+// numbers beyond some 40 do, the row gets nothing of its marginal blocks.
 #include <heed/estimators.h>
 #include <heed/linear_variant.h>
 #include <heed/parts_variant.h>
@@ -282,18 +287,18 @@ Status RunVariant(const VariantArgs& a) {
   return status;
 }
 
-double PlainPhi(int kind, const float* x, int64_t dim, int64_t c) {
-  const double at = static_cast<double>(x[c]);
-  if (kind == 1) return at > 0 ? at + 1 : std::exp(at);
-  if (kind == 2) return std::max(at, 0.0);
+std::vector<double> PlainPhi(int kind, const float* x, int64_t dim) {
+  std::vector<double> phi(x, x + dim);
   double most = -INFINITY, sum = 0;
-  for (int64_t i = 0; i < dim; ++i) {
-    most = std::max(most, static_cast<double>(x[i]));
+  for (const double at : phi) most = std::max(most, at);
+  for (double& at : phi) {
+    if (kind == 0) at = std::exp(at - most);
+    if (kind == 1) at = at > 0 ? at + 1 : std::exp(at);
+    if (kind == 2) at = std::max(at, 0.0);
+    sum += at;
   }
-  for (int64_t i = 0; i < dim; ++i) {
-    sum += std::exp(static_cast<double>(x[i]) - most);
-  }
-  return std::exp(at - most) / sum;
+  for (double& at : phi) at /= kind == 0 ? sum : 1;
+  return phi;
 }
 
 // 2: critical; 1: marginal; 0: negligible.
@@ -329,65 +334,68 @@ std::vector<int> PlainKinds(const VariantArgs& a, const Grid& grid, int64_t b,
   return kinds;
 }
 
-void Reference(const VariantArgs& a, double* out) {
+void PlainHead(const VariantArgs& a, const Grid& grid, int64_t b, int64_t h,
+               int64_t kv, double* out) {
   const AttentionArgs& t = a.args;
   const int64_t dim = t.key.head_dim(), dim_v = t.value.head_dim();
   const int kind = static_cast<int>(a.knobs[4]);
-  const Grid grid(a.params, a.knobs, t.query.seqlen(), t.key.seqlen());
-  std::vector<std::vector<std::vector<int>>> kinds(
-      static_cast<size_t>(t.query.batch() * t.query.heads()));
-  for (size_t at = 0; at < kinds.size() && grid.keys > 0; ++at) {
-    const int64_t head = static_cast<int64_t>(at);
-    const int64_t h = head % t.query.heads();
-    for (int64_t i = 0; i < grid.query_blocks; ++i) {
-      kinds[at].push_back(PlainKinds(a, grid, head / t.query.heads(), h,
-                                     h / (t.query.heads() / t.key.heads()), i));
+  std::vector<std::vector<int>> kinds;
+  for (int64_t i = 0; i < grid.query_blocks; ++i) {
+    kinds.push_back(PlainKinds(a, grid, b, h, kv, i));
+  }
+  std::vector<std::vector<double>> key_phi;
+  for (int64_t j = 0; j < grid.keys; ++j) {
+    key_phi.push_back(PlainPhi(kind, RowAt(t.key, b, j, kv), dim));
+  }
+  for (int64_t row = 0; row < grid.rows; ++row) {
+    double* const to = out + row * t.query.heads() * dim_v;
+    const float* query = RowAt(t.query, b, row, h);
+    const std::vector<int>& of =
+        kinds[static_cast<size_t>(row / grid.query_block)];
+    const int64_t seen =
+        ops::VisibleTo(a.params, grid.rows, grid.keys, row).end;
+    const std::vector<double> phi = PlainPhi(kind, query, dim);
+    sparse::PlainSoftmax softmax(dim_v);
+    std::vector<double> sum(static_cast<size_t>(dim_v));
+    double total = 0;
+    for (int64_t j = 0; j < seen; ++j) {
+      const float* key = RowAt(t.key, b, j, kv);
+      const float* value = RowAt(t.value, b, j, kv);
+      const int of_block = of[static_cast<size_t>(j / grid.key_block)];
+      if (of_block == 2) {
+        softmax.Add(sparse::PlainScore(a.params, query, key, dim), value);
+      }
+      if (of_block != 1) continue;
+      const std::vector<double>& of_key = key_phi[static_cast<size_t>(j)];
+      double weight = 0;
+      for (size_t c = 0; c < phi.size(); ++c) weight += phi[c] * of_key[c];
+      total += weight;
+      for (size_t c = 0; c < sum.size(); ++c) {
+        sum[c] += weight * static_cast<double>(value[c]);
+      }
+    }
+    softmax.AddTo(1, to);
+    for (size_t c = 0; c < sum.size() && total != 0; ++c) {
+      for (size_t x = 0; x < sum.size(); ++x) {
+        const double by =
+            a.inputs == nullptr
+                ? (c == x ? 1.0 : 0.0)
+                : InputAt(a, kInputs, 0, 0, static_cast<int64_t>(c), kv,
+                          static_cast<int64_t>(x));
+        to[c] += by * sum[x] / total;
+      }
     }
   }
-  sparse::ForEachPlainRow(
-      a, out, [&](int64_t b, int64_t h, int64_t kv, int64_t row, double* to) {
-        if (grid.keys == 0) return;
-        const float* query = RowAt(t.query, b, row, h);
-        const std::vector<int>& of =
-            kinds[static_cast<size_t>(b * t.query.heads() + h)]
-                 [static_cast<size_t>(row / grid.query_block)];
-        const int64_t seen =
-            ops::VisibleTo(a.params, grid.rows, grid.keys, row).end;
-        sparse::PlainSoftmax softmax(dim_v);
-        std::vector<double> phi, sum(static_cast<size_t>(dim_v));
-        for (int64_t c = 0; c < dim; ++c) {
-          phi.push_back(PlainPhi(kind, query, dim, c));
-        }
-        double total = 0;
-        for (int64_t j = 0; j < seen; ++j) {
-          const float* key = RowAt(t.key, b, j, kv);
-          const float* value = RowAt(t.value, b, j, kv);
-          const int of_block = of[static_cast<size_t>(j / grid.key_block)];
-          if (of_block == 2) {
-            softmax.Add(sparse::PlainScore(a.params, query, key, dim), value);
-          }
-          if (of_block != 1) continue;
-          double weight = 0;
-          for (int64_t c = 0; c < dim; ++c) {
-            weight += phi[static_cast<size_t>(c)] * PlainPhi(kind, key, dim, c);
-          }
-          total += weight;
-          for (size_t c = 0; c < sum.size(); ++c) {
-            sum[c] += weight * static_cast<double>(value[c]);
-          }
-        }
-        softmax.AddTo(1, to);
-        for (size_t c = 0; c < sum.size() && total != 0; ++c) {
-          for (size_t x = 0; x < sum.size(); ++x) {
-            const double by =
-                a.inputs == nullptr
-                    ? (c == x ? 1.0 : 0.0)
-                    : InputAt(a, kInputs, 0, 0, static_cast<int64_t>(c), kv,
-                              static_cast<int64_t>(x));
-            to[c] += by * sum[x] / total;
-          }
-        }
-      });
+}
+
+void Reference(const VariantArgs& a, double* out) {
+  const Grid grid(a.params, a.knobs, a.args.query.seqlen(),
+                  a.args.key.seqlen());
+  sparse::ForEachPlainHead(a, out,
+                           [&](int64_t b, int64_t h, int64_t kv, double* to) {
+                             if (grid.keys > 0)
+                               PlainHead(a, grid, b, h, kv, to);
+                           });
 }
 
 Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,

@@ -364,9 +364,9 @@ struct PlainCubes {
   }
 };
 
-void PlainHead(const VariantArgs& a, int64_t b, int64_t h, double* out) {
+void PlainHead(const VariantArgs& a, int64_t b, int64_t h, int64_t kv,
+               double* out) {
   const AttentionArgs& t = a.args;
-  const int64_t kv = h / (t.query.heads() / t.key.heads());
   const int64_t dim = t.key.head_dim(), dim_v = t.value.head_dim();
   const double scale = static_cast<double>(ops::SoftmaxScale(a.params, dim));
   const PlainCubes query(a.knobs, t.query, b, h), key(a.knobs, t.key, b, kv);
@@ -416,16 +416,11 @@ void PlainHead(const VariantArgs& a, int64_t b, int64_t h, double* out) {
 }
 
 void Reference(const VariantArgs& a, double* out) {
-  const AttentionArgs& t = a.args;
-  const int64_t rows = t.query.seqlen(), heads = t.query.heads();
-  const int64_t dim_v = t.value.head_dim();
-  std::fill(out, out + t.query.batch() * rows * heads * dim_v, 0.0);
-  if (t.key.seqlen() == 0) return;
-  for (int64_t b = 0; b < t.query.batch(); ++b) {
-    for (int64_t h = 0; h < heads; ++h) {
-      PlainHead(a, b, h, out + (b * rows * heads + h) * dim_v);
-    }
-  }
+  sparse::ForEachPlainHead(a, out,
+                           [&](int64_t b, int64_t h, int64_t kv, double* to) {
+                             if (a.args.key.seqlen() > 0)
+                               PlainHead(a, b, h, kv, to);
+                           });
 }
 
 // With whole cubes.
