@@ -3,8 +3,8 @@
 
 // Everything an engineer needs; threads by oneTBB are in heed/tbb.h, the doors
 // for variant authors in heed/variant.h, heed/linear_variant.h,
-// heed/linear_features.h, heed/linear_state.h, heed/linear_slots.h and
-// heed/ops.h.
+// heed/linear_features.h, heed/linear_state.h, heed/linear_slots.h,
+// heed/portable_math.h and heed/ops.h.
 #ifndef HEED_HEED_H_
 #define HEED_HEED_H_
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "heed/linear_variant.h"
+#include "heed/portable_math.h"
 
 namespace heed {
 
@@ -78,7 +79,8 @@ inline double GaussianAt(int seed, int64_t row, int64_t c) {
   constexpr Input kUnit = {"", "", false, 0x1p-53, 1.0};
   const double u = DrawnAt(kUnit, seed, row, c, 0, 0);
   const double v = DrawnAt(kUnit, seed, row, c, 1, 0);
-  return std::sqrt(-2 * std::log(u)) * std::cos(6.283185307179586 * v);
+  return std::sqrt(-2 * portable::Log(u)) *
+         portable::SinCos(6.283185307179586 * v).cosine;
 }
 
 // Sets w[rows][dim] to random rows times `scale`, orthogonal to one another

@@ -50,7 +50,8 @@ inline Cost SlotCost(const AttentionShape& shape, const AttentionParams& params,
 }
 
 // The same in plain double, token by token; log_decay(batch, token, head, slot)
-// and write(...) are numbers. Shares nothing with AttendSlots.
+// and write(...) are numbers. Shares with AttendSlots only the order of keys
+// and rows, InTokenOrder.
 template <class LogDecay, class Write>
 void SlotReference(const VariantArgs& a, int64_t slots, double scale,
                    LogDecay log_decay, Write write, double* out) {

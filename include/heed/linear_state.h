@@ -20,6 +20,8 @@ HEED_API Status CheckLinearCall(const VariantArgs& host);
 
 // Calls write(key) for the keys of a key head that rows see, and read(row,
 // head) for each row of its query heads once all keys that it sees are written.
+// Runs and references of such variants share it: what it does is tested by
+// itself.
 template <class Write, class Read>
 void InTokenOrder(const VariantArgs& host, int64_t kv_head, Write write,
                   Read read) {

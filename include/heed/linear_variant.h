@@ -88,8 +88,25 @@ HEED_API Status CheckMapWidth(const VariantArgs& host, int64_t times);
 HEED_API Status CheckWeights(const VariantArgs& host, const Input* inputs,
                              int index, int64_t rows);
 
+// Runs f(batch, first, end, worker) for runs of key tokens [first, end), as
+// tasks.
+template <class F>
+void ForEachTokens(const VariantArgs& host, F f) {
+  constexpr int64_t kTokens = 64;
+  const int64_t seqlen = host.args.key.seqlen();
+  const int64_t runs = (seqlen + kTokens - 1) / kTokens;
+  const int64_t tasks = host.args.key.batch() * runs;
+  if (tasks == 0) return;
+  ops::ParallelFor(host.executor, tasks, [&](int64_t i, int worker) {
+    const int64_t first = i % runs * kTokens;
+    f(i / runs, first, first + kTokens < seqlen ? first + kTokens : seqlen,
+      worker);
+  });
+}
+
 // Sets *view to f(batch, token, head, channel), `dim` channels a key token and
-// head, in the host's scratch: gates that a variant computes.
+// head, in the host's scratch: gates that a variant computes. Workers call f at
+// the same time; the channels of a token and head come in turn.
 template <class F>
 Status MakeInput(const VariantArgs& host, int64_t dim, F f,
                  ConstTensorView* view) {
@@ -102,15 +119,16 @@ Status MakeInput(const VariantArgs& host, int64_t dim, F f,
   }
   *view = Bshd(static_cast<const float*>(at), key.batch(), key.seqlen(),
                key.heads(), dim);
-  for (int64_t b = 0; b < key.batch(); ++b) {
-    for (int64_t t = 0; t < key.seqlen(); ++t) {
+  ForEachTokens(host, [&](int64_t b, int64_t first, int64_t end, int) {
+    float* to = at + (b * key.seqlen() + first) * key.heads() * dim;
+    for (int64_t t = first; t < end; ++t) {
       for (int64_t h = 0; h < key.heads(); ++h) {
         for (int64_t c = 0; c < dim; ++c) {
-          *at++ = static_cast<float>(f(b, t, h, c));
+          *to++ = static_cast<float>(f(b, t, h, c));
         }
       }
     }
-  }
+  });
   return Status();
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "heed/linear_state.h"
 #include "heed/linear_variant.h"
 #include "lib/eval/scratch_pool.h"
 
@@ -70,6 +71,29 @@ TEST_F(LinearGates, OfOtherTokensAreRefused) {
 TEST_F(LinearGates, AboveZeroAreRefused) {
   gates_[2] = 0.5f;
   ExpectRefused("log_decay");
+}
+
+// Runs and references of variants with states of their own share this order.
+TEST(InTokenOrder, WritesWhatARowSeesBeforeItIsRead) {
+  std::vector<float> numbers(4 * 4);
+  VariantArgs host;
+  host.args.query = Bshd(static_cast<const float*>(numbers.data()), 1, 4, 4, 1);
+  host.args.key = host.args.value =
+      Bshd(static_cast<const float*>(numbers.data()), 1, 5, 2, 1);
+  const auto order = [&] {
+    std::string text;
+    InTokenOrder(
+        host, 1, [&](int64_t key) { text += " w" + std::to_string(key); },
+        [&](int64_t row, int64_t head) {
+          text += " r" + std::to_string(row) + "." + std::to_string(head);
+        });
+    return text;
+  };
+  EXPECT_EQ(order(), " w0 w1 w2 w3 w4 r0.2 r0.3 r1.2 r1.3 r2.2 r2.3 r3.2 r3.3");
+  host.params.causal = true;  // row 0 at key 1
+  EXPECT_EQ(order(), " w0 w1 r0.2 r0.3 w2 r1.2 r1.3 w3 r2.2 r2.3 w4 r3.2 r3.3");
+  host.params.causal_offset = -2;
+  EXPECT_EQ(order(), " r0.2 r0.3 r1.2 r1.3 w0 r2.2 r2.3 w1 r3.2 r3.3");
 }
 
 }  // namespace

@@ -107,6 +107,23 @@ TEST(LinearInputs, StepsBackAreRefused) {
   }
 }
 
+// Its steps have a bound, up to which nothing overflows.
+TEST(LinearInputs, StepsOfMamba3AreBounded) {
+  for (const double bad : {-0.1, 65537.0, 3e38, static_cast<double>(INFINITY),
+                           static_cast<double>(NAN)}) {
+    SCOPED_TRACE(bad);
+    VariantCall call("mamba3", kProblem, "");
+    call.args().target = nullptr;
+    call.SetInput("dt", [&](int64_t t, int64_t) { return t == 7 ? bad : 0.1; });
+    ExpectRefused(call, "dt");
+  }
+  VariantCall call("mamba3", kProblem, "");
+  call.args().target = nullptr;
+  call.SetInput("dt", [](int64_t, int64_t) { return 65536.0; });
+  call.SetInput("theta", [](int64_t, int64_t) { return 3e38; });
+  for (const float x : call.Out()) EXPECT_TRUE(std::isfinite(x));
+}
+
 // A sigmoid is behind it: all but NaN are gates.
 TEST(LinearInputs, GatesBeforeTheirSigmoidMayBeAnyNumber) {
   for (const double gate :

@@ -21,7 +21,8 @@ constexpr float kUnwritten = -77.0f;
 std::vector<NamedVariant> LinearVariants() {
   std::vector<NamedVariant> all = eval::AllVariants();
   std::erase_if(all, [](const NamedVariant& named) {
-    return named.variant.semantics != Semantics::kOwnReference;
+    return named.variant.semantics != Semantics::kOwnReference ||
+           named.variant.non_causal;
   });
   return all;
 }

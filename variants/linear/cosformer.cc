@@ -13,6 +13,7 @@
 // the authors divide by at least 1e-6, here a row whose weights all vanish is
 // zero.
 #include <heed/linear_variant.h>
+#include <heed/portable_math.h>
 
 #include <algorithm>
 #include <cmath>
@@ -41,8 +42,9 @@ void Map(const void* self, const FeatureRows& rows) {
   const int64_t n = rows.x.cols;
   for (int64_t i = 0; i < rows.x.rows; ++i) {
     const double at = angle * static_cast<double>(rows.position + i);
-    const float cosine = static_cast<float>(std::cos(at));
-    const float sine = static_cast<float>(std::sin(at));
+    const portable::SineAndCosine of = portable::SinCos(at);
+    const float cosine = static_cast<float>(of.cosine);
+    const float sine = static_cast<float>(of.sine);
     for (int64_t c = 0; c < n; ++c) {
       const float x = rows.x.row(i)[c];
       const float relu = x < 0 ? 0.0f : x;  // NaN stays NaN

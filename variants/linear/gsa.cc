@@ -13,6 +13,7 @@
 // projection, divided by 8. scale is softmax_scale, by default
 // 1/sqrt(head_dim).
 #include <heed/linear_slots.h>
+#include <heed/portable_math.h>
 
 #include <cmath>
 #include <cstdint>
@@ -34,7 +35,7 @@ Status RunVariant(const VariantArgs& a) {
   status = MakeInput(
       a, slots,
       [&](int64_t b, int64_t token, int64_t head, int64_t slot) {
-        return -std::expm1(
+        return portable::OneMinusExp(
             static_cast<double>(RowAt(call.log_decay, b, token, head)[slot]));
       },
       &call.write);

@@ -13,6 +13,7 @@
 // 0 in its first. The scale is softmax_scale, by default 1/sqrt(head_dim) as in
 // flash-linear-attention; 1 is the paper's.
 #include <heed/linear_variant.h>
+#include <heed/portable_math.h>
 
 #include <cmath>
 #include <cstdint>
@@ -27,8 +28,11 @@ constexpr Knob kKnobs[] = {
 
 // log(lower_bound + (1 - lower_bound) / (1 + exp(-f))).
 double LogAlpha(double f, double lower_bound) {
-  if (f < -30) return std::log(lower_bound + (1 - lower_bound) * std::exp(f));
-  return std::log1p(lower_bound * std::exp(-f)) - std::log1p(std::exp(-f));
+  using portable::Exp, portable::Log1p;
+  if (f < -30) {
+    return portable::Log(lower_bound + (1 - lower_bound) * Exp(f));
+  }
+  return Log1p(lower_bound * Exp(-f)) - Log1p(Exp(-f));
 }
 
 // self is 1 - lower_bound.

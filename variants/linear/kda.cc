@@ -12,6 +12,7 @@
 // and g = lower_bound * sigmoid(x): the bound multiplies, nothing is cut off.
 // Keys and queries are brought to unit length, x / sqrt(|x|^2 + 1e-6).
 #include <heed/linear_variant.h>
+#include <heed/portable_math.h>
 
 #include <cmath>
 #include <cstdint>
@@ -40,12 +41,11 @@ Status RunVariant(const VariantArgs& a) {
   if (status.ok()) status = InputOrDrawn(a, kInputs, 1, kBetas, &call.beta);
   call.log_decay = gate;
   if (status.ok() && a.knobs[0] != 0) {
-    const float bound = static_cast<float>(a.knobs[0]);
     status = MakeInput(
         a, dim,
         [&](int64_t b, int64_t token, int64_t head, int64_t channel) {
           const float x = RowAt(gate, b, token, head)[channel];
-          return bound / (1 + std::exp(-x));
+          return a.knobs[0] * portable::Sigmoid(static_cast<double>(x));
         },
         &call.log_decay);
   }

@@ -15,6 +15,7 @@
 // softmax_scale sets another scale. SiLU, norms and the output's gate are the
 // model's.
 #include <heed/linear_variant.h>
+#include <heed/portable_math.h>
 
 #include <algorithm>
 #include <cmath>
@@ -37,8 +38,8 @@ double Alibi(int64_t head, int64_t heads) {
   while (2 * power <= heads) power *= 2;
   const double h = static_cast<double>(head);
   const double n = static_cast<double>(power);
-  return head < power ? std::exp2(-8 * (h + 1) / n)
-                      : std::exp2(-8 * (2 * (h - n) + 1) / (2 * n));
+  return head < power ? portable::Exp2(-8 * (h + 1) / n)
+                      : portable::Exp2(-8 * (2 * (h - n) + 1) / (2 * n));
 }
 
 double Gate(const VariantArgs& a, int64_t head) {

@@ -17,6 +17,7 @@
 // their own token, which they add. There is no scale unless softmax_scale asks
 // for one. Rows without a key of their own turn as the last key does.
 #include <heed/linear_state.h>
+#include <heed/portable_math.h>
 
 #include <algorithm>
 #include <cmath>
@@ -35,12 +36,14 @@ constexpr Knob kKnobs[] = {
 constexpr Input kInputs[] = {
     {"gate", "A dt, the logarithm of what is left of the state.", false, -0.2,
      0.0},
-    {"dt", "Step, not negative.", false, 0.001, 0.1},
+    {"dt", "Step, 0 to 65536.", false, 0.001, 0.1},
     {"trapezoid", "What of a step is its own token's.", false, 0.0, 1.0},
     {"theta", "Angle a unit of time, at the first channel of a pair.", true,
      -3.0, 3.0}};
 constexpr float kMost = std::numeric_limits<float>::max();
-constexpr InputRange kSteps = {0.0f, kMost, "must be at least 0 and finite"};
+// A step of any model is far below it, and no weight overflows up to it.
+constexpr InputRange kSteps = {0.0f, 65536.0f,
+                               "must be 0 to 65536 and not NaN"};
 constexpr InputRange kShares = {0.0f, 1.0f, "must be 0 to 1 and not NaN"};
 constexpr InputRange kAngles = {-kMost, kMost, "must be finite"};
 
@@ -96,34 +99,38 @@ void Map(const void* self, const FeatureRows& rows) {
   }
 }
 
-// Sums of angles in double, whole turns taken off.
+// Sums of angles in double, whole turns taken off (which fmod does exactly).
 Status MakeTurns(const VariantArgs& a, Turning* t) {
   const ConstTensorView& key = a.args.key;
   const int64_t dim = key.head_dim();
   float* turn =
       a.scratch.Array<float>(key.batch() * key.seqlen(), key.heads(), dim);
-  double* angle = a.scratch.Array<double>(dim);
-  if (turn == nullptr || angle == nullptr) {
+  const int64_t each = (dim + 7) / 8 * 8;  // so that workers share no line
+  double* angles = a.scratch.Array<double>(each, a.executor.max_workers);
+  if (turn == nullptr || angles == nullptr) {
     return Status(StatusCode::kOutOfMemory, "scratch",
                   "angles could not be allocated");
   }
   t->turn = Bshd(turn, key.batch(), key.seqlen(), key.heads(), dim);
-  for (int64_t b = 0; b < key.batch(); ++b) {
-    for (int64_t h = 0; h < key.heads(); ++h) {
-      std::fill(angle, angle + dim, 0.0);
-      for (int64_t j = 0; j < key.seqlen(); ++j) {
-        const double dt = static_cast<double>(*RowAt(t->dt, b, j, h));
-        const float* theta = RowAt(t->theta, b, j, h);
-        float* to = RowAt(t->turn, b, j, h);
-        for (int64_t c = 0; c + 1 < dim; c += 2) {
-          angle[c] = std::fmod(angle[c] + dt * static_cast<double>(theta[c]),
-                               6.283185307179586);
-          to[c] = static_cast<float>(std::cos(angle[c]));
-          to[c + 1] = static_cast<float>(std::sin(angle[c]));
-        }
+  const int64_t tasks = key.batch() * key.heads();
+  if (tasks == 0) return Status();
+  ops::ParallelFor(a.executor, tasks, [&](int64_t i, int worker) {
+    const int64_t b = i / key.heads(), h = i % key.heads();
+    double* angle = angles + worker * each;
+    std::fill(angle, angle + dim, 0.0);
+    for (int64_t j = 0; j < key.seqlen(); ++j) {
+      const double dt = static_cast<double>(*RowAt(t->dt, b, j, h));
+      const float* theta = RowAt(t->theta, b, j, h);
+      float* to = RowAt(t->turn, b, j, h);
+      for (int64_t c = 0; c + 1 < dim; c += 2) {
+        angle[c] = std::fmod(angle[c] + dt * static_cast<double>(theta[c]),
+                             6.283185307179586);
+        const portable::SineAndCosine of = portable::SinCos(angle[c]);
+        to[c] = static_cast<float>(of.cosine);
+        to[c + 1] = static_cast<float>(of.sine);
       }
     }
-  }
+  });
   return Status();
 }
 

@@ -16,6 +16,7 @@
 // number a head, is a knob; with squash_x 1 this is Gated DeltaNet.
 #include <heed/linear_ops.h>
 #include <heed/linear_state.h>
+#include <heed/portable_math.h>
 
 #include <algorithm>
 #include <cmath>
@@ -39,10 +40,10 @@ constexpr Input kInputs[] = {
     {"atk_gate", "Logarithm of what is left of A.", false, -0.2, 0.0},
     {"atk_beta", "The weight of a token in A.", false, 0.0, 1.0}};
 
-// What a channel counts of which A is so much.
-double Squashed(const VariantArgs& a, double sum) {
-  const double r = std::log(sum + 1e-6) - a.knobs[1];
-  return std::exp(-std::log(a.knobs[0]) * r / (1 + std::fabs(r)));
+// What a channel counts of which A is so much; log_x is that of squash_x.
+double Squashed(double sum, double log_x, double log_atk_scale) {
+  const double r = portable::Log(sum + 1e-6) - log_atk_scale;
+  return portable::Exp(-log_x * r / (1 + std::fabs(r)));
 }
 
 // Keys come as they are written; queries at unit length.
@@ -74,6 +75,7 @@ Status MakeKeys(const VariantArgs& a, const ConstTensorView& gate,
     }
     *view = Bshd(at, key.batch(), key.seqlen(), key.heads(), dim);
   }
+  const double log_x = portable::Log(a.knobs[0]);
   return ForEachState(a, dim, [&](int64_t b, int64_t h, float* sum) {
     for (int64_t t = 0; t < key.seqlen(); ++t) {
       float* k = RowAt(keys->unit, b, t, h);
@@ -82,9 +84,9 @@ Status MakeKeys(const VariantArgs& a, const ConstTensorView& gate,
       ops::Exp(RowAt(gate, b, t, h), &decay, 1);
       for (int64_t c = 0; c < dim; ++c) {
         sum[c] = decay * sum[c] + *RowAt(beta, b, t, h) * (k[c] * k[c]);
-        RowAt(keys->written, b, t, h)[c] =
-            static_cast<float>(static_cast<double>(k[c]) *
-                               Squashed(a, static_cast<double>(sum[c])));
+        RowAt(keys->written, b, t, h)[c] = static_cast<float>(
+            static_cast<double>(k[c]) *
+            Squashed(static_cast<double>(sum[c]), log_x, a.knobs[1]));
       }
     }
   });
@@ -133,7 +135,8 @@ struct Law : LinearLaw {
           for (const double x : k) {
             *sum = std::exp(InputAt(a, kInputs, 2, b, t, h, 0)) * *sum +
                    InputAt(a, kInputs, 3, b, t, h, 0) * x * x;
-            counts.push_back(Squashed(a, *sum++));
+            const double r = std::log(*sum++ + 1e-6) - a.knobs[1];
+            counts.push_back(std::pow(a.knobs[0], -r / (1 + std::fabs(r))));
           }
         }
       }

@@ -13,6 +13,7 @@
 // router's logits, one a slot, are inputs. There is no scale unless
 // softmax_scale asks for one, as in flash-linear-attention's layer.
 #include <heed/linear_slots.h>
+#include <heed/portable_math.h>
 
 #include <algorithm>
 #include <cmath>
@@ -32,26 +33,60 @@ constexpr Input kInputs[] = {
      -0.5, 0.0},
     {"router", "The logit of a slot.", true, -4.0, 4.0}};
 
-double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
-
 // Writes the weights of a token's slots; `order` has room for as many.
 void Route(const float* router, int64_t slots, int64_t topk, int32_t* order,
            float* weight) {
   const int64_t kept = ops::TopK(router, slots, topk, order);
   double sum = 1e-9;
-  for (int64_t i = 0; i < kept; ++i) {
-    sum += Sigmoid(static_cast<double>(router[order[i]]));
-  }
   std::fill(weight, weight + slots, 0.0f);
   for (int64_t i = 0; i < kept; ++i) {
-    weight[order[i]] = static_cast<float>(
-        Sigmoid(static_cast<double>(router[order[i]])) / sum);
+    const double share =
+        portable::Sigmoid(static_cast<double>(router[order[i]]));
+    sum += share;
+    weight[order[i]] = static_cast<float>(share);
+  }
+  for (int64_t i = 0; i < kept; ++i) {
+    weight[order[i]] =
+        static_cast<float>(static_cast<double>(weight[order[i]]) / sum);
   }
 }
 
 // weight * gate, where nothing of a gate of -inf is still nothing.
 double LogDecay(double weight, double gate) {
   return weight == 0 ? 0.0 : weight * gate;
+}
+
+// Sets *view to the logarithms of what is left of each slot.
+Status MakeDecays(const VariantArgs& a, const ConstTensorView& gate,
+                  const ConstTensorView& router, ConstTensorView* view) {
+  const ConstTensorView& key = a.args.key;
+  const int64_t slots = key.head_dim();
+  const int64_t each = (slots + 15) / 16 * 16;  // so that workers share no line
+  float* decay =
+      a.scratch.Array<float>(key.batch() * key.seqlen(), key.heads(), slots);
+  int32_t* orders = a.scratch.Array<int32_t>(each, a.executor.max_workers);
+  if (decay == nullptr || orders == nullptr) {
+    return Status(StatusCode::kOutOfMemory, "scratch",
+                  "decays of slots could not be allocated");
+  }
+  const TensorView made =
+      Bshd(decay, key.batch(), key.seqlen(), key.heads(), slots);
+  ForEachTokens(a, [&](int64_t b, int64_t first, int64_t end, int worker) {
+    for (int64_t t = first; t < end; ++t) {
+      for (int64_t h = 0; h < key.heads(); ++h) {
+        float* row = RowAt(made, b, t, h);
+        Route(RowAt(router, b, t, h), slots, static_cast<int64_t>(a.knobs[0]),
+              orders + worker * each, row);
+        const double of_all = static_cast<double>(*RowAt(gate, b, t, h));
+        for (int64_t s = 0; s < slots; ++s) {
+          row[s] =
+              static_cast<float>(LogDecay(static_cast<double>(row[s]), of_all));
+        }
+      }
+    }
+  });
+  *view = made;
+  return Status();
 }
 
 Status RunVariant(const VariantArgs& a) {
@@ -62,29 +97,12 @@ Status RunVariant(const VariantArgs& a) {
   ConstTensorView gate, router;
   Status status = InputOrDrawn(a, kInputs, 0, kLogDecays, &gate);
   if (status.ok()) status = InputOrDrawn(a, kInputs, 1, kAnyNumber, &router);
-  float* weight = a.scratch.Array<float>(slots);
-  int32_t* order = a.scratch.Array<int32_t>(slots);
-  if (status.ok() && (weight == nullptr || order == nullptr)) {
-    status = Status(StatusCode::kOutOfMemory, "scratch",
-                    "a token's slots could not be allocated");
-  }
+  if (status.ok()) status = MakeDecays(a, gate, router, &call.log_decay);
   if (!status.ok()) return status;
   status = MakeInput(
       a, slots,
       [&](int64_t b, int64_t token, int64_t head, int64_t slot) {
-        if (slot == 0) {
-          Route(RowAt(router, b, token, head), slots,
-                static_cast<int64_t>(a.knobs[0]), order, weight);
-        }
-        return LogDecay(static_cast<double>(weight[slot]),
-                        static_cast<double>(*RowAt(gate, b, token, head)));
-      },
-      &call.log_decay);
-  if (!status.ok()) return status;
-  status = MakeInput(
-      a, slots,
-      [&](int64_t b, int64_t token, int64_t head, int64_t slot) {
-        return -std::expm1(
+        return portable::OneMinusExp(
             static_cast<double>(RowAt(call.log_decay, b, token, head)[slot]));
       },
       &call.write);
@@ -95,6 +113,7 @@ Status RunVariant(const VariantArgs& a) {
 std::vector<double> WeightsAt(const VariantArgs& a, int64_t b, int64_t token,
                               int64_t head) {
   const int64_t slots = a.args.key.head_dim();
+  const auto sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
   std::vector<double> logit, weight;
   for (int64_t s = 0; s < slots; ++s) {
     logit.push_back(InputAt(a, kInputs, 1, b, token, head, s));
@@ -106,7 +125,7 @@ std::vector<double> WeightsAt(const VariantArgs& a, int64_t b, int64_t token,
       before +=
           logit[other] > logit[s] || (logit[other] == logit[s] && other < s);
     }
-    weight.push_back(before < a.knobs[0] ? Sigmoid(logit[s]) : 0.0);
+    weight.push_back(before < a.knobs[0] ? sigmoid(logit[s]) : 0.0);
     sum += weight.back();
   }
   for (double& w : weight) w /= sum;

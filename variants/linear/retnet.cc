@@ -9,6 +9,7 @@
 // h is the key head. Queries and keys come as they are: the paper's rotation is
 // the model's, as are its normalisers, which agree only after a norm per head.
 #include <heed/linear_variant.h>
+#include <heed/portable_math.h>
 
 #include <cmath>
 #include <cstdint>
@@ -27,7 +28,8 @@ constexpr Knob kKnobs[] = {
 };
 
 double Gate(const VariantArgs& a, int64_t head) {
-  return std::log1p(-std::exp2(-a.knobs[0] - static_cast<double>(head)));
+  return portable::Log1p(
+      -portable::Exp2(-a.knobs[0] - static_cast<double>(head)));
 }
 
 Status RunVariant(const VariantArgs& a) {

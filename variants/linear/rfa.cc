@@ -14,6 +14,7 @@
 // negative and their sum next to nothing where features are few: it divides as
 // it is. The gate is an input, the logarithm of the model's sigmoid.
 #include <heed/linear_features.h>
+#include <heed/portable_math.h>
 
 #include <cmath>
 #include <cstdint>
@@ -64,8 +65,10 @@ void Map(const void* self, const FeatureRows& rows) {
             : 1.0f;
     for (int64_t r = 0; r < m; ++r) {
       const float angle = (rows.key ? 1.0f : f.query_sign) * phi[r] / length;
-      phi[m + r] = weight * std::cos(angle);
-      phi[r] = weight * std::sin(angle);
+      const portable::SineAndCosine of =
+          portable::SinCos(static_cast<double>(angle));
+      phi[m + r] = weight * static_cast<float>(of.cosine);
+      phi[r] = weight * static_cast<float>(of.sine);
     }
   }
 }
@@ -84,7 +87,8 @@ Status RunVariant(const VariantArgs& a) {
     status = MakeInput(
         a, 1,
         [&](int64_t b, int64_t token, int64_t head, int64_t /*channel*/) {
-          return -std::expm1(static_cast<double>(*RowAt(gate, b, token, head)));
+          return portable::OneMinusExp(
+              static_cast<double>(*RowAt(gate, b, token, head)));
         },
         &map.write);
   }

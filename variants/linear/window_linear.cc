@@ -14,6 +14,7 @@
 // of the shared sum. Where the window covers everything, this is exact
 // attention.
 #include <heed/linear_features.h>
+#include <heed/portable_math.h>
 
 #include <algorithm>
 #include <cmath>
@@ -88,16 +89,16 @@ float Merge(const float* far, float lse, float* out, int64_t n) {
   if (far[n] == 0) return lse;
   const double near = static_cast<double>(lse);
   const double sum = static_cast<double>(far[n]);
-  const double most = std::max(near, std::log(sum));
-  const double total = std::exp(near - most) + sum * std::exp(-most);
+  const double most = std::max(near, portable::Log(sum));
+  const double total = portable::Exp(near - most) + sum * portable::Exp(-most);
   // In double: of a sum near the smallest floats the inverse is none.
-  const double of_near = std::exp(near - most) / total;
-  const double of_far = std::exp(-most) / total;
+  const double of_near = portable::Exp(near - most) / total;
+  const double of_far = portable::Exp(-most) / total;
   for (int64_t c = 0; c < n; ++c) {
     out[c] = static_cast<float>(of_near * static_cast<double>(out[c]) +
                                 of_far * static_cast<double>(far[c]));
   }
-  return static_cast<float>(most + std::log(total));
+  return static_cast<float>(most + portable::Log(total));
 }
 
 // The far field of all rows, with the sums of its weights, into scratch.
