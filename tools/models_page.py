@@ -4,7 +4,8 @@
 """Writes the results in docs/models.md from what is kept in bench/models.
 
 usage: models_page.py write     fills what stands between <!-- name --> and
-                                <!-- end --> of the page
+                                <!-- end --> of the page, from every folder that
+                                has eval.json and heads.json
        models_page.py check     whether that is what write makes
 """
 
@@ -16,6 +17,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "models"
 PAGE = ROOT / "docs" / "models.md"
+VERDICTS = ("kept", "undecided", "recall lost", "text lost", "both lost", "none")
 
 
 def table(head, lines):
@@ -41,13 +43,26 @@ def measured(eval_, heads):
     versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
     return (
         f"{run['model']}, {run['tokens']:,} tokens of each text ({texts}), documents of "
-        f"{run['length']:,} tokens; {run['cpu']}, {run['threads']} threads, {versions}. "
+        f"{run['length']:,} tokens ({documents_of(run)}); {run['cpu']}, "
+        f"{run['threads']} threads, {versions}. "
         "Times were taken while the machine did other work; nothing else depends on it.\n"
     )
 
 
 def tasks_of(eval_):
     return list(eval_["rows"][0]["tasks"])
+
+
+def verdict_of(row):
+    """A row's verdict; one of a run without errors of shares cannot be "kept"."""
+    verdict = row.get("verdict", "-")
+    known = row.get("worst_share_error") is not None
+    return "undecided" if verdict == "kept" and not known else verdict
+
+
+def documents_of(run):
+    """How many documents each task had."""
+    return ", ".join(f"{count} of `{task}`" for task, count in run["documents"].items())
 
 
 def eval_table(eval_, heads):
@@ -76,7 +91,7 @@ def eval_table(eval_, heads):
         cells.append(
             "-" if share is None else f"{row['worst_task']} {percent(share)}"
         )
-        cells.append(row.get("verdict", "-"))
+        cells.append(verdict_of(row))
         lines.append(cells)
     return table(head, lines)
 
@@ -127,8 +142,8 @@ def opposite(rows):
 def verdicts(eval_, heads):
     rows = judged(eval_)
     lines = []
-    for verdict in ("kept", "recall lost", "text lost", "both lost", "none"):
-        these = [f"`{r['spec']}`" for r in rows if r["verdict"] == verdict]
+    for verdict in VERDICTS:
+        these = [f"`{r['spec']}`" for r in rows if verdict_of(r) == verdict]
         if these:
             lines.append(f"- {verdict}: {', '.join(these)}\n")
     pair = opposite(rows)
@@ -180,14 +195,19 @@ BLOCKS = {
 
 
 def page(text):
-    """The page with its blocks made anew."""
-    (folder,) = (p for p in RESULTS.iterdir() if p.is_dir())
-    found = []
-    for name in ("eval", "heads"):
-        found.append(json.loads((folder / f"{name}.json").read_text()))
+    """The page with its blocks made anew: of each CPU's folder, in their order."""
+    found = {}
+    for folder in sorted(p for p in RESULTS.iterdir() if p.is_dir()):
+        files = [folder / f"{name}.json" for name in ("eval", "heads")]
+        if all(file.is_file() for file in files):
+            found[folder.name] = [json.loads(file.read_text()) for file in files]
 
     def fill(match):
-        return f"<!-- {match[1]} -->\n\n{BLOCKS[match[1]](*found)}\n<!-- end -->"
+        made = [
+            (f"**{name}**\n\n" if len(found) > 1 else "") + BLOCKS[match[1]](*results)
+            for name, results in found.items()
+        ]
+        return f"<!-- {match[1]} -->\n\n" + "\n".join(made) + "\n<!-- end -->"
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
 

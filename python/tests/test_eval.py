@@ -183,8 +183,37 @@ def test_what_is_refused(folder, tmp_path, capsys):
     refused("has layers 0 to 1", tiny, *text, "--tokens", "64", "--where", "layers 7")
     refused("its folder", tiny, *text, "--html", str(tmp_path / "none" / "x.html"))
     (tmp_path / "r.jsonl").write_text("nonsense\n")
-    refused("line 1 is no result", tiny, *text, "--tokens", "64")
+    refused("is no file of results", tiny, *text, "--tokens", "64")
     assert (tmp_path / "r.jsonl").read_text() == "nonsense\n"
+
+
+def test_a_resumed_run_measures_attention_on_its_own_tokens(folder, tmp_path):
+    def layers(out, task):
+        more = ["--tasks", task, "--variants", "window_sink:window=16"]
+        found = run(folder, out, *more)[1]
+        return [e["accuracy"]["layers"] for (_, t), e in found.items() if t == "kernel"]
+
+    layers(tmp_path / "r.jsonl", "needle")
+    resumed = layers(tmp_path / "r.jsonl", "induction")
+    assert resumed == layers(tmp_path / "s.jsonl", "induction")
+
+
+def test_what_looks_ahead_is_said(folder, tmp_path, capsys):
+    more = ["--tasks", "lm", "--variants", "block_topk:block=16:total_blocks=4"]
+    _, found = run(folder, tmp_path / "r.jsonl", *more)
+    marks = {spec: e["selects_ahead"] for (spec, _), e in found.items()}
+    assert marks.pop("exact") is False and list(marks.values()) == [True]
+    assert "chooses by later tokens too" in capsys.readouterr().out
+
+
+def test_weights_that_are_not_finite(folder, tmp_path):
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(torch.nan)
+    model.save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="not finite"):
+        network.load(str(tmp_path))
 
 
 def test_models_that_are_refused(tmp_path):

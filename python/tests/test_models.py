@@ -121,11 +121,13 @@ def test_what_a_model_can_do():
 
 
 def test_verdict_needs_both():
-    assert scores.verdict(0.01, 0.95) == "kept"
-    assert scores.verdict(0.01, 0.5) == "recall lost"
-    assert scores.verdict(0.5, 1.0) == "text lost"
-    assert scores.verdict(0.5, 0.1) == "both lost"
-    assert scores.verdict(0.01, None) == scores.verdict(None, 1.0) == "none"
+    share = lambda value: [(value, 0.01)]
+    assert scores.verdict(0.01, 0.001, share(0.95)) == "kept"
+    assert scores.verdict(0.01, 0.001, share(0.5)) == "recall lost"
+    assert scores.verdict(0.5, 0.01, share(1.0)) == "text lost"
+    assert scores.verdict(0.5, 0.01, share(0.1)) == "both lost"
+    assert scores.verdict(0.01, 0.001, []) == "none"
+    assert scores.verdict(None, None, share(1.0)) == "none"
     assert [scores.rung(k) for k in (0, 0.03, 0.2, 9)] == [
         "q8_0",
         "q4_K_M",
@@ -195,18 +197,23 @@ def test_texts_that_are_too_short():
         tasks.build("needles", prose(), encode, rng, 512, 1)
 
 
+def entry(key, status="OK"):
+    accuracy = {"ppl": 9.0, "positions": []}
+    return {**result("exact", "lm", accuracy), "key": key, "status": status}
+
+
 def test_a_killed_run_goes_on(tmp_path):
     path = tmp_path / "deep" / "r.jsonl"
     store = results.Store(path)
-    store.append({"key": "a", "status": "OK"})
-    store.append({"key": "b", "status": "ERROR"})
+    store.append(entry("a"))
+    store.append(entry("b", "ERROR"))
     store.close()
     with open(path, "a") as file:
         file.write('{"key":"c","sta')
     again = results.Store(path)
     assert again.find("a")["status"] == "OK"
     assert again.find("b") is None and again.find("c") is None
-    again.append({"key": "c", "status": "OK"})
+    again.append(entry("c"))
     again.close()
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == [
         "a",
@@ -215,14 +222,15 @@ def test_a_killed_run_goes_on(tmp_path):
     ]
     fresh = results.Store(path, fresh=True)
     assert fresh.find("a") is None
-    fresh.append({"key": "d", "status": "OK"})
+    fresh.append(entry("d"))
     fresh.close()
-    assert [entry["key"] for entry in results.read_lines(path)[0]] == ["d"]
+    assert [e["key"] for e in results.read_lines(path)[0]] == ["d"]
 
 
 def test_a_corrupt_file_of_results(tmp_path):
     path = tmp_path / "r.jsonl"
-    before = '{"key":"a","status":"OK"}\nnonsense\n{"key":"b","status":"OK"}\n'
+    first, last = json.dumps(entry("a")), json.dumps(entry("b"))
+    before = f"{first}\nnonsense\n{last}\n"
     path.write_text(before)
     with pytest.raises(InputError, match="line 2 is no result"):
         results.Store(path)
@@ -294,7 +302,7 @@ def test_presets_name_what_exists():
         (["--tokens", "3"], "--tokens"),
         (["--tokens", "many"], "many"),
         (["--time-budget", "soon"], "--time-budget soon"),
-        (["--documents", "0"], "at least|--documents"),
+        (["--documents", "0"], "--documents: '0'"),
         (["--wheer", "x"], "--wheer"),
     ],
 )

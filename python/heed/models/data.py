@@ -43,6 +43,29 @@ def sha256_of_file(path):
     return digest.hexdigest()
 
 
+# What decides what a model of a folder answers: weights, settings, tokenizer.
+MODEL_FILES = (
+    "*.safetensors",
+    "*.bin",
+    "*.model",
+    "*.index.json",
+    "config.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+)
+
+
+def sha256_of_folder(name):
+    """Of the names and contents of a model's files; of the name where it is none."""
+    folder = pathlib.Path(name)
+    files = sorted({file for glob in MODEL_FILES for file in folder.glob(glob)})
+    lines = [f"{f.name} {sha256_of_file(f)}" for f in files if f.is_file()]
+    return sha256_of("\n".join(lines or [name]).encode())
+
+
 def _checked(path, sha256):
     if sha256_of_file(path) != sha256:
         raise InputError(f"{path}: has not the SHA-256 {sha256}: get it anew")

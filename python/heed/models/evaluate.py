@@ -13,11 +13,11 @@ import time
 import numpy as np
 
 import heed
-from heed.models import data, kernel, network, options as command, places, rows, scores
-from heed.models import report, results, tasks
+from heed.models import ahead, data, kernel, network, options as command, places
+from heed.models import report, results, rows, scores, tasks
 from heed.models.errors import InputError
 
-FORMAT = 1  # of results: part of their keys
+FORMAT = 2  # of results: part of their keys
 
 
 def cpu_name():
@@ -98,7 +98,7 @@ class Evaluation:
             )
         self.texts = Texts(model, options)
         self._ahead = {v["name"] for v in heed.variants() if v["selects_ahead"]}
-        self._exact = {}
+        self._exact, self._inputs = {}, {}
         self._kernel = None
         self.cases = [
             (spec, task, text)
@@ -107,15 +107,32 @@ class Evaluation:
             for text in (options.text if task == "lm" else options.text[:1])
         ]
 
+    def _kernel_ids(self, text):
+        """What attention itself is measured on: the text, or a task's document."""
+        ids = self.texts.tokens.get(text)
+        return self.texts.documents(self.options.tasks[0])[0].ids if ids is None else ids
+
+    def _input_sha256(self, task, text):
+        """Of the tokens that a case sees, and of what a task asks about them."""
+        if (task, text) not in self._inputs:
+            if task == "lm":
+                seen = self.texts.tokens[text]
+            elif task == "kernel":
+                seen = self._kernel_ids(text)
+            else:
+                seen = [
+                    [d.ids, [[i.position, i.right, i.distractors] for i in d.items]]
+                    for d in self.texts.documents(task)
+                ]
+            self._inputs[task, text] = results.key_of(seen)
+        return self._inputs[task, text]
+
     def key(self, spec, task, text):
         where = "" if spec == "exact" or task == "kernel" else sorted(
             self.where.heads.items()
         )
-        o = self.options
-        size = o.tokens if task in ("lm", "kernel") else [
-            o.length, o.documents[task], o.seed, o.seeds
-        ]
-        parts = [FORMAT, self.model.sha256, spec, where, task, size]
+        seen = self._input_sha256(task, text)
+        parts = [FORMAT, heed.__version__, self.model.sha256, spec, where, task, seen]
         return results.key_of(parts + [self.texts.sha256[text]])
 
     def missing(self):
@@ -204,10 +221,7 @@ class Evaluation:
         """One forward serves all variants that still miss these numbers."""
         if self._kernel is None:
             wanted = [s for s, task, _ in self.missing() if task == "kernel"]
-            ids = self.texts.tokens.get(text)
-            if ids is None:
-                ids = self.texts.documents(self.options.tasks[0])[0].ids
-            self._kernel = kernel.measure(self.model, ids, wanted)
+            self._kernel = kernel.measure(self.model, self._kernel_ids(text), wanted)
         layers, exact_seconds = self._kernel
         if isinstance(layers[spec], str):
             raise ValueError(layers[spec])
@@ -222,6 +236,13 @@ class Evaluation:
         ]
         return numbers, cost
 
+    def _selects_ahead(self, spec):
+        """By the variant's own rule, or by what it does over as many tokens."""
+        if spec == "exact" or spec in places.YARDSTICKS:
+            return False
+        tokens = max(self.options.tokens, self.options.length)
+        return spec.split(":")[0] in self._ahead or ahead.looks_ahead(spec, tokens)
+
     def measure(self, spec, task, text):
         """Runs a case and stores it; a variant that refuses is stored as such."""
         name, *knobs = spec.split(":")
@@ -229,7 +250,7 @@ class Evaluation:
             "key": self.key(spec, task, text),
             "variant": name,
             "spec": spec,
-            "selects_ahead": name in self._ahead,
+            "selects_ahead": self._selects_ahead(spec),
             "params": dict(knob.split("=") for knob in knobs),
             "where": "" if spec == "exact" or task == "kernel" else self.where.label,
             "task": task,

@@ -188,6 +188,11 @@ class Model:
                 f"{self.name}: has attention that does not go through transformers' "
                 "attention interface"
             )
+        if not (torch.isfinite(hidden).all() and torch.isfinite(whole).all()):
+            raise InputError(
+                f"{self.name}: gives numbers that are not finite: its weights are "
+                "broken, or too large for float32"
+            )
         other = self.hidden(ids[:-1] + [ids[0]])
         if not torch.allclose(hidden[:-1], other[:-1], atol=1e-4):
             raise InputError(
@@ -261,10 +266,7 @@ def load(name, threads=2):
         label = "SmolLM2-135M-Instruct (GGUF, Q4_1)"
     else:
         path, label = name, pathlib.Path(name).name
-        files = sorted(pathlib.Path(name).glob("*.safetensors"))
-        sha256 = data.sha256_of(
-            "".join(map(data.sha256_of_file, files)).encode() or name.encode()
-        )
+        sha256 = data.sha256_of_folder(name)
     try:
         _refuse_large(path)
         model = AutoModelForCausalLM.from_pretrained(path, attn_implementation=NAME)

@@ -3,6 +3,7 @@
 """The command line of `heed eval`: presets, and what is said beside them."""
 
 import argparse
+import os
 import re
 
 from heed.models import data, tasks
@@ -29,6 +30,8 @@ _DOZEN = [
     "kv_int4",
 ]
 
+MOST_THREADS = 1024  # more than any CPU has; the system refuses far more
+
 # documents: of each task, by seed; length: tokens of one.
 PRESETS = {
     "quick": {
@@ -36,7 +39,7 @@ PRESETS = {
         "tokens": 2048,
         "variants": _FEW,
         "tasks": ["lm", "needle", "induction"],
-        "documents": {"needle": 2, "induction": 1},
+        "documents": {"needle": 2, "induction": 2},
         "length": 1024,
         "seeds": 1,
     },
@@ -74,6 +77,20 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(message)
 
 
+def whole_number(low, high=None):
+    """A type of argparse: whole numbers from low on, to high where there is one."""
+
+    def read(text):
+        if re.fullmatch(r"-?[0-9]{1,18}", text):
+            value = int(text)
+            if value >= low and (high is None or value <= high):
+                return value
+        to = f"from {low} on" if high is None else f"of {low} to {high}"
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number {to}")
+
+    return read
+
+
 def add_common(parser):
     """Options of every command that runs a model."""
     parser.add_argument(
@@ -84,9 +101,12 @@ def add_common(parser):
         help="folder or name of a causal model of Hugging Face transformers "
         f"(default: {data.DEFAULT_MODEL}, of the package {data.MODEL_PACKAGE})",
     )
-    parser.add_argument("--tokens", type=int, metavar="N", help="of each text")
-    parser.add_argument("--seed", type=int, default=1, metavar="N")
-    parser.add_argument("--threads", type=int, default=2, metavar="N")
+    count = whole_number(1)
+    parser.add_argument("--tokens", type=count, metavar="N", help="of each text")
+    parser.add_argument("--seed", type=whole_number(0), default=1, metavar="N")
+    parser.add_argument(
+        "--threads", type=whole_number(1, MOST_THREADS), default=2, metavar="N"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress line")
     texts = ", ".join(data.TEXTS)
     parser.add_argument(
@@ -95,6 +115,15 @@ def add_common(parser):
         metavar="FILE",
         help=f"UTF-8 file, or one of {texts}; may be repeated",
     )
+
+
+def refuse_repeated(option, values, same=lambda value: value):
+    """Raises InputError for a value that is given twice."""
+    seen = set()
+    for value in values:
+        if same(value) in seen:
+            raise InputError(f"{option} {value}: is given twice")
+        seen.add(same(value))
 
 
 def parse(argv):
@@ -123,8 +152,9 @@ def parse(argv):
         "with a 'layer head' a line",
     )
     parser.add_argument("--dense-layers", metavar="LIST", help="stay exact")
-    parser.add_argument("--documents", type=int, metavar="N", help="of each task")
-    parser.add_argument("--length", type=int, metavar="N", help="tokens of a document")
+    count = whole_number(1)
+    parser.add_argument("--documents", type=count, metavar="N", help="of each task")
+    parser.add_argument("--length", type=count, metavar="N", help="tokens of a document")
     parser.add_argument("--time-budget", metavar="10m", help="begins no case after it")
     parser.add_argument("--out", default="eval.jsonl", metavar="FILE")
     parser.add_argument("--html", metavar="FILE", help="writes a report")
@@ -137,19 +167,22 @@ def parse(argv):
     options.variants = options.variants or preset["variants"]
     options.length = options.length or preset["length"]
     options.seeds = preset["seeds"]
-    options.tasks = options.tasks.split(",") if options.tasks else preset["tasks"]
+    named = options.tasks
+    options.tasks = preset["tasks"] if named is None else named.split(",")
+    refuse_repeated("--tasks", options.tasks)
+    refuse_repeated(
+        "--text", options.text, lambda t: t if t in data.TEXTS else os.path.realpath(t)
+    )
     unknown = [t for t in options.tasks if t != "lm" and t not in tasks.TASKS]
     if unknown:
         known = ", ".join(tasks.TASKS)
         raise InputError(f"--tasks {unknown[0]}: is none of lm, {known}")
     counts = {**PRESETS["standard"]["documents"], **preset["documents"]}
     asked = [task for task in options.tasks if task != "lm"]
-    if options.documents is not None and options.documents < 1:
-        raise InputError("--documents: needs to be at least 1")
     options.documents = {task: options.documents or counts[task] for task in asked}
     budget = options.time_budget
     options.time_budget = seconds_of(budget) if budget else None
-    for name, low in (("tokens", 32), ("length", 256), ("threads", 1), ("seed", 0)):
+    for name, low in (("tokens", 32), ("length", 256)):
         if getattr(options, name) < low:
             raise InputError(f"--{name}: needs to be at least {low}")
     return options

@@ -13,7 +13,7 @@ def parse_layers(text, count, what):
     """Layers of a list such as "2-", "0,5-9" or "-3", as a set."""
     layers = set()
     for part in text.split(","):
-        found = re.fullmatch(r"\s*(\d*)\s*(-?)\s*(\d*)\s*", part)
+        found = re.fullmatch(r"\s*([0-9]{0,9})(?:\s*(-)\s*([0-9]{0,9}))?\s*", part)
         if not found or not (found[1] or found[3]):
             raise InputError(f"{what}: '{part}' is no layer, nor a range as 2-5 or 2-")
         first = int(found[1] or 0)
@@ -24,6 +24,11 @@ def parse_layers(text, count, what):
             )
         layers.update(range(first, last + 1))
     return layers
+
+
+def is_number(word):
+    """Whether a word is a number of ASCII digits; others are digits to str, too."""
+    return re.fullmatch(r"[0-9]{1,9}", word) is not None
 
 
 def parse_heads(path, layers, heads):
@@ -38,7 +43,7 @@ def parse_heads(path, layers, heads):
         words = line.split("#")[0].split()
         if not words:
             continue
-        if len(words) != 2 or not all(word.isdigit() for word in words):
+        if len(words) != 2 or not all(map(is_number, words)):
             raise InputError(f"{path}: line {number} is not 'layer head'")
         layer, head = map(int, words)
         if layer >= layers or head >= heads:

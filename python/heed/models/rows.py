@@ -38,7 +38,11 @@ def _task_rows(exact, own):
             "margin_change": change,
             "margin_change_error": error,
             "logp": summary["logp"],
+            "documents": summary["documents"],
             "retained": scores.retained(exact[name], summary) if able else None,
+            "retained_error": (
+                scores.retained_error(exact[name], summary) if able else None
+            ),
         }
     return rows
 
@@ -47,24 +51,31 @@ def rows_of(entries):
     """Rows of a file's last run, exact attention first: dicts.
 
     spec, lm ({text: numbers}), kernel, tasks; kld and ln_ratio (of the text that
-    suffers most), worst_task, worst_share, verdict, rung, model_seconds, refused.
+    suffers most), worst_task, worst_share, worst_share_error, verdict, rung,
+    model_seconds, refused. The verdict is "none" where a case was refused, or a text
+    or a task was not run.
     """
     _, found = asked(entries)
-    by_spec = {}
+    by_spec, asked_of = {}, set()
     for entry in found.values():
         spec = by_spec.setdefault(
-            entry["spec"], {"lm": {}, "tasks": {}, "kernel": None, "refused": None}
+            entry["spec"],
+            {"lm": {}, "tasks": {}, "kernel": None, "refused": None, "ran": set()},
         )
         spec["ahead"] = entry.get("selects_ahead", False)
+        if entry["task"] != "kernel":
+            asked_of.add((entry["task"], entry["input"]))
         if entry["status"] != "OK":
-            spec["refused"] = entry["reason"]
-        elif entry["task"] == "lm":
+            spec["refused"] = entry["reason"] or entry["status"]
+            continue
+        spec["ran"].add((entry["task"], entry["input"]))
+        if entry["task"] == "lm":
             spec["lm"][entry["input"]] = {**entry["accuracy"], **entry["cost"]}
         elif entry["task"] == "kernel":
             spec["kernel"] = {**entry["accuracy"], **entry["cost"]}
         else:
             spec["tasks"][entry["task"]] = entry["accuracy"]
-    exact = by_spec.get("exact", {"tasks": {}, "lm": {}})
+    exact = by_spec.get("exact", {"tasks": {}, "lm": {}, "ran": set()})
     rows = []
     for name in sorted(by_spec, key=lambda s: (s != "exact",)):
         own = by_spec[name]
@@ -82,13 +93,19 @@ def rows_of(entries):
                     row[key] = worst[key]
                 row["same_top"] = worst["same_top"]
                 row["rung"] = scores.rung(row["kld"])
-            row["worst_task"], row["worst_share"] = scores.worst_task(
-                exact["tasks"], own["tasks"]
-            )
-            complete = set(exact["tasks"]) <= set(own["tasks"])
-            row["verdict"] = scores.verdict(
-                row["kld"], row["worst_share"] if complete else None
-            )
+            worst, row["worst_share"] = scores.worst_task(exact["tasks"], own["tasks"])
+            row["worst_task"] = worst
+            row["worst_share_error"] = tasks[worst]["retained_error"] if worst else None
+            complete = not own["refused"] and asked_of <= own["ran"] & exact["ran"]
+            row["verdict"] = "none"
+            if complete:
+                able = [t for t in tasks.values() if t["able"]]
+                row["verdict"] = scores.verdict(
+                    row["kld"],
+                    row.get("kld_error"),
+                    [(t["retained"], t["retained_error"]) for t in able],
+                )
+        row.pop("ran")
         rows.append(row)
     return rows
 
@@ -174,7 +191,9 @@ def columns(rows):
     def worst(row):
         if row.get("worst_task") is None:
             return "-"
-        return f"{row['worst_task']} {100 * row['worst_share']:.0f}%"
+        share, error = row["worst_share"], row["worst_share_error"]
+        spread = "" if error is None else f"±{100 * error:.0f}"
+        return f"{row['worst_task']} {100 * share:.0f}{spread}%"
 
     return [
         ("variant", lambda r: r["spec"]),
@@ -222,6 +241,11 @@ def warnings(rows):
             lines.append(
                 f"{name}: this model cannot do it (accuracy {right:.0f} %, chance "
                 f"{chance:.0f} %): no verdict by it"
+            )
+        elif task["documents"] < 2:
+            lines.append(
+                f"{name}: one document: its errors take items as independent, which "
+                "those of a document are not"
             )
     for row in rows:
         if row["refused"]:

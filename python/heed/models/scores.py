@@ -156,20 +156,50 @@ def task_summary(items):
     }
 
 
+def independent_items(summary):
+    """How many independent items carry as much as these, at most all of them.
+
+    Items of a document hang together: what the error over documents says, where
+    there are two or more.
+    """
+    n, p, error = summary["items"], summary["accuracy"], summary["accuracy_error"]
+    if not error or not 0 < p < 1:
+        return n
+    return min(n, p * (1 - p) / error**2)
+
+
 def can_do(summary):
     """Whether a model does a task clearly above chance.
 
     The lower bound of its accuracy (Wilson, 95 %) lies above a quarter of the way
-    from chance to everything right.
+    from chance to everything right. Items count as independent_items() says.
     """
-    chance = summary["chance"]
-    low = wilson(summary["accuracy"] * summary["items"], summary["items"])
-    return low > chance + (1 - chance) / 4
+    chance, n = summary["chance"], independent_items(summary)
+    return wilson(summary["accuracy"] * n, n) > chance + (1 - chance) / 4
 
 
 def retained(exact, other):
     """The share that is left of what exact attention does above chance."""
     return (other["accuracy"] - other["chance"]) / (exact["accuracy"] - exact["chance"])
+
+
+def retained_error(exact, other):
+    """The standard error of retained(), from the pairs of the same items.
+
+    Of the ratio's linear part, over items and over documents, whichever is larger;
+    of one document, over items alone. None where the grids have no two items.
+    """
+    share, room = retained(exact, other), exact["accuracy"] - exact["chance"]
+    before = {tuple(row[:3]): row[3] > 0 for row in exact["grid"]}
+    parts, documents = [], []
+    for row in other["grid"]:
+        if tuple(row[:3]) in before:
+            was = before[tuple(row[:3])] - exact["chance"]
+            parts.append(((row[3] > 0) - other["chance"]) - share * was)
+            documents.append(row[0])
+    errors = [mean_error(parts)[1], clustered(parts, documents)[1]]
+    errors = [error for error in errors if error is not None]
+    return max(errors) / room if errors else None
 
 
 def worst_task(exact, other):
@@ -192,18 +222,32 @@ def worst_task(exact, other):
 # do, and nine tenths of the worst task. Either alone says nothing of the other.
 KLD_LIMIT = LADDER["q4_K_M"]
 TASK_LIMIT = 0.9
+BOUND = 1.96  # standard errors
 
 
-def verdict(kld, share):
-    """One word: kept, text lost, recall lost, both lost; none without both."""
-    if kld is None or share is None:
+def _side(value, error, limit):
+    """1 where a value is above a limit by its bound, -1 below, 0 where unknown."""
+    if error is None or abs(value - limit) < BOUND * error:
+        return 0
+    return 1 if value >= limit else -1
+
+
+def verdict(kld, kld_error, shares):
+    """One word: kept, text lost, recall lost, both lost, undecided; or none.
+
+    shares: [(share retained, its error)] of the tasks that exact attention can do.
+    Bounds decide, not the means: "kept" where that of the KLD and of every share
+    lie within the limits, "lost" where one lies outside, else "undecided". "none"
+    without a KLD or a task.
+    """
+    if kld is None or not shares:
         return "none"
-    text, recall = kld <= KLD_LIMIT, share >= TASK_LIMIT
-    if text and recall:
-        return "kept"
-    if text:
-        return "recall lost"
-    return "text lost" if recall else "both lost"
+    text = -_side(kld, kld_error, KLD_LIMIT)
+    recall = min(_side(*share, TASK_LIMIT) for share in shares)
+    if text < 0 or recall < 0:
+        lost = {(True, True): "both", (True, False): "text", (False, True): "recall"}
+        return lost[text < 0, recall < 0] + " lost"
+    return "kept" if text > 0 and recall > 0 else "undecided"
 
 
 def rung(kld):
