@@ -146,7 +146,10 @@ def _perplexity(logits, tokens):
         loss += torch.nn.functional.cross_entropy(
             logits[0, begin:end].double(), tokens[0, begin + 1 : end + 1], reduction="sum"
         ).item()
-    return math.exp(loss / last)
+    loss /= last
+    if not loss < 700:  # a NaN too; its exponential would overflow
+        raise _Refused(f"the model has a loss of {loss:g} on the text: it is no use")
+    return math.exp(loss)
 
 
 def _one(layers, name):
@@ -196,12 +199,14 @@ def _check(path, layers, dtype):
         window_left, _ = made.window_size
         got = _attention(*parts, made.softmax_scale, window_left, made.softcap)
         off = (got - made.out.double()).square().mean()
-        worst = max(worst, float((off / made.out.double().square().mean()).sqrt()))
-    if not worst <= TOLERANCE[dtype]:
-        raise _Refused(
-            f"attention from what was written is {worst:.1e} off the model's own, "
-            f"more than {TOLERANCE[dtype]:.0e}"
-        )
+        if off != 0:
+            off = float((off / made.out.double().square().mean()).sqrt())
+        if not off <= TOLERANCE[dtype]:  # a NaN too
+            raise _Refused(
+                f"attention from what was written is {off:.1e} off the model's own, "
+                f"more than {TOLERANCE[dtype]:.0e}"
+            )
+        worst = max(worst, off)
     return worst
 
 
@@ -238,6 +243,7 @@ def _run(options):
         raise _Refused(f"--out {options.out}: is a folder")
     partial = out.with_name(out.name + ".partial")
     try:
+        partial.unlink(missing_ok=True)
         partial.open("wb").close()  # before the model runs, which takes long
     except OSError as error:
         raise _Refused(f"--out {options.out}: {error.strerror}") from None
@@ -279,8 +285,10 @@ def _write(options, captured, tokens, text_sha256, path):
         "window_left": str(_one(layers, "window_size")[0]),
     }
     tensors = _tensors(layers, options.dtype)
+    mode = path.stat().st_mode & 0o777  # of the umask; safetensors makes it 0600
     try:
         safetensors.torch.save_file(tensors, path, metadata)
+        path.chmod(mode)
     except (OSError, safetensors.SafetensorError) as error:
         raise _Refused(f"--out {options.out}: {_first_line(error)}") from None
     off = _check(path, layers, options.dtype)

@@ -37,6 +37,53 @@ class Captured:
     logits: Any
 
 
+def described(module, layer, query, key, attention_mask, more):
+    """What heed.attention() takes beside a layer's queries, keys and values, a dict.
+
+    The layout is bhsd, causal is True; more: what else the model passes. Raises
+    ValueError where these do not say it all, and for what is not causal.
+    """
+    from heed import hf
+
+    rule, mask, bias = hf._rule_of(
+        module,
+        query,
+        key,
+        attention_mask,
+        more.get("sliding_window"),
+        more.get("is_causal"),
+    )
+    if query.shape[2] != key.shape[2] or rule.offset != 0:
+        raise ValueError(
+            f"layer {layer}: attends to other tokens than its own: the model "
+            "is no causal one"
+        )
+    for name, given in (
+        ("a mask of its own", mask),
+        ("a bias", bias),
+        ("a position bias", more.get("position_bias")),
+        ("learned sinks", more.get("s_aux")),
+        ("padding", rule.ranges),
+    ):
+        if given is not None:
+            raise ValueError(
+                f"layer {layer}: has {name}, which queries, keys and values do not say"
+            )
+    if not rule.causal:
+        raise ValueError(
+            f"layer {layer}: sees tokens ahead: the model is no causal one"
+        )
+    scale = more.get("scaling")
+    return {
+        "softmax_scale": query.shape[-1] ** -0.5 if scale is None else float(scale),
+        "causal": True,
+        "window_size": rule.window,
+        "softcap": float(more.get("softcap") or 0.0),
+        "causal_offset": 0,
+        "layout": "bhsd",
+    }
+
+
 class _Recorder:
     """The attention that a model runs on while it is captured: exact, by heed."""
 
@@ -44,7 +91,6 @@ class _Recorder:
         from heed import hf
 
         self._attend = hf._make_attention(hf._Policy())
-        self._rule_of = hf._rule_of
         self.wanted: Iterable[int] = ()
         self.taken: Dict[int, CapturedLayer] = {}
 
@@ -52,47 +98,15 @@ class _Recorder:
         out, _ = self._attend(module, query, key, value, attention_mask, **more)
         layer = getattr(module, "layer_idx", None)
         if layer in self.wanted:
-            rule, mask, bias = self._rule_of(
-                module,
-                query,
-                key,
-                attention_mask,
-                more.get("sliding_window"),
-                more.get("is_causal"),
-            )
-            self._refuse(layer, query, key, rule, mask, bias, more)
-            scale = more.get("scaling")
+            said = described(module, layer, query, key, attention_mask, more)
             self.taken[layer] = CapturedLayer(
                 *(x[0].transpose(0, 1).clone() for x in (query, key, value)),
                 out=out[0].clone(),
-                softmax_scale=query.shape[-1] ** -0.5 if scale is None else scale,
-                window_size=rule.window,
-                softcap=float(more.get("softcap") or 0.0),
+                softmax_scale=said["softmax_scale"],
+                window_size=said["window_size"],
+                softcap=said["softcap"],
             )
         return out, None
-
-    def _refuse(self, layer, query, key, rule, mask, bias, more):
-        if query.shape[2] != key.shape[2] or rule.offset != 0:
-            raise ValueError(
-                f"layer {layer}: attends to other tokens than its own: the model "
-                "is no causal one"
-            )
-        if not rule.causal:
-            raise ValueError(
-                f"layer {layer}: sees tokens ahead: the model is no causal one"
-            )
-        for name, given in (
-            ("a mask of its own", mask),
-            ("a bias", bias),
-            ("a position bias", more.get("position_bias")),
-            ("learned sinks", more.get("s_aux")),
-            ("padding", rule.ranges),
-        ):
-            if given is not None:
-                raise ValueError(
-                    f"layer {layer}: has {name}, which queries, keys and values "
-                    "do not say"
-                )
 
 
 _recorder: Optional[_Recorder] = None

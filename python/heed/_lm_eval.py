@@ -10,6 +10,17 @@ Everything else is lm_eval's own command line.
 
 import sys
 
+_NAMES = ["--model_args"[:length] for length in range(len("--model_"), 13)]
+
+
+def _names_no_attention(words):
+    """Whether a command line has --model_args, and none says attn_implementation."""
+    # argparse takes --model_args=X, -aX and abbreviations: --model is another option.
+    named = any(
+        (word.startswith("-a") or word.split("=")[0] in _NAMES) for word in words
+    )
+    return named and "attn_implementation" not in " ".join(words)
+
 
 def main():
     try:
@@ -21,8 +32,7 @@ def main():
             f"heed-lm-eval: needs the package {error.name}: pip install 'heed[lm-eval]'"
         )
     hf.register()
-    words = sys.argv[1:]
-    if "--model_args" in words and "attn_implementation" not in " ".join(words):
+    if _names_no_attention(sys.argv[1:]):
         print(
             "heed-lm-eval: --model_args has no attn_implementation=heed: the model "
             "runs on its own attention",

@@ -217,7 +217,14 @@ def attention(
 
     Raises ValueError and TypeError as heed.attention() does, while jax traces.
     """
-    for name, x in (("q", q), ("k", k), ("v", v)):
+    optional = {
+        "bias": bias,
+        "mask": mask,
+        "alibi_slopes": alibi_slopes,
+        "sink_logits": sink_logits,
+    }
+    given = {name: x for name, x in optional.items() if x is not None}
+    for name, x in {"q": q, "k": k, "v": v, **given}.items():
         if not isinstance(x, (jax.Array, np.ndarray)):
             raise TypeError(f"{name}: needs an array, got {type(x).__name__}")
     left, right = window_size

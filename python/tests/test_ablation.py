@@ -12,7 +12,8 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
 from heed.models import ablation, facts, heads, network  # noqa: E402
-from test_eval import folder  # noqa: E402,F401
+from heed.models.errors import InputError  # noqa: E402
+from test_eval import SIZES, folder, save  # noqa: E402,F401
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,97 @@ def test_weights(model):
         assert (np.triu(weights, 1) == 0).all()
 
 
+WIDE = {**SIZES, "num_key_value_heads": 2, "head_dim": 8}
+
+
+@pytest.mark.parametrize("kind", ["mistral", "gemma2"])
+def test_weights_are_those_of_eager_attention(tmp_path, kind):
+    if kind == "mistral":
+        config = transformers.MistralConfig(**WIDE, sliding_window=8)
+    else:
+        config = transformers.Gemma2Config(
+            **WIDE, sliding_window=8, attn_logit_softcapping=0.5, query_pre_attn_scalar=1
+        )
+    name = str(save(tmp_path, config))
+    model = network.load(name)
+    eager = transformers.AutoModelForCausalLM.from_pretrained(
+        name, attn_implementation="eager", dtype=torch.float32
+    ).eval()
+    with torch.no_grad():
+        want = eager(torch.tensor([IDS]), output_attentions=True).attentions
+    for got, weights in zip(heads.observed(model, IDS, lambda w: w), want, strict=True):
+        np.testing.assert_allclose(got, weights[0].numpy(), atol=2e-5)
+    first = heads.observed(model, IDS, heads.head_scores.of_text)[0]
+    assert (first["distance"] <= 7).all()
+    np.testing.assert_allclose(first["local"], 1, rtol=1e-6)
+
+
+def test_a_model_whose_weights_are_not_its_queries_and_keys(tmp_path, capsys):
+    config = transformers.GptOssConfig(
+        **WIDE, num_local_experts=2, num_experts_per_tok=1
+    )
+    name = str(save(tmp_path, config))
+    argv = [name, "--text", str(tmp_path / "text.txt"), "-q"]
+    out = tmp_path / "h.json"
+    assert heads.main([*argv, "--tokens", "256", "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert "layer 0: has learned sinks" in said and said.count("\n") == 1
+    assert not out.exists()
+    model = network.load(name)
+    with pytest.raises(InputError, match="learned sinks"):
+        heads.observed(model, IDS, lambda w: w)
+    assert model.switch.observer is None
+    model.hidden(IDS)  # without an observer it runs
+
+
+@pytest.mark.parametrize("command", [heads, facts])
+def test_places_that_cannot_be_written(folder, tmp_path, capsys, monkeypatch, command):  # noqa: F811
+    def too_late(*_):
+        raise AssertionError("the model was loaded first")
+
+    monkeypatch.setattr(network, "load", too_late)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.partial").mkdir()
+    argv = [str(folder), "--text", str(folder / "text.txt"), "-q"]
+    for path, words in (
+        (".", "--out .: is no file"),
+        ("", "is no file"),
+        ("none/x", "cannot be written"),
+        ("x", "x.partial is a folder"),
+    ):
+        assert command.main([*argv, "--out", path]) == 1
+        said = capsys.readouterr().err
+        assert words in said and said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x.partial"]
+
+
+def test_texts_begin_as_the_models_do(folder, tmp_path, monkeypatch):  # noqa: F811
+    model, seen = network.load(str(folder)), []
+    model.prefix = [1]
+    hidden = network.Model.hidden
+
+    def note(self, ids):
+        seen.append(list(ids))
+        return hidden(self, ids)
+
+    monkeypatch.setattr(network, "load", lambda *_: model)
+    monkeypatch.setattr(network.Model, "hidden", note)
+    monkeypatch.setattr(facts, "KNOWN", -np.inf)
+    argv = [str(folder), "--text", str(folder / "text.txt"), "-q", "--out"]
+    more = ["--tokens", "256"]
+    assert heads.main([*argv, str(tmp_path / "h"), *more]) == 0
+    assert len(seen) == 5 and all(ids[0] == 1 for ids in seen)
+    seen.clear()
+    few = ["--documents", "2", "--parts", "1", "--heads", "1"]
+    assert facts.main([*argv, str(tmp_path / "f"), *few]) == 0
+    assert seen and all(ids[0] == 1 and ids[1] != 1 for ids in seen)
+    text = list(range(2, 400))
+    pieces = heads.segments_of([1], [1, *text])
+    assert [len(piece) for piece in pieces] == [128] * 3
+    assert pieces[1] == [1, *text[127:254]]
+    assert heads.segments_of([], text) == [text[:128], text[128:256], text[256:384]]
+
+
 def test_the_command(folder, tmp_path, capsys):  # noqa: F811
     out = tmp_path / "heads.json"
     argv = [str(folder), "--text", str(folder / "text.txt"), "--out", str(out), "-q"]
@@ -151,14 +243,24 @@ def test_facts(folder, tmp_path, capsys, monkeypatch):  # noqa: F811
     assert last["loss"] != 0 and last["facts_margin"] != 0
     assert last["loss_error"] > 0 and last["needles_margin_error"] > 0
     random = [draw["loss"] for draw in result["draws"]]
-    assert rows["random heads off, 8 draws"]["loss"] == pytest.approx(np.mean(random))
+    drawn = rows["3 random heads off, 8 draws"]
+    assert drawn["loss"] == pytest.approx(np.mean(random))
+    assert drawn["heads_off"] == rows["3 retrieval heads off"]["heads_off"] == 3
 
 
 def test_drawn_heads():
     rng = np.random.default_rng(1)
     chosen = [(0, 1), (0, 2), (3, 0)]
-    drawn = facts.drawn_like(chosen, 4, rng)
+    drawn = facts.drawn_like(chosen, 5, 4, rng)
     assert sorted(layer for layer, _ in drawn) == [0, 0, 3]
     assert not set(drawn) & set(chosen)
+    # Layers that are masked nearly or wholly: the nearest lend theirs.
+    for many, of_own in ((6, 3), (9, 0)):
+        chosen = [(2, head) for head in range(many)] + [(3, 0)]
+        drawn = facts.drawn_like(chosen, 5, 9, rng)
+        assert len(set(drawn)) == len(chosen) and not set(drawn) & set(chosen)
+        layers = [layer for layer, _ in drawn]
+        assert layers.count(2) == of_own and set(layers) <= {1, 2, 3}
+    assert len(facts.drawn_like([(0, h) for h in range(6)], 1, 9, rng)) == 3
     assert [list(r) for _, _, r in facts.ranges(5, 2)] == [[0, 1], [2, 3, 4]]
     assert [list(r) for _, _, r in facts.ranges(2, 3)] == [[0], [1]]

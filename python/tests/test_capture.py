@@ -154,6 +154,33 @@ def test_the_file_is_what_compare_reads(llama, text, tmp_path, capsys, dtype):
     assert all(row["gate"] == "ok" for row in table), table.text
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_the_file_has_the_mode_of_the_umask(llama, text, tmp_path):
+    out = tmp_path / "x.safetensors"
+    arguments = [llama, "--text", text, "--layers", "0", "--tokens", "9"]
+    before = os.umask(0o027)
+    try:
+        assert _capture.main([*arguments, "--out", str(out)]) == 0
+    finally:
+        os.umask(before)
+    assert out.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_model_that_is_not_a_number(llama, text, tmp_path, capsys):
+    folder = tmp_path / "broken"
+    model = transformers.AutoModelForCausalLM.from_pretrained(llama)
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("nan"))
+    model.save_pretrained(folder)
+    _tokenizer(llama).save_pretrained(folder)
+    out = tmp_path / "x.safetensors"
+    arguments = [str(folder), "--text", text, "--layers", "0", "--tokens", "9"]
+    assert _capture.main([*arguments, "--out", str(out)]) == 2
+    said = capsys.readouterr()
+    assert "has a loss of nan" in said.err and said.err.count("\n") == 1
+    assert said.out == "" and not list(tmp_path.glob("x*"))
+
+
 def _tokenizer(folder):
     return transformers.AutoTokenizer.from_pretrained(folder)
 

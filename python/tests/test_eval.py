@@ -164,6 +164,22 @@ def test_layers_against_plain_numbers(folder):
         np.testing.assert_allclose(found, want, rtol=1e-4)
 
 
+def test_attention_beneath_that_is_not_the_models(tmp_path):
+    sizes = {**SIZES, "num_key_value_heads": 2, "head_dim": 8}
+    config = transformers.GptOssConfig(
+        **sizes, num_local_experts=2, num_experts_per_tok=1
+    )
+    more = ["--tasks", "lm", "--variants", "window_sink:window=16", "kv_int8"]
+    code, found = run(save(tmp_path, config), tmp_path / "r.jsonl", *more)
+    assert code == 0
+    (window,) = places.expand("window_sink:window=16")
+    for spec in (window, "kv_int8"):
+        entry = found[spec, "kernel"]
+        assert entry["status"] == "UNSUPPORTED" and entry["accuracy"] is None
+        assert "layer 0: has learned sinks" in entry["reason"]
+    assert found["kv_int8", "lm"]["status"] == "OK"
+
+
 def test_what_is_refused(folder, tmp_path, capsys):
     def refused(words, *argv):
         out = ["--out", str(tmp_path / "r.jsonl"), "-q"]

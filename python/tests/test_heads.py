@@ -54,6 +54,19 @@ def test_of_repetition():
     got = head_scores.of_repetition(np.concatenate([after, same]), n)
     np.testing.assert_allclose(got["induction"], [1, 0])
     np.testing.assert_allclose(got["duplicate"], [0, 1])
+    begun = pattern(2 * n + 1, lambda i: max(i - n + 1, 0))
+    got = head_scores.of_repetition(begun, n, 1)
+    np.testing.assert_allclose((got["induction"], got["duplicate"]), ([1], [0]))
+    one = head_scores.of_repetition(uniform(2 * n + 3), n, 3)["induction"]
+    rows = np.arange(3 + n, 3 + 2 * n - 1)
+    np.testing.assert_allclose(one, (1 / (rows + 1)).mean(), rtol=1e-5)
+
+
+def test_documents_after_a_prefix():
+    item = tasks.Item(3, 5, [7], 0.5, 0.1, 2)
+    (made,) = tasks.begun_by([1, 2], [tasks.Document([9, 5, 9, 5], [item])])
+    assert made.ids == [1, 2, 9, 5, 9, 5]
+    assert made.ids[made.items[0].position] == 5 and made.items[0].distance == 2
 
 
 def test_retrieval():
@@ -75,8 +88,3 @@ def test_types():
     assert head_scores.type_of(full(previous=0.5, sink=0.4)) == "previous token"
     assert head_scores.type_of(full(induction=0.5, retrieval=0.5)) == "induction"
     assert head_scores.type_of(full(entropy=4.0, local=0.5)) == "broad"
-
-
-def test_overlap():
-    assert head_scores.overlap([1, 2, 3, 4], [2, 1, 5, 6], 2) == 1
-    assert head_scores.overlap([1, 2, 3, 4], [5, 6, 1, 2], 2) == 0

@@ -174,3 +174,10 @@ def test_what_is_refused(qkv):
             if not isinstance(arrays[0], list) or call is heed.jax.attention:
                 with pytest.raises(kind, match=words):
                     call(*arrays, **more)
+
+
+@pytest.mark.parametrize("name", ["bias", "mask", "alibi_slopes", "sink_logits"])
+def test_what_is_no_array(qkv, name):
+    arrays = list(map(jnp.asarray, qkv()))
+    with pytest.raises(TypeError, match=f"{name}: needs an array, got list"):
+        heed.jax.attention(*arrays, **{name: [1.0]})

@@ -17,6 +17,7 @@ pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("lm_eval")
 
+from heed._lm_eval import _names_no_attention  # noqa: E402
 from small_models import SMALL, save  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -43,6 +44,21 @@ def evaluate(model, attention, out):
         [float(answer[0][0]) for answer in json.loads(line)["resps"]] for line in lines
     ]
     return numbers, run.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--model_args", "{}"], ["--model_args={}"], ["-a", "{}"], ["-a{}"]]
+    + [["run", "--model_arg", "x=y", "{}"]],
+)
+def test_a_model_on_its_own_attention_is_noticed(words):
+    def asked(arguments):
+        line = [word.format(arguments) for word in words]
+        return _names_no_attention(["--model", "hf", *line, "--tasks", "x"])
+
+    assert asked("pretrained=m")
+    assert not asked("pretrained=m,attn_implementation=heed")
+    assert not _names_no_attention(["--model", "hf", "--model=hf", "--apply_chat_template"])
 
 
 def test_gives_what_the_models_own_attention_gives(tmp_path):

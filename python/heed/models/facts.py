@@ -9,8 +9,6 @@ the context's answers.
 """
 
 import contextlib
-import json
-import os
 import sys
 import time
 
@@ -70,14 +68,31 @@ def interventions(layers, parts):
     return found
 
 
-def drawn_like(chosen, counts, rng):
-    """As many other heads of the same layers; all of a layer's where it has few."""
-    drawn = []
+def drawn_like(chosen, layers, counts, rng):
+    """As many other heads of the same layers, of `layers` layers with `counts` heads.
+
+    Where a layer has too few, the rest are of the nearest layers that have more;
+    fewer are drawn only where the whole model has no others.
+    """
+    drawn, missing = [], []
     for layer in sorted({layer for layer, _ in chosen}):
         mine = [head for at, head in chosen if at == layer]
         others = [head for head in range(counts) if head not in mine]
         picked = rng.choice(others, min(len(mine), len(others)), replace=False)
         drawn += [(layer, int(head)) for head in picked]
+        missing += [layer] * (len(mine) - len(picked))
+    for layer in missing:
+        taken = {*chosen, *drawn}
+        free = [
+            (at, head)
+            for at in range(layers)
+            for head in range(counts)
+            if (at, head) not in taken
+        ]
+        near = min((abs(at - layer) for at, _ in free), default=None)
+        free = [(at, head) for at, head in free if abs(at - layer) == near]
+        if free:
+            drawn.append(free[rng.integers(len(free))])
     return drawn
 
 
@@ -93,8 +108,11 @@ class Measures:
             tasks.needle(prose, model.encode, rng, options.tokens)
             for _ in range(options.documents)
         ]
+        for documents in (self.facts, self.needles):
+            tasks.begun_by(model.prefix, documents)
         self.prose = [
-            sum(prose.take(PROSE), []) for _ in range(2 * options.documents)
+            sum(prose.take(PROSE), list(model.prefix))
+            for _ in range(2 * options.documents)
         ]
         self.before = self._all()
         # Facts that the model does not know cannot be lost.
@@ -142,7 +160,10 @@ class Measures:
     def under(self, arguments):
         """Changes by an intervention, each with its error over documents."""
         with changed(self.model, **arguments):
-            now = self._all()
+            try:
+                now = self._all()
+            except ValueError as error:  # of a window that a model cannot have
+                raise InputError(f"{self.model.name}: {error}") from None
         known = self.known
         result = {}
         for name, keep in (("facts", known), ("needles", slice(None))):
@@ -213,8 +234,7 @@ def parse(argv):
 def run(argv):
     options = parse(argv)
     label, text, sha256 = data.read_text(options.text)
-    if not os.access(os.path.dirname(options.out) or ".", os.W_OK):
-        raise InputError(f"{options.out}: cannot be written")
+    heads.results_file("--out", options.out)
     network.keep_memory()
     model = network.load(options.model, options.threads)
     began = time.monotonic()
@@ -225,26 +245,29 @@ def run(argv):
             print(f"{spent}  {what}", file=sys.stderr)
 
     measures = Measures(model, text, options)
+    # Scored on needles of their own, so that they are not chosen by the answers; and
+    # first, as a model whose heads cannot be seen is refused here.
+    rng = np.random.default_rng(options.seed + 1)
+    own = tasks.build("needle", text[len(text) // 2 :], model.encode, rng, 512, 3)
+    counts = heads.retrieval_counts(model, tasks.begun_by(model.prefix, own))
+    order = np.argsort(-counts, axis=None, kind="stable")[: options.heads]
+    chosen = [divmod(int(i), model.heads) for i in order]
     found = []
     for name, arguments in interventions(model.layers, options.parts):
         found.append({"name": name, **measures.under(arguments)})
         progress(name)
-    # Scored on needles of their own, so that they are not chosen by the answers.
-    rng = np.random.default_rng(options.seed + 1)
-    own = tasks.build("needle", text[len(text) // 2 :], model.encode, rng, 512, 3)
-    counts = heads.retrieval_counts(model, own)
-    order = np.argsort(-counts, axis=None, kind="stable")[: options.heads]
-    chosen = [divmod(int(i), model.heads) for i in order]
     name = f"{len(chosen)} retrieval heads off"
-    found.append({"name": name, **measures.under({"heads_off": chosen})})
+    off = measures.under({"heads_off": chosen})
+    found.append({"name": name, "heads_off": len(chosen), **off})
     progress(name)
     draws = []
     for draw in range(DRAWS):
         rng = np.random.default_rng([options.seed, draw])
-        others = drawn_like(chosen, model.heads, rng)
+        others = drawn_like(chosen, model.layers, model.heads, rng)
         draws.append(measures.under({"heads_off": others}))
         progress(f"random heads, draw {draw + 1}")
-    found.append({"name": f"random heads off, {DRAWS} draws", **pooled(draws)})
+    name = f"{len(others)} random heads off, {DRAWS} draws"
+    found.append({"name": name, "heads_off": len(others), **pooled(draws)})
     result = {
         "command": "heed facts " + " ".join(argv),
         "model": model.name,
@@ -259,9 +282,7 @@ def run(argv):
         "rows": found,
         "draws": draws,
     }
-    with open(options.out + ".partial", "w", encoding="utf-8") as file:
-        json.dump(result, file)
-    os.replace(options.out + ".partial", options.out)
+    heads.write_result(options.out, result)
     print(text_table(result))
     return 0
 

@@ -36,13 +36,15 @@ def of_text(weights):
     }
 
 
-def of_repetition(weights, length):
+def of_repetition(weights, length, begin=0):
     """Of a block of `length` different tokens, given twice: {name: array [heads]}.
+
+    begin: where the first copy begins.
 
     induction: weight on the token after a row's earlier copy (prefix matching,
     Olsson et al. 2022); duplicate: on the copy itself. Means over the second copy.
     """
-    at = np.arange(length, 2 * length - 1)
+    at = begin + np.arange(length, 2 * length - 1)
     return {
         "induction": weights[:, at, at - length + 1].astype(np.float64).mean(1),
         "duplicate": weights[:, at, at - length].astype(np.float64).mean(1),
@@ -85,8 +87,3 @@ def type_of(numbers):
         if numbers[key] >= threshold:
             return name
     return "mixed"
-
-
-def overlap(a, b, count):
-    """The share that the first `count` of two rankings have in common."""
-    return len(set(a[:count]) & set(b[:count])) / count

@@ -21,27 +21,43 @@ SHARES = (0.1, 0.2, 0.4, 0.6)  # of heads taken away
 DRAWS = 8  # random orders
 
 
-def weights_of(q, k, scale):
-    """Softmax weights [heads, rows, keys] of causal attention, numpy float32."""
+def weights_of(q, k, arguments):
+    """Softmax weights [heads, rows, keys] of causal attention, numpy float32.
+
+    arguments: what heed.attention() takes besides, as an observer is told it.
+    """
     group = q.shape[1] // k.shape[1]
-    scores_ = q[0] @ k[0].repeat_interleave(group, 0).transpose(1, 2) * scale
+    scores_ = q[0] @ k[0].repeat_interleave(group, 0).transpose(1, 2)
+    scores_ *= arguments["softmax_scale"]
+    if cap := arguments["softcap"]:
+        scores_ = torch.tanh(scores_ / cap) * cap
     rows, keys = scores_.shape[1:]
-    hidden = torch.ones(rows, keys, dtype=torch.bool).triu(keys - rows + 1)
+    at = torch.arange(rows)[:, None] + arguments["causal_offset"]
+    key = torch.arange(keys)
+    hidden = key > at
+    left, _ = arguments["window_size"]  # no key ahead is seen anyway
+    if left >= 0:
+        hidden |= key < at - left
     return scores_.masked_fill(hidden, -torch.inf).softmax(-1).numpy()
 
 
 def observed(model, ids, take):
-    """[take(weights) of each layer] of one forward of exact attention."""
+    """[take(weights) of each layer] of one forward of exact attention.
+
+    Raises InputError for a model whose weights these are not: learned sinks, biases,
+    masks of its own.
+    """
     found = [None] * model.layers
 
     def observe(layer, q, k, v, arguments, out):
-        scale = arguments["softmax_scale"] or q.shape[-1] ** -0.5
-        found[layer] = take(weights_of(q.float(), k.float(), scale))
+        found[layer] = take(weights_of(q.float(), k.float(), arguments))
 
     model.switch.reset()
     model.switch.observer = observe
     try:
         model.hidden(ids)
+    except ValueError as error:
+        raise InputError(f"{model.name}: {error}") from None
     finally:
         model.switch.reset()
     return found
@@ -62,11 +78,12 @@ def retrieval_counts(model, documents):
 def measure(model, ids, repeated, documents):
     """A dict of numbers and a type of each head, layer by layer."""
     layers = observed(model, ids, head_scores.of_text)
-    length = len(repeated.ids) // 2
+    begin = len(model.prefix)
+    length = (len(repeated.ids) - begin) // 2
     for found, more in zip(
         layers,
         observed(
-            model, repeated.ids, lambda w: head_scores.of_repetition(w, length)
+            model, repeated.ids, lambda w: head_scores.of_repetition(w, length, begin)
         ),
     ):
         found.update(more)
@@ -79,6 +96,35 @@ def measure(model, ids, repeated, documents):
             heads.append({"layer": layer, "head": head, **numbers})
             heads[-1]["type"] = head_scores.type_of(numbers)
     return heads
+
+
+def segments_of(prefix, ids):
+    """Pieces of SEGMENT tokens of a text, each begun as the text is."""
+    rest, size = ids[len(prefix) :], SEGMENT - len(prefix)
+    return [prefix + rest[i : i + size] for i in range(0, len(rest) - size + 1, size)]
+
+
+def results_file(name, path):
+    """Raises InputError for a path that no result can be written to."""
+    if os.path.exists(path) and not os.path.isfile(path) or not path:
+        raise InputError(f"{name} {path or repr(path)}: is no file")
+    if not os.access(os.path.dirname(path) or ".", os.W_OK):
+        raise InputError(f"{name} {path}: cannot be written")
+    if os.path.isdir(path + ".partial"):
+        raise InputError(f"{name} {path}: {path}.partial is a folder")
+
+
+def write_result(path, result):
+    """JSON under its name when it is whole."""
+    partial = path + ".partial"
+    try:
+        with open(partial, "w", encoding="utf-8") as file:
+            json.dump(result, file)
+        os.replace(partial, path)
+    except OSError as error:
+        if os.path.isfile(partial):
+            os.remove(partial)
+        raise InputError(f"--out {path}: {error.strerror}") from None
 
 
 def order_by(heads, key):
@@ -214,9 +260,9 @@ def parse(argv):
 def run(argv):
     options = parse(argv)
     label, text, sha256 = data.read_text(options.text)
-    for path in filter(None, (options.out, options.html)):
-        if not os.access(os.path.dirname(path) or ".", os.W_OK):
-            raise InputError(f"{path}: cannot be written")
+    results_file("--out", options.out)
+    if options.html is not None:
+        results_file("--html", options.html)
     network.keep_memory()
     model = network.load(options.model, options.threads)
     began = time.monotonic()
@@ -232,16 +278,16 @@ def run(argv):
             f"--text {options.text}: has {len(ids)} tokens, fewer than {options.tokens}"
         )
     rng = np.random.default_rng(options.seed)
-    (repeated,) = tasks.build(
-        "induction", text, model.encode, rng, 2 * REPETITION, 1
+    (repeated,) = tasks.begun_by(
+        model.prefix,
+        tasks.build("induction", text, model.encode, rng, 2 * REPETITION, 1),
     )
-    documents = tasks.build("needle", text, model.encode, rng, 512, 3)
+    documents = tasks.begun_by(
+        model.prefix, tasks.build("needle", text, model.encode, rng, 512, 3)
+    )
     heads = measure(model, ids, repeated, documents)
     progress("scores")
-    segments = [
-        ids[i : i + SEGMENT] for i in range(0, len(ids) - SEGMENT + 1, SEGMENT)
-    ]
-    importance = ablation.taylor(model, segments)
+    importance = ablation.taylor(model, segments_of(model.prefix, ids))
     for head in heads:
         head["taylor"] = float(importance[head["layer"], head["head"]])
     progress("Taylor importance")
@@ -267,9 +313,7 @@ def run(argv):
         result["ablation"] = {"how": options.ablate, **significant(heads)}
     if options.prune:
         result["pruning"] = prune(model, ids, documents, heads, options.seed, progress)
-    with open(options.out + ".partial", "w", encoding="utf-8") as file:
-        json.dump(result, file)
-    os.replace(options.out + ".partial", options.out)
+    write_result(options.out, result)
     if options.html:
         atlas.write(options.html, result)
     print(text_table(result))

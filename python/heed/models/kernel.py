@@ -66,7 +66,8 @@ def _yardstick(bits, q, k, v, arguments, exact):
 def measure(model, ids, specs, progress=lambda layer: None):
     """Runs one forward; returns ({spec: [numbers of a layer, ...]}, exact seconds).
 
-    A variant that refuses a layer has its sentence, a str, instead of the list.
+    A variant that refuses a layer has its sentence, a str, instead of the list; all
+    have one where the model's attention is not what queries, keys and values say.
     """
     result = {spec: [] for spec in specs}
     exact_seconds = []
@@ -90,6 +91,8 @@ def measure(model, ids, specs, progress=lambda layer: None):
     model.switch.observer = observe
     try:
         model.hidden(ids)
+    except ValueError as error:
+        result = {spec: f"attention beneath is not measured: {error}" for spec in specs}
     finally:
         model.switch.reset()
     return result, exact_seconds

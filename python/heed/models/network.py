@@ -12,6 +12,7 @@ import torch
 
 import heed
 from heed import hf
+from heed._hf_capture import described
 from heed._hf_masks import make_mask
 from heed.models import data, places, scores
 from heed.models.errors import InputError
@@ -25,7 +26,8 @@ class Switch:
 
     observer(layer, query, key, value, arguments, out): is called beside it, with
     [b, h, s, d] inputs, what heed.attention() takes besides, and the [b, s, h, d]
-    result. edits: {layer: function of the result}. seconds and calls count what
+    result; a layer of which these do not say all (learned sinks, masks of its own,
+    biases) raises ValueError instead. edits: {layer: function of the result}. seconds and calls count what
     went through.
     """
 
@@ -85,17 +87,7 @@ def _attention(module, query, key, value, attention_mask=None, **kwargs):
     _active.seconds += time.perf_counter() - began
     _active.calls += 1
     if _active.observer:
-        rule, _, _ = hf._rule_of(
-            module, query, key, attention_mask, kwargs.get("sliding_window"), None
-        )
-        arguments = {
-            "softmax_scale": kwargs.get("scaling"),
-            "causal": rule.causal,
-            "window_size": rule.window,
-            "softcap": float(kwargs.get("softcap") or 0),
-            "causal_offset": rule.offset,
-            "layout": "bhsd",
-        }
+        arguments = described(module, layer, query, key, attention_mask, kwargs)
         _active.observer(layer, query, key, value, arguments, out)
     edit = _active.edits.get(layer)
     return (edit(out) if edit else out), None

@@ -257,6 +257,15 @@ def build(task, text, encode, rng, tokens, count):
     return [make(prose, encode, rng, tokens) for _ in range(count)]
 
 
+def begun_by(prefix, documents):
+    """The documents, after tokens that a model's texts begin with."""
+    for document in documents:
+        document.ids = prefix + document.ids
+        for item in document.items:
+            item.position += len(prefix)
+    return documents
+
+
 # Name: what is asked.
 TASKS = {
     "needle": "words of eight places, hidden in prose",
