@@ -73,11 +73,7 @@ class Texts:
                 made += tasks.build(
                     task, self._prose, self._model.encode, rng, options.length, count
                 )
-            for document in made:
-                document.ids = self._model.prefix + document.ids
-                for item in document.items:
-                    item.position += len(self._model.prefix)
-            self._documents[task] = made
+            self._documents[task] = tasks.begun_by(self._model.prefix, made)
         return self._documents[task]
 
 

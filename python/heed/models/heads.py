@@ -120,6 +120,7 @@ def write_result(path, result):
     try:
         with open(partial, "w", encoding="utf-8") as file:
             json.dump(result, file)
+            file.write("\n")
         os.replace(partial, path)
     except OSError as error:
         if os.path.isfile(partial):
