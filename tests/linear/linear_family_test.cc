@@ -240,7 +240,6 @@ TEST_P(LinearFamily, WindowsMeetTheFarField) {
 TEST_P(LinearFamily, StepsEqualPrefill) {
   constexpr int64_t kTokens = 21;
   for (const NamedVariant& named : LinearVariants()) {
-    if (named.variant.non_causal) continue;
     SCOPED_TRACE(named.name);
     VariantCall prefill(named.name, "b1_h4_kv2_d16_q21_causal", GetParam());
     VariantCall step(named.name, "b1_h4_kv2_d16_q21_causal", GetParam());

@@ -58,8 +58,6 @@ TEST(LinearInputs, OfAnotherShapeOrTypeAreRefused) {
   };
   int tried = 0;
   for (const NamedVariant& named : LinearVariants()) {
-    // Its matrices have a row for each key of each sum (coarse_parts_test).
-    if (std::string(named.name) == "linformer") continue;
     for (int i = 0; i < named.variant.num_inputs; ++i) {
       const char* input = named.variant.inputs[i].name;
       int number = 0;
@@ -206,7 +204,6 @@ TEST(LinearInputs, RebasedOfOneNumberIsRefused) {
 // Positions at the ends of 64 bits are positions.
 TEST(LinearInputs, AnyOffsetIsServed) {
   for (const NamedVariant& named : LinearVariants()) {
-    if (named.variant.non_causal) continue;
     for (const int64_t offset : {INT64_MIN + 1, INT64_MAX}) {
       SCOPED_TRACE(std::string(named.name) + " " + std::to_string(offset));
       VariantCall call(named.name, "b1_h2_d16_q5_k9_causal", "");

@@ -41,7 +41,6 @@ VariantCall::VariantCall(const std::string& name, const std::string& problem,
       target_(target),
       tensors_(eval::MakeTensors(ProblemOf(problem), {})) {
   args_.params = tensors_.problem.params;
-  if (variant().non_causal) args_.params.causal = false;
   args_.args = tensors_.Args();
   args_.args.lse = TensorView();
   for (int i = 0; i < variant().num_knobs; ++i) {
