@@ -45,7 +45,7 @@ def measured(eval_, heads):
         f"{run['model']}, {run['tokens']:,} tokens of each text ({texts}), documents of "
         f"{run['length']:,} tokens ({documents_of(run)}); {run['cpu']}, "
         f"{run['threads']} threads, {versions}. "
-        "Times were taken while the machine did other work; nothing else depends on it.\n"
+        "Times are that machine's; nothing else depends on it.\n"
     )
 
 

@@ -16,5 +16,6 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$folder"
 
 "$heed" eval --preset quick --out "$work/eval.jsonl" --json "$folder/eval.json"
+sed -i "s#$work/##" "$folder/eval.json"  # a folder that nobody has
 "$heed" heads --out "$folder/heads.json"
 python3 tools/models_page.py write
