@@ -156,10 +156,10 @@ class Onnx:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4
-        self.session = onnxruntime.InferenceSession(
+        self.model = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        self.binding = self.session.io_binding()
+        self.binding = self.model.io_binding()
         self.held = [given, outputs]
         for bind, arrays in (
             (self.binding.bind_input, given),
@@ -169,7 +169,7 @@ class Onnx:
                 bind(name, "cpu", 0, x.dtype.type, x.shape, x.ctypes.data)
 
     def run(self):
-        self.session.run_with_iobinding(self.binding)
+        self.model.run_with_iobinding(self.binding)
 
 
 def need_f32(problem):
