@@ -70,6 +70,13 @@ constexpr Case kCases[] = {
      eval::Fill::kNormal, true},
     {"b1_h8_d128_q1_k32768_bf16_causal", eval::Layout::kBhsd,
      eval::Fill::kNormal, true},
+    // The same where the heads of a token stand side by side.
+    {"b1_h32_kv8_d128_q1_k16384_f32_causal", eval::Layout::kBshd,
+     eval::Fill::kNormal, true},
+    {"b1_h8_d128_q1_k32768_f32_causal", eval::Layout::kBshd,
+     eval::Fill::kNormal, true},
+    {"b1_h8_d128_q1_k32768_bf16_causal", eval::Layout::kBshd,
+     eval::Fill::kNormal, true},
     // Multi-head latent attention.
     {"b1_h16_kv1_d576_dv512_q1_k8192_f32_causal", eval::Layout::kBhsd,
      eval::Fill::kNormal, true, true},

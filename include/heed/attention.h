@@ -294,7 +294,8 @@ struct SequenceWork {
   int32_t sharers = 0;
   int32_t shared_spans = 0;
   int32_t sharers_per_tile = 0;
-  bool split = false;           // the units of a tile are tasks of their own
+  int8_t together = 1;  // neighbouring tiles that are taken side by side
+  bool split = false;   // the units of a tile are tasks of their own
   bool position_major = false;  // tiles of all lists, the heaviest first
 };
 

@@ -5,6 +5,7 @@
 // row pointers, block by block, for one query tile and one span.
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 #include "lib/core/key_rows.h"
 #include "lib/core/tile.h"
@@ -37,6 +38,21 @@ class BlockFeeder {
 
   int num_keys() const { return block_.num_keys; }
 
+  // For tiles that are fed side by side: what is read next, and so what to
+  // fetch, are the next key head's rows of the same block, and after those of
+  // the last head the first one's of the next block.
+  void FetchNextHead() {
+    fills_fetch_ = false;
+    block_.fetch_key = key_.rows();
+    block_.fetch_value = value_.rows();
+    block_.next_key = key_.head_step();
+    block_.next_value = value_.head_step();
+  }
+  void FetchFirstHead(int64_t heads_back) {
+    block_.next_key -= heads_back * key_.head_step();
+    block_.next_value -= heads_back * value_.head_step();
+  }
+
   void Add(int32_t begin, int32_t end) {
     const int at = block_.num_keys;
     key_.Fill(begin, end, at);
@@ -48,6 +64,7 @@ class BlockFeeder {
   // A whole block, and where the one behind it stands.
   void AddDense(int32_t begin, int32_t end) {
     Add(begin, end);
+    if (!fills_fetch_) return;
     key_.FillFetch(begin, end);
     value_.FillFetch(begin, end);
   }
@@ -92,8 +109,35 @@ class BlockFeeder {
   const TileWork& work_;
   const StepFunction step_;
   RowList key_, value_;
+  bool fills_fetch_ = true;
   int32_t position_[kBlockKeys];
   KeyBlock block_;
+};
+
+// Feeds the tiles of several key heads, block by block.
+template <typename StepFunction>
+class BlockFeeders {
+ public:
+  BlockFeeders(const AttentionRun& run, TileWork* work, int64_t count,
+               StepFunction step)
+      : count_(count) {
+    for (int64_t i = 0; i < count; ++i) {
+      feeder_[i].emplace(run, work + i, step);
+      if (i + 1 < count) feeder_[i]->FetchNextHead();
+    }
+    feeder_[count - 1]->FetchFirstHead(count - 1);
+  }
+
+  void AddDense(int32_t begin, int32_t end) {
+    for (int64_t i = 0; i < count_; ++i) feeder_[i]->AddDense(begin, end);
+  }
+  void Step() {
+    for (int64_t i = 0; i < count_; ++i) feeder_[i]->Step();
+  }
+
+ private:
+  const int64_t count_;
+  std::optional<BlockFeeder<StepFunction>> feeder_[kMostTogether];
 };
 
 // Blocks at the absolute positions from a multiple of kBlockKeys.
@@ -161,6 +205,15 @@ void AttendSpan(const AttentionRun& run, int64_t span, TileWork* work) {
     AttendIntervals(run.args.key_intervals, work->item.list, keys.begin,
                     keys.end, &feeder);
   }
+}
+
+void AttendSpan(const AttentionRun& run, int64_t span, TileWork* work,
+                int64_t count) {
+  if (count == 1) return AttendSpan(run, span, work);
+  for (int64_t i = 0; i < count; ++i) work->item.kernel->clear(work[i].tile);
+  const KeyRange keys = KeysIn(*work, span * kSpanKeys, (span + 1) * kSpanKeys);
+  BlockFeeders feeders(run, work, count, work->item.kernel->step);
+  AttendDense(work->all, keys.begin, keys.end, &feeders);
 }
 
 void ScoreSpan(const AttentionRun& run, int64_t begin, int64_t end,

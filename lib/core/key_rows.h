@@ -136,7 +136,8 @@ class RowList {
         minimum_(args, MinimumOrZero(rows), rows.minimum_pages, item),
         keys_(static_cast<int32_t>(item.sequence.seqlen_k)),
         scaled_(IsQuantised(rows.rows.dtype)),
-        offset_(rows.rows.dtype == DType::kU4) {
+        offset_(rows.rows.dtype == DType::kU4),
+        head_step_(rows.rows.stride[2]) {
     scales_.group = static_cast<int>(rows.rows.head_dim());
     if (rows.scale.head_dim() > 1) {
       scales_.group =
@@ -169,6 +170,9 @@ class RowList {
     return rows_.in_pages() ? 0 : kBlockKeys * rows_.step();
   }
 
+  // Bytes from a row to the next key head's.
+  int64_t head_step() const { return head_step_; }
+
   // For the positions [begin, end), a block: makes what to fetch the positions
   // a block later, or the last there is.
   void FillFetch(int32_t begin, int32_t end) {
@@ -186,6 +190,7 @@ class RowList {
   Steps rows_, scale_, minimum_;
   int32_t keys_;
   bool scaled_, offset_;
+  int64_t head_step_;
   RowScales scales_;
   const void* row_[kBlockKeys];
   // In pages: what to fetch, and the positions whose rows these are.

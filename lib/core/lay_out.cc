@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "lib/core/heads_together.h"
 #include "lib/core/parts.h"
 
 namespace heed::internal {
@@ -131,6 +132,7 @@ void LayOutWork(AttentionRun* run) {
     work->tiles_per_task =
         std::max<int64_t>(tiles / (kTasksPerWorker * run->workers), 1);
   }
+  KeepTogether(*run, tiles / run->workers, work);
   run->whole_tasks = NumTasks(*work);
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "lib/core/heads_together.h"
 #include "lib/core/lay_out.h"
 #include "lib/core/shared_prefix.h"
 
@@ -57,6 +58,11 @@ void LayOutSequence(const AttentionRun& run, double share, SequenceWork* work) {
   const double tasks = share / (of_tile * kRaggedTasksPerWorker);
   work->tiles_per_task = static_cast<int64_t>(
       std::clamp(tasks, 1.0, static_cast<double>(NumTiles(*work))));
+  // Half a worker's share at most, where there are several.
+  const double most =
+      run.workers == 1 ? double{kMostTogether} : share / (2 * of_tile);
+  KeepTogether(run, static_cast<int64_t>(std::min(most, double{kMostTogether})),
+               work);
 }
 
 // Without barriers every state needs a slot: the heaviest sequences have them,

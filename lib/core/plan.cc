@@ -7,6 +7,7 @@
 #include "heed/attention.h"
 #include "lib/core/check.h"
 #include "lib/core/choose_target.h"
+#include "lib/core/heads_together.h"
 #include "lib/core/layout.h"
 #include "lib/core/score_rule.h"
 #include "lib/core/text.h"
@@ -55,6 +56,8 @@ void SetBytes(Plan* plan, int64_t rows) {
   use(*plan->attend, rows, internal::SlotRows(*plan));
   if (plan->decode_rows > 0) {
     use(plan->table->decode, plan->decode_rows, plan->decode_rows);
+    plan->tile_bytes =
+        std::max(plan->tile_bytes, internal::TogetherBytes(*plan));
   }
   if (!plan->shares) return;
   // Rows that the decode kernel takes by themselves meet in its tiles.

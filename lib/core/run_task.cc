@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "lib/core/group_chain.h"
+#include "lib/core/heads_together.h"
 #include "lib/core/layout.h"
 #include "lib/core/shared_prefix.h"
 #include "lib/core/tile.h"
@@ -23,27 +24,45 @@ void* SlotAt(const AttentionRun& run, int64_t slot) {
   return AreasOf(run).slots + slot * run.slot_bytes;
 }
 
-// Attends to all spans of a unit that the tile sees, with `state` for their
-// chain and `later` for each span but the first. Returns whether it saw any.
+// Tiles that see the same keys: one, or those of neighbouring key heads.
+struct Tiles {
+  TileWork* work;
+  int64_t count;
+};
+
+void UseState(const Tiles& tiles, int state) {
+  for (TileWork* work = tiles.work; work != tiles.work + tiles.count; ++work) {
+    work->tile.state = work->memory.states[state];
+  }
+}
+
+// Merges the state `later` onto `state`, and leaves that in use.
+void MergeState(const Tiles& tiles, int state, int later) {
+  UseState(tiles, state);
+  for (TileWork* work = tiles.work; work != tiles.work + tiles.count; ++work) {
+    work->item.kernel->merge(work->tile, work->memory.states[later]);
+  }
+}
+
+// Attends to all spans of a unit that the tiles see, with the state `state` for
+// their chain and `later` for each span but the first. Returns whether they saw
+// any.
 bool AttendUnit(const AttentionRun& run, const SequenceWork& sequence,
-                int64_t unit, void* state, void* later, TileWork* work) {
+                int64_t unit, int state, int later, const Tiles& tiles) {
   const int64_t all =
-      (work->item.sequence.seqlen_k + kSpanKeys - 1) / kSpanKeys;
+      (tiles.work->item.sequence.seqlen_k + kSpanKeys - 1) / kSpanKeys;
   const int64_t begin = unit * sequence.unit_spans;
   const int64_t end = std::min(begin + sequence.unit_spans, all);
   bool any = false;
   for (int64_t span = begin; span < end; ++span) {
     // A span without keys would be merged without effect.
-    if (!SpanHasKeys(*work, span)) continue;
-    work->tile.state = any ? later : state;
-    AttendSpan(run, span, work);
-    if (any) {
-      work->tile.state = state;
-      work->item.kernel->merge(work->tile, later);
-    }
+    if (!SpanHasKeys(*tiles.work, span)) continue;
+    UseState(tiles, any ? later : state);
+    AttendSpan(run, span, tiles.work, tiles.count);
+    if (any) MergeState(tiles, state, later);
     any = true;
   }
-  work->tile.state = state;
+  UseState(tiles, state);
   return any;
 }
 
@@ -106,35 +125,53 @@ void PrepareWorkspace(const AttentionRun& run) {
 
 namespace {
 
-// A tile through all its keys.
+// Tiles through all their keys, from open to finished.
+void RunOpened(const AttentionRun& run, const SequenceWork& sequence,
+               const Tiles& tiles, int worker) {
+  bool any = false;
+  for (int64_t i = 0; i < sequence.num_units; ++i) {
+    // The last state is the chain's later span; with two groups of spans there
+    // are three.
+    const int group = any ? 1 : 0;
+    if (!AttendUnit(run, sequence, UnitAt(sequence, i), group, group + 1,
+                    tiles)) {
+      continue;
+    }
+    if (IsShared(sequence) && i + 1 == sequence.num_units) {
+      TileWork* work = tiles.work;
+      void* const* states = work->memory.states;
+      return FinishShared(run, sequence, TileBase(run, worker),
+                          any ? states[0] : nullptr, states[group], work);
+    }
+    if (any) MergeState(tiles, 0, group);
+    any = true;
+  }
+  UseState(tiles, 0);
+  for (TileWork* work = tiles.work; work != tiles.work + tiles.count; ++work) {
+    if (!any) work->item.kernel->clear(work->tile);
+    FinishTile(run, work);
+  }
+}
+
 void RunTile(const AttentionRun& run, const SequenceWork& sequence,
              int64_t tile, int worker) {
   TileWork work;
   if (!OpenTile(run, sequence, tile, TileBase(run, worker), &work)) return;
   PackTile(run, &work);
-  void* const* states = work.memory.states;
-  void* total = nullptr;
-  for (int64_t i = 0; i < sequence.num_units; ++i) {
-    // The last state is the chain's later span; with two groups of spans there
-    // are three.
-    void* const group = total == nullptr ? states[0] : states[1];
-    void* const later = total == nullptr ? states[1] : states[2];
-    if (!AttendUnit(run, sequence, UnitAt(sequence, i), group, later, &work)) {
-      continue;
-    }
-    if (IsShared(sequence) && i + 1 == sequence.num_units) {
-      return FinishShared(run, sequence, TileBase(run, worker), total, group,
-                          &work);
-    }
-    if (total != nullptr) {
-      work.tile.state = total;
-      work.item.kernel->merge(work.tile, group);
-    }
-    total = states[0];
+  RunOpened(run, sequence, {&work, 1}, worker);
+}
+
+// As single tiles of the decode kernel, which are never without rows.
+void RunTogether(const AttentionRun& run, const SequenceWork& sequence,
+                 int64_t tile, int64_t count, int worker) {
+  TileWork work[kMostTogether];
+  char* base = static_cast<char*>(TileBase(run, worker));
+  for (int64_t i = 0; i < count; ++i) {
+    OpenTile(run, sequence, tile + i, base, work + i);
+    PackTile(run, work + i);
+    base += TileTogetherBytes(run.plan);
   }
-  work.tile.state = states[0];
-  if (total == nullptr) work.item.kernel->clear(work.tile);
-  FinishTile(run, &work);
+  RunOpened(run, sequence, {work, count}, worker);
 }
 
 }  // namespace
@@ -144,8 +181,13 @@ void RunWhole(const AttentionRun& run, int64_t task, int worker) {
   const int64_t first = (task - sequence.first_task) * sequence.tiles_per_task;
   const int64_t last =
       std::min(first + sequence.tiles_per_task, NumTiles(sequence));
-  for (int64_t tile = first; tile < last; ++tile) {
-    RunTile(run, sequence, tile, worker);
+  const int64_t together = sequence.together;
+  for (int64_t tile = first; tile < last; tile += together) {
+    if (together == 1) {
+      RunTile(run, sequence, tile, worker);
+    } else {
+      RunTogether(run, sequence, tile, together, worker);
+    }
   }
 }
 
@@ -157,9 +199,10 @@ void RunUnit(const AttentionRun& run, int64_t item, int64_t slot, int worker) {
   }
   PackTile(run, &work);
   const int64_t unit = UnitAt(at.sequence, at.index);
-  void* const state = SlotAt(run, slot);
-  if (!AttendUnit(run, at.sequence, unit, state, work.memory.states[0],
-                  &work)) {
+  // The slot is the chain's state, and what was that the later span's.
+  constexpr int kSlot = 1;
+  work.memory.states[kSlot] = SlotAt(run, slot);
+  if (!AttendUnit(run, at.sequence, unit, kSlot, 0, {&work, 1})) {
     work.item.kernel->clear(work.tile);
   }
 }

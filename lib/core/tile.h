@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "heed/attention.h"
+#include "lib/core/heads_together.h"
 #include "lib/core/layout.h"
 #include "lib/core/work.h"
 
@@ -63,6 +64,11 @@ bool SpanHasKeys(const TileWork& work, int64_t span);
 // Attends to the keys of one span: the state in work->tile starts from nothing
 // and is the span's afterwards.
 void AttendSpan(const AttentionRun& run, int64_t span, TileWork* work);
+
+// The same for `count` tiles of neighbouring key heads, a block of keys at a
+// time for all of them: lib/core/heads_together.h.
+void AttendSpan(const AttentionRun& run, int64_t span, TileWork* work,
+                int64_t count);
 
 // The two halves of AttendSpan, where the kernel offers them: the scores of the
 // blocks of a span that begin in [begin, end), multiples of kBlockKeys, to

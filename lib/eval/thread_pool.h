@@ -16,12 +16,14 @@
 
 namespace heed::eval {
 
-// Sleeping threads that pull tasks from a counter. They start with the first
-// job that has several tasks. One job at a time: whoever comes while one runs
-// computes alone.
+// Threads that pull tasks from a counter. They start with the first job that
+// has several tasks. One job at a time: whoever comes while one runs computes
+// alone. After a job they watch for the next for a tenth of a millisecond, as
+// long as there is a processor for each of them, and sleep then: to wake a
+// thread costs more than a short sequence.
 class ThreadPool {
  public:
-  explicit ThreadPool(int num_threads) : num_threads_(num_threads) {}
+  explicit ThreadPool(int num_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -35,18 +37,30 @@ class ThreadPool {
   void Start();
   void Work(int worker);
   void Pull(int worker);
+  // Whether there is something to do for who has seen all jobs up to `seen`.
+  bool Called(uint64_t seen) const;
+  template <class Done>
+  bool Watch(const Done& done) const;
+  void WakeSleepers();
 
   const int num_threads_;  // the caller's among them
+  const bool watches_;
   std::mutex job_at_a_time_;
   std::vector<std::thread> threads_;
 
-  std::mutex mutex_;  // of what follows, but for next_
+  // The number of the job that may be entered, 0 where there is none. Who
+  // enters counts itself inside first, and looks then; who closes the job
+  // writes 0 first, and waits then until nobody is inside.
+  std::atomic<uint64_t> open_{0};
+  std::atomic<int> inside_{0};
+  std::atomic<bool> ends_{false};
+  uint64_t jobs_ = 0;  // the caller's
+
+  std::mutex mutex_;  // of falling asleep
   std::condition_variable wake_;
   std::condition_variable left_;
-  uint64_t job_ = 0;
-  bool open_ = false;
-  bool ends_ = false;
-  int inside_ = 0;
+  std::atomic<int> sleepers_{0};
+  std::atomic<bool> caller_sleeps_{false};
 
   std::atomic<int64_t> next_{0};
   int64_t num_tasks_ = 0;
