@@ -53,7 +53,7 @@ rule() {
       'benchmark/.*' 'nlohmann/.*' 'fmt/.*' 'hwy/.*' 'lib/kernels/target_list\.h' ;;
     # The Python door stands on the public headers, and on what eval records.
     python/*) echo std system 'heed/.*' 'lib/(eval|io)/.*' 'python/.*' \
-      'nanobind/.*' 'Python\.h' ;;
+      'nanobind/.*' 'xla/ffi/api/ffi\.h' 'Python\.h' ;;
     # Several files may make one example.
     examples/*) echo std system 'heed/.*' '[a-z_]+\.h' ;;
     *) return 1 ;;

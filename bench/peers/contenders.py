@@ -11,6 +11,8 @@ import functools
 import ml_dtypes
 import numpy as np
 
+from ggml import Ggml
+
 
 def f32(x):
     return np.asarray(x).astype(np.float32)
@@ -312,5 +314,6 @@ OTHERS = {
     "ort mha": OnnxMultiHead,
     "ort gqa": OnnxGrouped,
     "openvino": OpenVino,
+    "ggml": Ggml,
     "zentorch": lambda *given: Torch(*given, zentorch=True),
 }

@@ -7,8 +7,10 @@
     python3 bench/peers/peers.py [--threads 1] [--rounds 7] [--json FILE] [FILTER...]
 
 A peer is any form in which a library that the Python at hand can import has
-attention (contenders.py): torch, onnxruntime (with onnx), openvino, and zentorch
-(which wants a torch of its own version, so an environment of its own).
+attention (contenders.py): torch, onnxruntime (with onnx), openvino, ggml (ggml.py,
+by the shared libraries of pywhispercpp, or of llama-cpp-python, which pip compiles
+for this CPU), and zentorch (which wants a torch of its own version, so an
+environment of its own).
 
 One process, the same numbers, calls interleaved round by round, the best call
 of each counts. A time is shown only where the output agrees with heed's.
@@ -30,6 +32,7 @@ start()  # before any framework: how its threads wait
 import ml_dtypes  # noqa: E402
 import numpy as np  # noqa: E402
 
+import ggml  # noqa: E402
 from contenders import HEED, OTHERS  # noqa: E402
 
 # name: batch, heads, key heads, queries, keys, head_dim, causal
@@ -52,7 +55,17 @@ CASES = {
 }
 DTYPES = {"f32": np.float32, "bf16": ml_dtypes.bfloat16}
 SLEEP = 0.02  # seconds between turns, after which no pool spins any more
-PACKAGES = ("heed", "numpy", "torch", "onnxruntime", "onnx", "openvino", "zentorch")
+PACKAGES = (
+    "heed",
+    "numpy",
+    "torch",
+    "onnxruntime",
+    "onnx",
+    "openvino",
+    "llama-cpp-python",
+    "pywhispercpp",
+    "zentorch",
+)
 
 
 class Problem:
@@ -161,6 +174,7 @@ def main():
     if options.json:
         result = {
             **machine(options.threads, PACKAGES),
+            "ggml_units": ggml.units(),
             "dtype": options.dtype,
             "rounds": options.rounds,
             "rows": rows,

@@ -95,6 +95,11 @@ struct MultiHeadShape {
   int64_t seqlen_k = 0;
   // With a cache, new keys a sequence in one call; else all are new.
   int64_t seqlen_new = 0;
+  // Of packed calls the most rows of query, and of new keys, in all sequences
+  // together; the most sequences are `batch`, and the lengths above are of one.
+  // total_new 0: as many. total_q 0: calls are not packed.
+  int64_t total_q = 0;
+  int64_t total_new = 0;
   DType input_dtype = DType::kF32;  // of query, key and value; f32, bf16, f16
   DType out_dtype = DType::kF32;
   bool cache = false;
@@ -131,6 +136,18 @@ struct MultiHeadArgs {
   TensorView out;         // [batch, seqlen_q, 1, out_dim]
   MultiHeadWeights weights;
 
+  // ---- Packed sequences of different lengths ----
+
+  // Prompts, chunks of prompts and single tokens side by side, as in
+  // heed/ragged.h: num_sequences + 1 numbers, from 0 to the seqlen, never
+  // falling. Sequence s has the rows [cu_seqlens_q[s], cu_seqlens_q[s + 1]) of
+  // query and out, whose batch is 1, and those of cu_seqlens_k of key and value
+  // (null: the same). A plan with total_q asks for cu_seqlens_q, others refuse
+  // it. Caches, pages, past_lengths and scores are then of num_sequences.
+  const int32_t* cu_seqlens_q = nullptr;
+  const int32_t* cu_seqlens_k = nullptr;
+  int64_t num_sequences = 0;
+
   // ---- With a cache ----
 
   // [batch, capacity, num_kv_heads, head_dim] (values: head_dim_v), or pools
@@ -139,7 +156,7 @@ struct MultiHeadArgs {
   // causal_offset is kBottomRight.
   TensorView key_cache;
   TensorView value_cache;
-  const int32_t* past_lengths = nullptr;  // batch numbers
+  const int32_t* past_lengths = nullptr;  // one a sequence
   Pages pages;
 
   // ---- Positions; each absent until set ----

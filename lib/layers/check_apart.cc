@@ -21,10 +21,11 @@ struct Named {
 
 // From the first to the last entry that may be read; of numbers that no table
 // has, which the append and attention refuse, 0.
-int64_t TableEntries(const Pages& pages, int64_t batch) {
+int64_t TableEntries(const Pages& pages, int64_t sequences) {
   int64_t entries;
-  if (batch == 0 || pages.table_stride < 0 || pages.pages_per_sequence < 0 ||
-      __builtin_mul_overflow(batch - 1, pages.table_stride, &entries) ||
+  if (sequences == 0 || pages.table_stride < 0 ||
+      pages.pages_per_sequence < 0 ||
+      __builtin_mul_overflow(sequences - 1, pages.table_stride, &entries) ||
       __builtin_add_overflow(entries, pages.pages_per_sequence, &entries) ||
       entries > INT64_MAX / 8) {
     return 0;
@@ -49,13 +50,18 @@ class Tensors {
     Add(args.weights.out, {"weights.out", "overlaps weights.out"});
     Add(TableView(args.rope, args.rope.cos), {"cos", "overlaps cos"});
     Add(TableView(args.rope, args.rope.sin), {"sin", "overlaps sin"});
-    const int64_t batch = args.query.batch();
-    Add(args.past_lengths, batch, {"past_lengths", "overlaps past_lengths"});
+    const int64_t batch = args.query.batch(), sequences = NumSequences(args);
+    Add(args.past_lengths, sequences,
+        {"past_lengths", "overlaps past_lengths"});
+    Add(args.cu_seqlens_q, sequences + 1,
+        {"cu_seqlens_q", "overlaps cu_seqlens_q"});
+    Add(args.cu_seqlens_k, sequences + 1,
+        {"cu_seqlens_k", "overlaps cu_seqlens_k"});
     Add(args.query_positions, batch * args.query.seqlen(),
         {"query_positions", "overlaps query_positions"});
     Add(args.key_positions, batch * args.key.seqlen(),
         {"key_positions", "overlaps key_positions"});
-    Add(args.pages.page_table, TableEntries(args.pages, batch),
+    Add(args.pages.page_table, TableEntries(args.pages, sequences),
         {"page_table", "overlaps page_table"});
     ForEachScoreTensor(args.scores,
                        [this](const auto& view, const TensorName& name,
@@ -83,7 +89,7 @@ class Tensors {
     Add(Bshd(array, 1, 1, 1, count), name);
   }
 
-  Named all_[20 + kMostTensors];
+  Named all_[22 + kMostTensors];
   int count_ = 0;
 };
 

@@ -99,30 +99,79 @@ Status CheckRows(const Rows& rows) {
       .WithBound(rows.most);
 }
 
+// Whether rows are packed as the plan has them.
+Status CheckPacked(const MultiHeadPlan& plan, const MultiHeadArgs& args) {
+  if (plan.shape.total_q == 0) {
+    const char* const given = args.cu_seqlens_q != nullptr   ? "cu_seqlens_q"
+                              : args.cu_seqlens_k != nullptr ? "cu_seqlens_k"
+                              : args.num_sequences != 0      ? "num_sequences"
+                                                             : nullptr;
+    if (given == nullptr) return Status();
+    return Invalid(given, "is given to a plan made without total_q");
+  }
+  if (args.cu_seqlens_q == nullptr) {
+    return Invalid("cu_seqlens_q", "is null, and the plan has total_q");
+  }
+  if (args.num_sequences < 1 || args.num_sequences > plan.shape.batch) {
+    return Invalid("num_sequences", "must be 1 to the plan's batch")
+        .WithValue(args.num_sequences)
+        .WithBound(plan.shape.batch, BoundKind::kSaid);
+  }
+  if (args.query.batch() == 1) return Status();
+  return Invalid("query", "must have a batch of 1, as rows are packed")
+      .WithIndex(0)
+      .WithValue(args.query.batch())
+      .WithBound(1, BoundKind::kNeeds);
+}
+
+// The running sums of packed rows.
+Status CheckAllSums(const MultiHeadPlan& plan, const MultiHeadArgs& args) {
+  if (!IsPacked(args)) return Status();
+  const MultiHeadShape& s = plan.shape;
+  const Status status = CheckSums(
+      {"cu_seqlens_q", args.cu_seqlens_q, args.query.seqlen(), s.seqlen_q,
+       "has a sequence that is longer than the plan's seqlen_q"},
+      args.num_sequences);
+  if (!status.ok()) return status;
+  return CheckSums(
+      {"cu_seqlens_k", args.cu_seqlens_k, args.key.seqlen(),
+       s.cache ? s.seqlen_new : s.seqlen_k,
+       s.cache ? "has a sequence that is longer than the plan's seqlen_new"
+               : "has a sequence that is longer than the plan's seqlen_k"},
+      args.num_sequences);
+}
+
 Status CheckAllRows(const MultiHeadPlan& plan, const MultiHeadArgs& args) {
   const MultiHeadParams& p = plan.params;
   const MultiHeadShape& s = plan.shape;
   const int64_t batch = args.query.batch();
-  const int64_t most_new = s.cache ? s.seqlen_new : s.seqlen_k;
-  constexpr const char* kBeyondQueries = "is larger than the plan's seqlen_q";
-  const char* const beyond_keys = s.cache
+  const bool packed = IsPacked(args);
+  const int64_t most_rows = packed ? s.total_q : s.seqlen_q;
+  const int64_t most_new = packed    ? s.total_new
+                           : s.cache ? s.seqlen_new
+                                     : s.seqlen_k;
+  const char* const beyond_queries = packed
+                                         ? "is larger than the plan's total_q"
+                                         : "is larger than the plan's seqlen_q";
+  const char* const beyond_keys = packed ? "is larger than the plan's total_new"
+                                  : s.cache
                                       ? "is larger than the plan's seqlen_new"
                                       : "is larger than the plan's seqlen_k";
   const ConstTensorView out = args.out;
   const Rows all[] = {
       {args.query, kQueryName, TensorRole::kInput, s.input_dtype, batch,
-       p.model_dim, -1, s.seqlen_q, kBeyondQueries},
+       p.model_dim, -1, most_rows, beyond_queries},
       {args.key, kKeyName, TensorRole::kInput, s.input_dtype, batch, p.key_dim,
        -1, most_new, beyond_keys},
       {args.value, kValueName, TensorRole::kInput, s.input_dtype, batch,
        p.value_dim, args.key.seqlen(), most_new, beyond_keys},
       {out, kOutName, TensorRole::kOutput, s.out_dtype, batch, p.out_dim,
-       args.query.seqlen(), s.seqlen_q, kBeyondQueries}};
+       args.query.seqlen(), most_rows, beyond_queries}};
   for (const Rows& rows : all) {
     const Status status = CheckRows(rows);
     if (!status.ok()) return status;
   }
-  if (batch <= s.batch) return Status();
+  if (packed || batch <= s.batch) return Status();
   return Invalid("query", "is larger than the plan's batch")
       .WithIndex(0)
       .WithValue(batch)
@@ -209,12 +258,18 @@ Status CheckMultiHeadShape(const MultiHeadParams& params,
       {"seqlen_q", shape.seqlen_q, 0},
       {"seqlen_k", shape.seqlen_k, 0},
       {"seqlen_new", shape.seqlen_new, 0},
+      {"total_q", shape.total_q, 0},
+      {"total_new", shape.total_new, 0},
   };
   for (const auto& extent : extents) {
     if (extent.value >= extent.least && extent.value <= INT32_MAX) continue;
     return Invalid(extent.name, extent.least == 0 ? "must be 0 to 2^31 - 1"
                                                   : "must be 1 to 2^31 - 1")
         .WithValue(extent.value);
+  }
+  if (shape.total_new > 0 && shape.total_q == 0) {
+    return Invalid("total_new", "is given without total_q")
+        .WithValue(shape.total_new);
   }
   if (params.head_dim == 0) {
     return Invalid("head_dim",
@@ -240,7 +295,9 @@ Status CheckMultiHeadShape(const MultiHeadParams& params,
 
 Status CheckMultiHeadArgs(const MultiHeadPlan& plan,
                           const MultiHeadArgs& args) {
-  Status status = CheckAllRows(plan, args);
+  Status status = CheckPacked(plan, args);
+  if (status.ok()) status = CheckAllRows(plan, args);
+  if (status.ok()) status = CheckAllSums(plan, args);
   if (status.ok()) status = CheckLinears(plan, args.weights);
   if (status.ok()) status = CheckCaches(plan, args);
   if (!status.ok()) return status;

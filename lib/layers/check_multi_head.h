@@ -12,6 +12,35 @@
 
 namespace heed::internal {
 
+// Whether rows of several sequences stand behind one another.
+inline bool IsPacked(const MultiHeadArgs& args) {
+  return args.cu_seqlens_q != nullptr;
+}
+
+inline int64_t NumSequences(const MultiHeadArgs& args) {
+  return IsPacked(args) ? args.num_sequences : args.query.batch();
+}
+
+// The rows of a sequence, counted over the whole batch.
+struct SequenceRows {
+  int64_t first, count;
+};
+
+inline SequenceRows RowsOf(const int32_t* sums, const ConstTensorView& rows,
+                           int64_t sequence) {
+  if (sums == nullptr) return {sequence * rows.seqlen(), rows.seqlen()};
+  return {sums[sequence], sums[sequence + 1] - sums[sequence]};
+}
+
+inline SequenceRows QueryRows(const MultiHeadArgs& args, int64_t sequence) {
+  return RowsOf(args.cu_seqlens_q, args.query, sequence);
+}
+
+// Needs args with key and cu_seqlens_k filled in.
+inline SequenceRows KeyRows(const MultiHeadArgs& args, int64_t sequence) {
+  return RowsOf(args.cu_seqlens_k, args.key, sequence);
+}
+
 // Sets every 0 of the parameters that stands for another one.
 MultiHeadParams Resolved(MultiHeadParams params);
 
@@ -20,8 +49,8 @@ Status CheckMultiHeadShape(const MultiHeadParams& params,
                            const MultiHeadShape& shape);
 
 // Rows, projections and caches of a call, and what overlaps; of lengths, pages
-// and positions only whether they are there. Needs args with key and value
-// filled in.
+// and positions only whether they are there. Needs args with key, value and
+// cu_seqlens_k filled in.
 Status CheckMultiHeadArgs(const MultiHeadPlan& plan, const MultiHeadArgs& args);
 
 // That what is written meets nothing else of the call (check_apart.cc): out and

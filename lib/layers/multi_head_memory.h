@@ -33,8 +33,10 @@ inline MultiHeadMemory CarveMultiHead(Carver& carver, const MultiHeadPlan& plan,
                                       int workers) {
   const MultiHeadParams& p = plan.params;
   const MultiHeadShape& s = plan.shape;
-  const int64_t rows = s.batch * s.seqlen_q;
-  const int64_t keys = s.batch * (s.cache ? s.seqlen_new : s.seqlen_k);
+  const bool packed = s.total_q > 0;
+  const int64_t new_keys = s.cache ? s.seqlen_new : s.seqlen_k;
+  const int64_t rows = packed ? s.total_q : s.batch * s.seqlen_q;
+  const int64_t keys = packed ? s.total_new : s.batch * new_keys;
   const bool narrow = s.input_dtype != DType::kF32;
   MultiHeadMemory m;
   m.query = carver.Take<float>(rows * p.num_heads * p.head_dim);

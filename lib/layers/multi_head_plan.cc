@@ -25,8 +25,9 @@ bool Fits(const MultiHeadParams& p, const MultiHeadShape& s) {
         p.key_dim, p.value_dim, p.out_dim, int64_t{1}}) {
     wide += heads_dim;
   }
-  int64_t rows, numbers;
-  return !__builtin_mul_overflow(s.batch, s.seqlen_q + keys, &rows) &&
+  int64_t rows = s.total_q + s.total_new, numbers;
+  return (rows > 0 ||
+          !__builtin_mul_overflow(s.batch, s.seqlen_q + keys, &rows)) &&
          !__builtin_mul_overflow(rows, wide, &numbers) &&
          numbers < INT64_MAX / 64;
 }
@@ -40,6 +41,7 @@ Status MakeMultiHeadPlan(const MultiHeadParams& params,
   MultiHeadPlan made;
   made.params = internal::Resolved(params);
   made.shape = shape;
+  if (shape.total_new == 0) made.shape.total_new = shape.total_q;
   Status status = internal::CheckMultiHeadShape(made.params, shape);
   if (!status.ok()) return status;
   internal::Target target;
@@ -55,8 +57,10 @@ Status MakeMultiHeadPlan(const MultiHeadParams& params,
   attention.head_dim = made.params.head_dim;
   attention.head_dim_v = made.params.head_dim_v;
   attention.scores = shape.scores;
-  if (shape.cache) {
+  if (shape.cache || shape.total_q > 0) {
     attention.num_sequences = shape.batch;
+  }
+  if (shape.cache) {
     attention.key_dtype = shape.key_cache_dtype;
     attention.value_dtype = shape.value_cache_dtype;
   }
@@ -65,7 +69,7 @@ Status MakeMultiHeadPlan(const MultiHeadParams& params,
   plan_options.numerics = Numerics::kSame;
   status = MakePlan(params.attention, attention, plan_options, &made.attention);
   if (!status.ok()) return status;
-  if (!Fits(made.params, shape)) {
+  if (!Fits(made.params, made.shape)) {
     return Status(StatusCode::kOverflow, "batch",
                   "times rows and their widths leaves 63 bits");
   }

@@ -31,6 +31,7 @@ from heed._hf_capture import Captured, CapturedLayer, capture
 from heed._hf_lent import Lent, cut
 from heed._hf_masks import Described, Rule, make_mask
 from heed._quantized import lend
+from heed.torch import bare
 
 __all__ = ["Captured", "CapturedLayer", "QuantizedCache", "capture", "register"]
 
@@ -249,11 +250,13 @@ def _make_attention(policy):
             )
             return out.transpose(1, 2).contiguous(), None
 
-        query = query.detach()
+        query = bare(query)
         batch, heads, rows, _ = query.shape
-        more = {name: None if x is None else x.detach() for name, x in more.items()}
-        out = query.new_zeros((batch, rows, heads, value.shape[-1]))
-        key, value = (x.rows if quantised else x.detach() for x in (key, value))
+        more = {name: bare(x) for name, x in more.items()}
+        # Where padding is left out, its rows are 0; all others are written.
+        make = query.new_empty if rule.ranges is None else query.new_zeros
+        out = make((batch, rows, heads, value.shape[-1]))
+        key, value = (x.rows if quantised else bare(x) for x in (key, value))
         turned = out.transpose(1, 2)
         if rule.ranges is None:
             arguments = (scale, rule.causal, rule.window, cap, rule.offset)

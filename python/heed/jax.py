@@ -5,8 +5,9 @@
     import heed.jax
     out = jax.jit(functools.partial(heed.jax.attention, causal=True))(q, k, v)
 
-The call goes through jax.pure_callback, so that the package needs neither jax nor
-its headers where it is built. Backward is plain jax, and forms the scores.
+XLA calls heed by its foreign function interface, which copies nothing, where the
+package was built with jaxlib at hand (by_ffi() tells); else through
+jax.pure_callback. Backward is plain jax, and forms the scores.
 """
 
 import functools
@@ -18,7 +19,11 @@ import numpy as np
 
 from heed import _heed
 
-__all__ = ["attention"]
+__all__ = ["attention", "by_ffi"]
+
+_TARGET = "heed_attention"
+_BOTTOM_RIGHT = np.iinfo(np.int64).min  # kBottomRight of heed/attention.h
+_LAYOUTS = ("bshd", "bhsd", "thd")  # in the order of the extension
 
 
 class _Rule(NamedTuple):
@@ -79,6 +84,43 @@ def _check(rule, *arrays):
         raise ValueError(f"k: needs q's batch {q.shape[0]}, got {k.shape[0]}")
 
 
+@functools.cache
+def by_ffi():
+    """Whether calls go by XLA's foreign function interface, not by a callback.
+
+    So it is where jax runs on the CPU and its interface is of the version that
+    the package was built with.
+    """
+    handler = getattr(_heed, "xla_attend", None)
+    if handler is None or jax.default_backend() != "cpu":
+        return False
+    try:
+        jax.ffi.register_ffi_target(_TARGET, handler, platform="cpu")
+    except Exception:  # each version of jax has its own for another interface
+        return False
+    return True
+
+
+def _call_by_ffi(rule, results, arrays):
+    given = sum(1 << i for i, x in enumerate(arrays[3:]) if x is not None)
+    offset = rule.causal_offset
+    left, right = rule.window_size
+    call = jax.ffi.ffi_call(_TARGET, results, vmap_method="sequential")
+    return call(
+        *(x for x in arrays if x is not None),
+        given=np.int64(given),
+        softmax_scale=np.float32(rule.softmax_scale or 0),
+        softcap=np.float32(rule.softcap),
+        causal=np.bool_(rule.causal),
+        causal_offset=np.int64(_BOTTOM_RIGHT if offset is None else offset),
+        window_left=np.int64(left),
+        window_right=np.int64(right),
+        sink_size=np.int64(rule.sink_size),
+        layout=np.int64(_LAYOUTS.index(rule.layout)),
+        same_numerics=np.bool_(rule.numerics == "same"),
+    )
+
+
 def _lse_shape(rule, q):
     if rule.layout == "thd":
         return (q.shape[1], q.shape[0])
@@ -100,6 +142,9 @@ def _attention(rule, q, k, v, bias, mask, slopes, sinks):
         jax.ShapeDtypeStruct((*q.shape[:-1], v.shape[-1]), q.dtype),
         jax.ShapeDtypeStruct(_lse_shape(rule, q), jnp.float32),
     )
+    # Of an array without elements XLA knows no place.
+    if by_ffi() and all(x.size for x in arrays if x is not None):
+        return _call_by_ffi(rule, results, arrays)
     return jax.pure_callback(
         functools.partial(_host, rule), results, *arrays, vmap_method="sequential"
     )

@@ -20,15 +20,54 @@ import torch
 from torch import Tensor
 
 from heed import _heed
+from heed._quantized import Quantized
 
 __all__ = ["attention", "replace_sdpa", "scaled_dot_product_attention"]
 
 _INT64_MIN = -(2**63)  # stands for None
 
 
-def _bare(tensor):
+def bare(tensor):
     """Without its gradient, which is the business of what calls this."""
     return tensor.detach() if tensor is not None and tensor.requires_grad else tensor
+
+
+def _attend(q, k, v, bias, mask, alibi_slopes, sink_logits, *rest):
+    scale, causal, left, right, softcap, sink_size, offset, layout, numerics = rest
+    return _heed.attend(
+        bare(q),
+        k,
+        v,
+        scale,
+        causal,
+        (left, right),
+        softcap,
+        sink_size,
+        None if offset == _INT64_MIN else offset,
+        bare(bias),
+        bare(mask),
+        bare(alibi_slopes),
+        bare(sink_logits),
+        None,
+        None,
+        None,
+        None,
+        None,
+        True,
+        layout,
+        numerics,
+    )
+
+
+def _results(q, head_dim_v, layout):
+    out = q.new_empty((*q.shape[:-1], head_dim_v))
+    if layout == "thd":
+        rows = (q.shape[1], q.shape[0])
+    elif layout == "bshd":
+        rows = (q.shape[0], q.shape[2], q.shape[1])
+    else:
+        rows = q.shape[:-1]
+    return out, q.new_empty(rows, dtype=torch.float32)
 
 
 @torch.library.custom_op("heed::attention", mutates_args=(), device_types="cpu")
@@ -50,26 +89,21 @@ def _attention(
     layout: str,
     numerics: str,
 ) -> Tuple[Tensor, Tensor]:
-    return _heed.attend(
-        _bare(q),
-        _bare(k),
-        _bare(v),
+    return _attend(
+        q,
+        bare(k),
+        bare(v),
+        bias,
+        mask,
+        alibi_slopes,
+        sink_logits,
         softmax_scale,
         causal,
-        (window_left, window_right),
+        window_left,
+        window_right,
         softcap,
         sink_size,
-        None if causal_offset == _INT64_MIN else causal_offset,
-        _bare(bias),
-        _bare(mask),
-        _bare(alibi_slopes),
-        _bare(sink_logits),
-        None,
-        None,
-        None,
-        None,
-        None,
-        True,
+        causal_offset,
         layout,
         numerics,
     )
@@ -77,15 +111,62 @@ def _attention(
 
 @_attention.register_fake
 def _(q, k, v, bias, mask, alibi_slopes, sink_logits, *rest):
-    layout = rest[-2]
-    out = q.new_empty((*q.shape[:-1], v.shape[-1]))
-    if layout == "thd":
-        rows = (q.shape[1], q.shape[0])
-    elif layout == "bshd":
-        rows = (q.shape[0], q.shape[2], q.shape[1])
-    else:
-        rows = q.shape[:-1]
-    return out, q.new_empty(rows, dtype=torch.float32)
+    return _results(q, v.shape[-1], rest[-2])
+
+
+@torch.library.custom_op(
+    "heed::attention_quantized", mutates_args=(), device_types="cpu"
+)
+def _attention_quantized(
+    q: Tensor,
+    k: Tensor,
+    k_scale: Optional[Tensor],
+    k_minimum: Optional[Tensor],
+    k_dtype: str,
+    k_rotated: bool,
+    v: Tensor,
+    v_scale: Optional[Tensor],
+    v_minimum: Optional[Tensor],
+    v_dtype: str,
+    v_rotated: bool,
+    bias: Optional[Tensor],
+    mask: Optional[Tensor],
+    alibi_slopes: Optional[Tensor],
+    sink_logits: Optional[Tensor],
+    softmax_scale: float,
+    causal: bool,
+    window_left: int,
+    window_right: int,
+    softcap: float,
+    sink_size: int,
+    causal_offset: int,
+    layout: str,
+    numerics: str,
+) -> Tuple[Tensor, Tensor]:
+    return _attend(
+        q,
+        (k, k_scale, k_minimum, k_dtype, k_rotated) if k_dtype else bare(k),
+        (v, v_scale, v_minimum, v_dtype, v_rotated) if v_dtype else bare(v),
+        bias,
+        mask,
+        alibi_slopes,
+        sink_logits,
+        softmax_scale,
+        causal,
+        window_left,
+        window_right,
+        softcap,
+        sink_size,
+        causal_offset,
+        layout,
+        numerics,
+    )
+
+
+@_attention_quantized.register_fake
+def _(q, k, k_scale, k_minimum, k_dtype, k_rotated, v, v_scale, v_minimum, v_dtype, *rest):
+    halves = 2 if v_dtype == "uint4" else 1
+    return _results(q, halves * v.shape[-1], rest[-2])
 
 
 def _setup_context(ctx, inputs, output):
@@ -210,6 +291,27 @@ def _backward(ctx, grad_out, _grad_lse):
 _attention.register_autograd(_backward, setup_context=_setup_context)
 
 
+def _parts_of(name, rows):
+    """Of keys or values, the operator's five; the dtype of a tensor is ""."""
+    if not isinstance(rows, Quantized):
+        return rows, None, None, "", False
+    for part in rows.parts()[:3]:
+        if part is not None and not isinstance(part, Tensor):
+            raise TypeError(
+                f"{name}: needs torch tensors as parts, got {type(part).__name__}"
+            )
+    return rows.parts()
+
+
+def _refuse_gradients(**tensors):
+    for name, x in tensors.items():
+        if x is not None and x.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                f"{name}: has no gradient where keys or values are Quantized; "
+                "detach() it"
+            )
+
+
 def attention(
     q,
     k,
@@ -236,16 +338,13 @@ def attention(
     other than head_dim, and bias or alibi_slopes that need gradients raise
     ValueError in backward. lse is not differentiable. Backward needs memory for
     a mask where there is more of it than a square causal one.
+
+    k and v may be heed.Quantized, of torch tensors, which are read as they are.
+    Such a call has no gradients: raises ValueError where a tensor asks for one.
     """
     left, right = window_size
-    out, lse = torch.ops.heed.attention(
-        q,
-        k,
-        v,
-        bias,
-        mask,
-        alibi_slopes,
-        sink_logits,
+    scores = (bias, mask, alibi_slopes, sink_logits)
+    rule = (
         0.0 if softmax_scale is None else float(softmax_scale),
         causal,
         left,
@@ -256,6 +355,12 @@ def attention(
         layout,
         numerics,
     )
+    if isinstance(k, Quantized) or isinstance(v, Quantized):
+        parts = (*_parts_of("k", k), *_parts_of("v", v))
+        _refuse_gradients(q=q, k=parts[0], v=parts[5], bias=bias, sink_logits=sink_logits)
+        out, lse = torch.ops.heed.attention_quantized(q, *parts, *scores, *rule)
+    else:
+        out, lse = torch.ops.heed.attention(q, k, v, *scores, *rule)
     return (out, lse) if return_lse else out
 
 

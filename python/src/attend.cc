@@ -11,48 +11,11 @@
 #include "python/src/call.h"
 #include "python/src/fast_call.h"
 #include "python/src/key_value.h"
+#include "python/src/scores.h"
 #include "python/src/tensors.h"
 
 namespace heed::python {
 namespace {
-
-// What all calls take beside q, k and v.
-struct Scores {
-  Tensor bias, mask, alibi_slopes, sink_logits;
-
-  Scores(nb::handle bias_in, nb::handle mask_in, nb::handle alibi_in,
-         nb::handle sinks_in)
-      : bias(bias_in, "bias"),
-        mask(mask_in, "mask"),
-        alibi_slopes(alibi_in, "alibi_slopes"),
-        sink_logits(sinks_in, "sink_logits") {}
-
-  // `sequences` is their number, `keys` the positions of a row of a bias.
-  void Set(const AttentionArgs& args, int64_t sequences, int64_t keys,
-           ScoreInputs* scores) const {
-    const int64_t batch = args.query.batch(), rows = args.query.seqlen(),
-                  heads = args.query.heads();
-    if (!bias.absent()) {
-      if (bias.kind() == '?') {
-        RaiseType("bias: is bool; what hides keys is a mask");
-      }
-      scores->bias = bias.Broadcast({batch, heads, rows, keys}, {0, 2, 1, 3});
-    }
-    if (!mask.absent()) {
-      if (mask.kind() != '?') {
-        RaiseType("mask: needs bool (what is added to scores is a bias), got " +
-                  mask.DTypeName());
-      }
-      scores->mask = mask.Broadcast({batch, heads, rows, keys}, {0, 2, 1, 3});
-    }
-    if (!alibi_slopes.absent()) {
-      scores->alibi_slopes = alibi_slopes.Broadcast({sequences, heads}, {0, 2});
-    }
-    if (!sink_logits.absent()) {
-      scores->sink_logits = sink_logits.Broadcast({sequences, heads}, {0, 2});
-    }
-  }
-};
 
 // The lists of a ragged call.
 struct Lists {
@@ -127,7 +90,9 @@ auto WithArgs(nb::handle q, nb::handle k, nb::handle v, nb::handle layout_name,
   SetKeyValue(key, value, of_keys, &args);
   const Lists lists(cu_seqlens_q, cu_seqlens_k, seqlens_k, page_table);
   if (lists.any()) lists.Set(&args);
-  const Scores scores(bias, mask, alibi_slopes, sink_logits);
+  const Scores scores = {Tensor(bias, "bias"), Tensor(mask, "mask"),
+                         Tensor(alibi_slopes, "alibi_slopes"),
+                         Tensor(sink_logits, "sink_logits")};
   const int64_t sequences =
       lists.any() ? args.ragged.num_sequences : args.query.batch();
   const int64_t keys =

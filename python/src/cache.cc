@@ -247,6 +247,16 @@ nb::object WithKvCache(nb::handle q, nb::handle k_cache, nb::handle v_cache,
   }
   const Tensor lse_tensor(lse, "lse", true);
   if (return_lse) args.lse = lse_tensor.RowView(layout);
+  // Attention and the append look at what each of them is given, but not at
+  // what the other is.
+  for (const Tensor* read : {&query, &key, &value, &cos, &sin}) {
+    RefuseOverlap(out_tensor, *read);
+  }
+  for (const Tensor* read : {&query, &slopes, &sinks}) {
+    if (!before.appends) break;
+    key_cache.RefuseOverlap(*read);
+    value_cache.RefuseOverlap(*read);
+  }
   RunCall(params, args, NumericsOf(numerics), &Appending::Run, &before);
   if (!return_lse) return out;
   return nb::make_tuple(out, lse);

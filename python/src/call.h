@@ -63,6 +63,7 @@ void BindCall(nb::module_& m);
 void BindCache(nb::module_& m);
 void BindKeyValue(nb::module_& m);
 void BindVariants(nb::module_& m);
+void BindXla(nb::module_& m);  // nothing where XLA's headers were not
 
 }  // namespace heed::python
 

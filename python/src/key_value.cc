@@ -59,6 +59,12 @@ KeyValue::KeyValue(nb::handle given, const KeyValueNames& names, bool writable)
   }
 }
 
+void KeyValue::RefuseOverlap(const Tensor& read) const {
+  for (const Tensor* part : {&rows_, &scale_, &minimum_}) {
+    python::RefuseOverlap(*part, read);
+  }
+}
+
 TensorView KeyValue::View(Layout layout) const {
   if (!quantised_) return rows_.View(layout);
   TensorView view = rows_.ViewAs(layout, dtype_);

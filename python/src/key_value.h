@@ -35,6 +35,8 @@ class KeyValue {
   KeyValue(nb::handle given, const KeyValueNames& names, bool writable = false);
 
   bool rotated() const { return rotated_; }
+  // Raises where something that is read meets one of its parts.
+  void RefuseOverlap(const Tensor& read) const;
   TensorView View(Layout layout) const;
   // Absent where there is none.
   TensorView Scale(Layout layout) const { return Optional(scale_, layout); }

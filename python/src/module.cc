@@ -73,6 +73,7 @@ NB_MODULE(_heed, m) {
   BindCache(m);
   BindKeyValue(m);
   BindVariants(m);
+  BindXla(m);
   m.def("info", &Info);
   m.def("set_num_threads", &SetThreads, nb::arg("num_threads"));
 }

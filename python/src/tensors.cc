@@ -9,11 +9,10 @@
 #include <vector>
 
 #include "heed/types.h"
+#include "python/src/exchange.h"
 
 namespace heed::python {
 namespace {
-
-constexpr int kMostAxes = 8;
 
 // The kind and bits that a buffer's format stands for; 0 where it is not one
 // number.
@@ -68,9 +67,12 @@ char KindOfCode(uint8_t code) {
   }
 }
 
-bool IsTrue(nb::handle object, const char* attribute) {
-  return nb::hasattr(object, attribute) &&
-         PyObject_IsTrue(nb::object(object.attr(attribute)).ptr()) == 1;
+bool NeedsGradients(nb::handle object) {
+  static PyObject* const name = PyUnicode_InternFromString("requires_grad");
+  const nb::object needs = nb::steal(PyObject_GetAttr(object.ptr(), name));
+  if (needs.is_valid() && PyObject_IsTrue(needs.ptr()) == 1) return true;
+  PyErr_Clear();
+  return false;
 }
 
 // DLPack's number of a device, where a tensor has one that DLPack knows.
@@ -125,15 +127,30 @@ Layout LayoutOf(nb::handle name) {
              "' is not offered: \"bshd\", \"bhsd\" or \"thd\"");
 }
 
-Tensor::Tensor(nb::handle object, const char* name, bool writable)
-    : object_(nb::borrow(object)), name_(name) {
+// Made first as an empty one, so that what was lent is given back where the
+// rest raises.
+Tensor::Tensor(nb::handle object, const char* name, bool writable) : Tensor() {
+  object_ = nb::borrow(object);
+  name_ = name;
   if (object.is_none()) return;
   if (PyObject_CheckBuffer(object.ptr()) && ImportBuffer(writable)) return;
   ImportDlpack(object, writable);
 }
 
+Tensor::Tensor(const char* name, void* data, char kind, int bits,
+               const int64_t* extents, int ndim)
+    : name_(name), data_(data), ndim_(ndim), kind_(kind), bits_(bits) {
+  int64_t bytes = bits / 8;
+  for (int i = ndim - 1; i >= 0; --i) {
+    extent_[i] = extents[i];
+    stride_[i] = bytes;
+    bytes *= extents[i];
+  }
+}
+
 Tensor::~Tensor() {
   if (has_buffer_) PyBuffer_Release(&buffer_);
+  if (lent_ != nullptr && lent_->deleter != nullptr) lent_->deleter(lent_);
 }
 
 // False where the object has a dtype that the protocol can't tell.
@@ -179,49 +196,71 @@ bool Tensor::ImportBuffer(bool writable) {
 
 void Tensor::ImportDlpack(nb::handle object, bool writable) {
   const std::string name = name_;
-  if (!nb::hasattr(object, "__dlpack__")) {
+  lent_ = LendByTable(object);
+  if (lent_ == nullptr && !nb::hasattr(object, "__dlpack__")) {
     RaiseType(name + ": needs a tensor (buffer protocol or DLPack), got " +
               TypeName(object));
   }
-  if (IsTrue(object, "requires_grad")) {
+  if (NeedsGradients(object)) {
     RaiseValue(name +
                ": needs gradients, which this door has not: use "
                "heed.torch.attention, or detach() it");
   }
-  const int type = DeviceOf(object, name);
-  if (type != nb::device::cpu::value) {
+  const auto need_cpu = [&name](int type) {
+    if (type == nb::device::cpu::value) return;
     RaiseValue(name + ": is not in the memory of the CPU (DLPack device type " +
                std::to_string(type) + ")");
+  };
+  if (lent_ != nullptr) {
+    need_cpu(lent_->tensor.device.device_type);
+    if (writable && lent_->read_only()) RaiseValue(name + ": is read-only");
+    Take(lent_->tensor);
+    return;
   }
+  need_cpu(DeviceOf(object, name));
   if (writable) {
     if (!nb::try_cast(object, writable_array_, false)) {
       RaiseValue(name + ": is read-only, or cannot be lent by DLPack");
     }
-    Take(writable_array_);
+    TakeArray(writable_array_);
   } else {
     if (!nb::try_cast(object, array_, false)) {
       RaiseValue(name + ": cannot be lent by DLPack as it is");
     }
-    Take(array_);
+    TakeArray(array_);
+  }
+}
+
+void Tensor::Take(const nb::dlpack::dltensor& tensor) {
+  ndim_ = tensor.ndim;
+  if (ndim_ > kMostAxes) RefuseRank(4, "");
+  if (tensor.dtype.lanes > 1) {
+    RaiseType(std::string(name_) + ": its elements are vectors");
+  }
+  kind_ = KindOfCode(tensor.dtype.code);
+  bits_ = tensor.dtype.bits;
+  data_ = static_cast<char*>(tensor.data) + tensor.byte_offset;
+  for (int i = 0; i < ndim_; ++i) {
+    extent_[i] = tensor.shape[i];
+    stride_[i] = tensor.strides[i] * (bits_ / 8);
   }
 }
 
 template <class Array>
-void Tensor::Take(const Array& array) {
-  ndim_ = static_cast<int>(array.ndim());
-  if (ndim_ > kMostAxes) RefuseRank(4, "");
-  const nb::dlpack::dtype dtype = array.dtype();
-  if (dtype.lanes > 1) {
-    RaiseType(std::string(name_) + ": its elements are vectors");
-  }
-  kind_ = KindOfCode(dtype.code);
-  bits_ = dtype.bits;
-  data_ = const_cast<void*>(static_cast<const void*>(array.data()));
-  for (int i = 0; i < ndim_; ++i) {
+void Tensor::TakeArray(const Array& array) {
+  int64_t extents[kMostAxes], strides[kMostAxes];
+  nb::dlpack::dltensor tensor;
+  tensor.ndim = static_cast<int32_t>(array.ndim());
+  tensor.dtype = array.dtype();
+  tensor.data = const_cast<void*>(static_cast<const void*>(array.data()));
+  tensor.shape = extents;
+  tensor.strides = strides;
+  for (int i = 0; i < tensor.ndim && i < kMostAxes; ++i) {
     const size_t axis = static_cast<size_t>(i);
-    extent_[i] = static_cast<int64_t>(array.shape(axis));
-    stride_[i] = array.stride(axis) * (bits_ / 8);
+    extents[i] = static_cast<int64_t>(array.shape(axis));
+    strides[i] = array.stride(axis);
   }
+  Take(tensor);
 }
 
 std::string Tensor::DTypeName() const {
@@ -256,6 +295,33 @@ void Tensor::RefuseRank(int needs, const char* axes) const {
   RaiseValue(std::string(name_) + ": needs " + std::to_string(needs) + " axes" +
              axes + ", got " +
              std::to_string(has_buffer_ ? buffer_.ndim : ndim_));
+}
+
+bool Tensor::Range(int64_t* begin, int64_t* end) const {
+  if (absent()) return false;
+  *begin = static_cast<int64_t>(reinterpret_cast<intptr_t>(data_));
+  if (__builtin_add_overflow(*begin, int64_t{bits_ / 8}, end)) return false;
+  for (int i = 0; i < ndim_; ++i) {
+    if (extent_[i] == 0) return false;
+    int64_t step;
+    int64_t* const side = stride_[i] < 0 ? begin : end;
+    if (__builtin_mul_overflow(extent_[i] - 1, stride_[i], &step) ||
+        __builtin_add_overflow(*side, step, side)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool Tensor::Meets(const Tensor& other) const {
+  int64_t begin, end, other_begin, other_end;
+  return Range(&begin, &end) && other.Range(&other_begin, &other_end) &&
+         begin < other_end && other_begin < end;
+}
+
+void RefuseOverlap(const Tensor& written, const Tensor& read) {
+  if (!written.Meets(read)) return;
+  RaiseValue(std::string(written.name()) + ": overlaps " + read.name());
 }
 
 TensorView Tensor::ViewAs(Layout layout, DType dtype) const {

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Tensors that Python objects lend for a call: by the buffer protocol where
-// there is one, which is the fastest way, else by DLPack. Nothing is copied.
+// there is one, else by DLPack, by its table of C functions where there is one.
+// Nothing is copied.
 #ifndef HEED_PYTHON_SRC_TENSORS_H_
 #define HEED_PYTHON_SRC_TENSORS_H_
 
@@ -21,6 +22,8 @@ namespace heed::python {
 
 namespace nb = nanobind;
 
+struct ManagedTensor;
+
 std::string TypeName(nb::handle object);
 
 // Raise TypeError and ValueError.
@@ -35,12 +38,18 @@ void RaiseUnlessOk(const Status& status);
 enum class Layout { kBshd, kBhsd, kThd };
 Layout LayoutOf(nb::handle name);
 
+inline constexpr int kMostAxes = 8;
+
 // A borrowed tensor; the object lives as long as this does.
 class Tensor {
  public:
   Tensor() = default;
   // `name` is for sentences, and must stay. None makes an absent tensor.
   Tensor(nb::handle object, const char* name, bool writable = false);
+  // Memory that no Python object stands for, dense, in C's order. At most
+  // kMostAxes.
+  Tensor(const char* name, void* data, char kind, int bits,
+         const int64_t* extents, int ndim);
   ~Tensor();
   Tensor(const Tensor&) = delete;
   Tensor& operator=(const Tensor&) = delete;
@@ -58,6 +67,10 @@ class Tensor {
   int bits() const { return bits_; }
   std::string DTypeName() const;
 
+  // Whether the two lie in one another, from first to last byte. False of what
+  // is absent, has no elements or leaves the address space.
+  bool Meets(const Tensor& other) const;
+
   // The view of a query, key, value or result in this layout. Raises for a
   // dtype or rank that attention has not.
   TensorView View(Layout layout) const { return ViewAs(layout, FloatType()); }
@@ -74,24 +87,31 @@ class Tensor {
  private:
   bool ImportBuffer(bool writable);
   void ImportDlpack(nb::handle object, bool writable);
+  void Take(const nb::dlpack::dltensor& tensor);
   template <class Array>
-  void Take(const Array& array);
+  void TakeArray(const Array& array);
   [[noreturn]] void RefuseRank(int needs, const char* axes) const;
   DType FloatType() const;
+  // [*begin, *end) of its bytes; false where there are none.
+  bool Range(int64_t* begin, int64_t* end) const;
 
   nb::object object_;
   const char* name_ = "";
   void* data_ = nullptr;
   int ndim_ = 0;
-  int64_t extent_[8] = {};
-  int64_t stride_[8] = {};
+  int64_t extent_[kMostAxes] = {};
+  int64_t stride_[kMostAxes] = {};
   char kind_ = 0;
   int bits_ = 0;
   bool has_buffer_ = false;
   Py_buffer buffer_ = {};
+  ManagedTensor* lent_ = nullptr;
   nb::ndarray<nb::ro> array_;
   nb::ndarray<> writable_array_;
 };
+
+// Raises ValueError where the two meet.
+void RefuseOverlap(const Tensor& written, const Tensor& read);
 
 // Whole numbers of an argument: an array of int32 or int64, or a sequence. Of
 // dense int32 no copy is made.

@@ -194,6 +194,7 @@ nb::object Run(nb::handle spec_text, nb::handle q, nb::handle k, nb::handle v,
   a.args.out = out_tensor.View(layout);
   a.args.lse = lse_tensor.RowView(layout);
   RaiseUnlessOk(CheckArgs(a.params, a.args));
+  for (const auto& input : given) RefuseOverlap(out_tensor, *input);
 
   const AttentionShape shape = ShapeOf(a.args);
   const Threads threads = CurrentThreads(TorchIsLoaded());

@@ -3,6 +3,7 @@
 """What is refused: one clear exception each, and nothing written."""
 
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -100,6 +101,82 @@ def test_out_over_an_input():
     with pytest.raises(ValueError, match="overlap"):
         heed.attention(q, tensor(*KV), tensor(*KV), out=q)
     assert (q == 1).all()
+
+
+def read_with_a_cache():
+    """with_kvcache's arguments, and what it only reads of them."""
+    cos, sin = heed.rope_tables(8, 8)
+    given = {
+        "q": tensor(*Q),
+        "k_cache": np.zeros(KV, f4),
+        "v_cache": np.zeros(KV, f4),
+        "k": tensor(1, 2, 2, 8),
+        "v": tensor(1, 2, 2, 8),
+        "rotary_cos": cos,
+        "rotary_sin": sin,
+        "alibi_slopes": tensor(4),
+        "sink_logits": tensor(4),
+    }
+    return given, [name for name in given if not name.endswith("_cache")]
+
+
+@pytest.mark.parametrize("name", read_with_a_cache()[1])
+@pytest.mark.parametrize("written", ["out", "k_cache", "v_cache"])
+def test_what_a_cache_overlaps(name, written):
+    """Both in one piece of memory, in which the second begins inside the first."""
+    given, _ = read_with_a_cache()
+    given["out"] = np.zeros(Q, f4)
+    first, second = given[name], given[written]
+    memory = np.zeros(first.size + second.size, f4)
+    given[name] = memory[: first.size].reshape(first.shape)
+    given[name][:] = first
+    given[written] = memory[first.size :].reshape(second.shape)
+    heed.with_kvcache(**given, cache_seqlens=0)  # side by side they may stand
+    before = memory.copy()
+    given[written] = memory[first.size - 1 : -1].reshape(second.shape)
+    others = {key: x.copy() for key, x in given.items()}
+    with pytest.raises(ValueError, match="overlaps"):
+        heed.with_kvcache(**given, cache_seqlens=0)
+    assert (memory == before).all()
+    for key, x in others.items():
+        np.testing.assert_array_equal(given[key], x)
+
+
+def refused(*arguments, **more):
+    try:
+        heed.attention(*arguments, **more)
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
+def test_what_is_refused_is_given_back():
+    """An array that is still lent could not be resized."""
+    names = tensor(*Q, dtype="U1")
+    frozen = read_only()
+    assert refused(names, tensor(*KV), tensor(*KV))
+    assert refused(tensor(*Q), tensor(*KV), tensor(*KV), out=frozen)
+    for array in (names, frozen):
+        count = sys.getrefcount(array)
+        refused(array, tensor(*KV), tensor(*KV), out=array)
+        assert sys.getrefcount(array) == count
+
+
+def test_a_variant_writes_over_no_input():
+    k = tensor(1, 6, 2, 8)
+    gate = tensor(1, 6, 2, 1)
+    out = np.lib.stride_tricks.as_strided(gate, (1, 1, 2, 1), (4, 4, 4, 4))
+    with pytest.raises(ValueError, match="out: overlaps gate"):
+        heed.run_variant(
+            "simple_gla",
+            k[:, -1:],
+            k,
+            tensor(1, 6, 2, 1),
+            causal=True,
+            inputs={"gate": gate},
+            out=out,
+        )
+    assert (gate == 1).all()
 
 
 @pytest.mark.parametrize("number", [-1, 4097, 2**40, 2**80])

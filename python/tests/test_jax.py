@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """heed.jax against heed.attention and against jax's own softmax and gradients.
 
-Skipped where jax is not installed.
+Skipped where jax is not installed; what goes by XLA's foreign function interface,
+where the package was built without its headers.
 """
 
 import functools
@@ -20,6 +21,16 @@ import heed.jax  # noqa: E402
 LAYOUTS = ["bshd", "bhsd", "thd"]
 
 
+@pytest.fixture(params=["ffi", "callback"])
+def way(request, monkeypatch):
+    """How XLA comes to heed. Jitted functions must be of the test's own."""
+    if request.param == "callback":
+        monkeypatch.setattr(heed.jax, "by_ffi", lambda: False)
+    elif not heed.jax.by_ffi():
+        pytest.skip("the package was built without XLA's headers")
+    return request.param
+
+
 def arranged(qkv, layout, **more):
     q, k, v = qkv(**more)
     if layout == "thd":
@@ -31,7 +42,7 @@ def arranged(qkv, layout, **more):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_has_the_bits_of_the_numpy_door(qkv, layout, dtype):
+def test_has_the_bits_of_the_numpy_door(qkv, way, layout, dtype):
     arrays = [jnp.asarray(x, dtype) for x in arranged(qkv, layout, dv=24)]
     given = {"causal": True, "window_size": (6, 0), "sink_size": 1, "layout": layout}
     want = heed.attention(*map(np.asarray, arrays), return_lse=True, **given)
@@ -144,7 +155,7 @@ def test_gradients_through_lse(qkv):
     np.testing.assert_allclose(got, jax.grad(lse)(q), atol=1e-5, rtol=1e-4)
 
 
-def test_vmap_and_large_calls(qkv):
+def test_vmap_and_large_calls(qkv, way):
     arrays = [jnp.stack([jnp.asarray(x)] * 3) for x in qkv(rows=300, keys=300)]
     call = functools.partial(heed.jax.attention, causal=True)
     got = jax.jit(jax.vmap(call))(*arrays)
@@ -155,6 +166,51 @@ def test_vmap_and_large_calls(qkv):
     np.testing.assert_array_equal(
         chained(*(x[0] for x in arrays)), call(want, arrays[1][0], arrays[2][0])
     )
+
+
+def test_arrays_without_elements(qkv):
+    q, k, v = map(jnp.asarray, qkv())
+    out, lse = heed.jax.attention(q, k[:, :0], v[:, :0], return_lse=True)
+    assert not out.any() and bool(jnp.isneginf(lse).all())
+    assert heed.jax.attention(q[:, :0], k, v).shape == (2, 0, 4, 16)
+
+
+def test_biases_of_every_extent(qkv, way, rng):
+    q, k, v = map(jnp.asarray, qkv())
+    for extents in ((4, 9, 13), (2, 1, 1, 13)):
+        given = {
+            "bias": jnp.asarray(rng.standard_normal(extents, np.float32)),
+            "mask": jnp.asarray(rng.random(extents) < 0.7),
+            "alibi_slopes": jnp.asarray(rng.random((2, 4), np.float32)),
+            "sink_logits": jnp.asarray(rng.random(4, np.float32)),
+        }
+        for left_out in (None, *given):
+            some = {name: x for name, x in given.items() if name != left_out}
+            got = heed.jax.attention(q, k, v, causal=True, **some)
+            some = {name: np.asarray(x) for name, x in some.items()}
+            want = heed.attention(*map(np.asarray, (q, k, v)), causal=True, **some)
+            np.testing.assert_array_equal(got, want)
+
+
+def test_what_is_refused_in_the_middle_of_a_run(qkv):
+    """What _check would have refused before."""
+    if not heed.jax.by_ffi():
+        pytest.skip("the package was built without XLA's headers")
+    q, k, v = map(jnp.asarray, qkv())
+    rule = heed.jax._Rule(None, False, (-1, -1), 0.0, -1, None, "bshd", "fast")
+    results = (
+        jax.ShapeDtypeStruct(q.shape, q.dtype),
+        jax.ShapeDtypeStruct((2, 4, 9), jnp.float32),
+    )
+    with pytest.raises(Exception, match="sink_size"):
+        out = heed.jax._call_by_ffi(rule, results, (q, k, v, None, None, None, None))
+        jax.block_until_ready(out)
+
+
+def test_forward_mode(qkv):
+    q, k, v = map(jnp.asarray, qkv())
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda q: heed.jax.attention(q, k, v), (q,), (q,))
 
 
 def test_what_is_refused(qkv):
