@@ -27,6 +27,11 @@ PICTURES = {
     "sample": {"chart": "frontier", "mass-chart": "mass"},
     "lengths": {"length-chart": "lengths"},
     "even": {"length-chart": "even"},
+    "even_2": {"length-chart": "even_2"},
+    "even_10": {"length-chart": "even_10"},
+    "even_20": {"length-chart": "even_20"},
+    "decode": {"length-chart": "decode"},
+    "kept": {"mass-chart": "kept"},
 }
 
 
@@ -260,16 +265,45 @@ def of_lengths(folder, picture):
     ]
 
 
-def of_even(folder, picture):
-    data = read(folder, "even")
+def of_even(folder, picture, name="even", layer=None):
+    data = read(folder, name)
+    of_layer = "" if layer is None else f", layer {layer}"
     return [
-        "### From what length it pays to keep 0.95 of the attention\n",
+        f"### From what length it pays to keep 0.95 of the attention{of_layer}\n",
         measured(data, folder),
         "Each row has the smallest budget with which it keeps so much of the longest "
         "prompt, and the same budget of shorter ones.\n",
-        picture("even", "Time against length, at 0.95 of the attention"),
+        picture(name, f"Time against length, at 0.95 of the attention{of_layer}"),
         lengths(data),
         needed(data),
+    ]
+
+
+def of_layer(layer):
+    return lambda folder, picture: of_even(folder, picture, f"even_{layer}", layer)
+
+
+def of_decode(folder, picture):
+    data = read(folder, "decode")
+    return [
+        "### From what length it pays to keep 0.95 of the attention, decoding\n",
+        measured(data, folder),
+        "The last tokens, one by one, each over the keys that were there before it.\n",
+        picture("decode", "Time of a token against length, at 0.95 of the attention"),
+        lengths(data),
+        needed(data),
+    ]
+
+
+def of_kept(folder, picture):
+    data = read(folder, "kept")
+    return [
+        "### Attention kept against pairs kept, by every method\n",
+        measured(data, folder),
+        "`oracle_topk` knows the answer, in blocks; `random_blocks` does not look. What "
+        "chooses for each row can do better than blocks can.\n",
+        picture("kept", "Attention mass kept against density, by every method"),
+        mass(data),
     ]
 
 
@@ -300,6 +334,11 @@ PARTS = {
     "sample": of_sample,
     "lengths": of_lengths,
     "even": of_even,
+    "even_2": of_layer(2),
+    "even_10": of_layer(10),
+    "even_20": of_layer(20),
+    "decode": of_decode,
+    "kept": of_kept,
     "blocks": of_blocks,
     "ablation": of_ablation,
 }

@@ -151,9 +151,10 @@ class PlainSoftmax {
     if (sinks.absent()) return;
     Add(static_cast<double>(*RowAt(sinks, batch, 0, head)), zeros.data());
   }
-  // Adds gate times the result; nothing where no key was added.
+  // Adds gate times the result; nothing where no key was added, NaN where one
+  // scored so.
   void AddTo(double gate, double* out) const {
-    for (size_t c = 0; c < sum_.size() && total_ > 0; ++c) {
+    for (size_t c = 0; c < sum_.size() && total_ != 0; ++c) {
       out[c] += gate * sum_[c] / total_;
     }
   }

@@ -26,6 +26,13 @@
 //
 // keeps the same keys for all queries of [i * SharedRows(), (i + 1) *
 // SharedRows()), 0 meaning for all there are: then only one of them is asked.
+// One with
+//
+//   static constexpr bool kSteps = true;
+//
+// lists as many intervals for one query as for the next, in the same order, and
+// each end of each stays where it is or moves on by one key: then few rows of a
+// block are asked but the first and the last.
 //
 // Positions and sizes are below 2^31.
 #ifndef HEED_PATTERNS_H_
@@ -67,6 +74,12 @@ struct HasSharedRows : std::false_type {};
 template <typename P>
 struct HasSharedRows<P, decltype(void(std::declval<const P&>().SharedRows()))>
     : std::true_type {};
+
+template <typename P, typename = void>
+struct HasSteps : std::false_type {};
+template <typename P>
+struct HasSteps<P, typename std::enable_if<P::kSteps>::type> : std::true_type {
+};
 
 }  // namespace internal
 
@@ -130,6 +143,7 @@ struct Pattern {};
 // (left, right) windows count: keys - 1 to the left.) Hides nothing that comes
 // later: that is the causal mask's business.
 struct Window : Pattern {
+  static constexpr bool kSteps = true;
   int64_t keys;
 
   explicit Window(int64_t window) : keys(window) {}
@@ -144,6 +158,7 @@ struct Window : Pattern {
 
 // Keys of up to `reach` positions before and after the query.
 struct Band : Pattern {
+  static constexpr bool kSteps = true;
   int64_t reach;
 
   explicit Band(int64_t to_each_side) : reach(to_each_side) {}
@@ -158,6 +173,7 @@ struct Band : Pattern {
 
 // The first `count` keys.
 struct Sinks : Pattern {
+  static constexpr bool kSteps = true;
   int64_t count;
 
   explicit Sinks(int64_t keys) : count(keys) {}
@@ -289,6 +305,8 @@ struct KeepIf : Pattern {
 
 template <typename A, typename B>
 struct Either : Pattern {
+  static constexpr bool kSteps =
+      internal::HasSteps<A>::value && internal::HasSteps<B>::value;
   A a;
   B b;
 

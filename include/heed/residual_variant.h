@@ -33,8 +33,9 @@ struct ResidualMap {
 //
 // A block's part is a state of its own, [features][head_dim_v + 1], and rows
 // that leave out the same blocks add up the states of the others. Nothing is
-// subtracted (Chen et al. 2021, arXiv:2110.15343, subtract the support from a
-// sum over all keys): what is small beside the support keeps its digits.
+// subtracted unless RemoveKeys is asked to (Chen et al. 2021, arXiv:2110.15343,
+// subtract the support from a sum over all keys): what is small beside the
+// support keeps its digits.
 //
 // Holds a copy of the values and the features of all keys. Building costs one
 // product of features and values a key, adding up as much a pair of blocks as
@@ -61,6 +62,15 @@ class HEED_API LinearResidual {
   void AddKeys(int64_t i, int64_t batch, int64_t kv_head, int64_t begin,
                int64_t end, int worker) const;
 
+  // Takes keys [begin, end) of gathered blocks out of what row `i` has read.
+  // Where what is left is small beside them, its digits are lost with them:
+  // then Forget, and add what is left key by key.
+  void RemoveKeys(int64_t i, int64_t batch, int64_t kv_head, int64_t begin,
+                  int64_t end, int worker) const;
+
+  // Makes row `i` as if it had read nothing.
+  void Forget(int64_t i, int worker) const;
+
   // What row `i` of those has read, but for exp(log_scale): head_dim_v numbers,
   // and behind them the sum of the weights. A sum below 1e-28 has lost digits,
   // and 0 may be one that was too small.
@@ -74,6 +84,8 @@ class HEED_API LinearResidual {
   struct Room;
   Room RoomOf(int worker) const;
   void MakeState(int64_t index, int worker) const;
+  void AddKeys(int64_t i, int64_t batch, int64_t kv_head, int64_t begin,
+               int64_t end, float sign, int worker) const;
 
   const VariantArgs* a_ = nullptr;
   ResidualMap map_;

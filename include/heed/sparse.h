@@ -103,10 +103,10 @@ struct SparseOptions {
 // Makes a plan of a pattern for the extents of `shape` (dtypes and head
 // dimensions do not matter) under the masks of `params`. The plan lives in
 // `memory`, as does what making it needs. Asks the pattern three or four times
-// a query row (or, without Intervals, of every pair, which costs as much as
-// some attention does). The plan is the same for any executor.
-// Errors: kInvalidArgument for extents and masks that MakePlan refuses and a
-// negative query_block_size, kOutOfMemory.
+// a query row (or, where it steps, a block of rows; or, without Intervals, of
+// every pair, which costs as much as some attention does). The plan is the same
+// for any executor. Errors: kInvalidArgument for extents and masks that
+// MakePlan refuses and a negative query_block_size, kOutOfMemory.
 template <typename P>
 Status MakeSparsePlan(const AttentionParams& params,
                       const AttentionShape& shape, const P& pattern,
@@ -240,11 +240,31 @@ class RowKeys {
   bool sorted_ = true;
 };
 
+// The intervals of a row as a pattern lists them.
+struct RowEnds {
+  static constexpr int64_t kMost = 4;
+
+  int64_t count = 0;  // may be more than there is room for
+  int64_t begin[kMost];
+  int64_t end[kMost];
+
+  void Add(int64_t from, int64_t to) {
+    if (count < kMost) {
+      begin[count] = from;
+      end[count] = to;
+    }
+    ++count;
+  }
+};
+
 // A pattern of any type.
 struct PatternView {
   const void* self = nullptr;
   int64_t shared_rows = 1;
   void (*row)(const void* self, const PatternRow& row, RowKeys* keys) = nullptr;
+  // Of one that steps.
+  void (*ends)(const void* self, const PatternRow& row,
+               RowEnds* ends) = nullptr;
 };
 
 template <typename P>
@@ -256,6 +276,12 @@ PatternView ViewOfPattern(const P& pattern) {
     ForEachKept(*static_cast<const P*>(self), row,
                 [keys](int64_t begin, int64_t end) { keys->Add(begin, end); });
   };
+  if constexpr (HasSteps<P>::value) {
+    view.ends = [](const void* self, const PatternRow& row, RowEnds* ends) {
+      static_cast<const P*>(self)->Intervals(
+          row, [ends](int64_t begin, int64_t end) { ends->Add(begin, end); });
+    };
+  }
   return view;
 }
 

@@ -56,6 +56,24 @@ class RowAsker {
     }
   }
 
+  // Sets the intervals that a pattern that steps lists for a row, cut to the
+  // keys that there are for it. False where there are too many.
+  bool ListEnds(const ops::VisibleKeys& see, int64_t head, int64_t row,
+                RowEnds* ends) const {
+    PatternRow at;
+    at.head = head;
+    at.query = PositionOf(*masks_, row);
+    at.end = std::max(see.end, see.sink_end);
+    pattern_->ends(pattern_->self, at, ends);
+    if (ends->count > RowEnds::kMost) return false;
+    for (int64_t i = 0; i < ends->count; ++i) {
+      ends->begin[i] = std::max<int64_t>(ends->begin[i], 0);
+      ends->end[i] = std::min(ends->end[i], at.end);
+    }
+    return true;
+  }
+  bool steps() const { return pattern_->ends != nullptr; }
+
   // Whether the pattern keeps the same keys for rows [first, last].
   bool Share(int64_t first, int64_t last) const {
     return pattern_->shared_rows == 0 || BlockOf(PositionOf(*masks_, first)) ==

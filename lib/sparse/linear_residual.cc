@@ -153,6 +153,23 @@ void LinearResidual::Read(int64_t batch, int64_t head, int64_t first,
 
 void LinearResidual::AddKeys(int64_t i, int64_t batch, int64_t kv_head,
                              int64_t begin, int64_t end, int worker) const {
+  AddKeys(i, batch, kv_head, begin, end, 1, worker);
+}
+
+void LinearResidual::RemoveKeys(int64_t i, int64_t batch, int64_t kv_head,
+                                int64_t begin, int64_t end, int worker) const {
+  AddKeys(i, batch, kv_head, begin, end, -1, worker);
+}
+
+void LinearResidual::Forget(int64_t i, int worker) const {
+  const Room room = RoomOf(worker);
+  std::fill(room.read + i * width_, room.read + (i + 1) * width_, 0.0f);
+  room.read_scale[i] = -INFINITY;
+}
+
+void LinearResidual::AddKeys(int64_t i, int64_t batch, int64_t kv_head,
+                             int64_t begin, int64_t end, float sign,
+                             int worker) const {
   const Room room = RoomOf(worker);
   const int64_t features = map_.features;
   const int64_t head = (batch * a_->args.key.heads() + kv_head) * keys_;
@@ -172,7 +189,7 @@ void LinearResidual::AddKeys(int64_t i, int64_t batch, int64_t kv_head,
     for (int64_t k = 0; k < count; ++k) weight[k] = scale_[at + k] - most;
     ops::Exp(weight, weight, count);
     for (int64_t k = 0; k < count; ++k) {
-      weight[k] *= ops::Dot(phi, phi_ + (at + k) * features, features);
+      weight[k] *= sign * ops::Dot(phi, phi_ + (at + k) * features, features);
     }
     ops::MatMulAdd(ops::Dense(weight, 1, count),
                    ops::Dense(value_ + at * width_, count, width_),

@@ -13,16 +13,30 @@
 #include "lib/kernels/kernel_table.h"
 #include "lib/sparse/ask_row.h"
 #include "lib/sparse/key_set.h"
+#include "lib/sparse/moving_keys.h"
 #include "lib/sparse/plan_memory.h"
 
 namespace heed::internal {
 
 void RowKeys::Sort() {
   if (sorted_) return;
-  std::sort(interval_, interval_ + count_,
-            [](const KeyInterval& a, const KeyInterval& b) {
-              return a.begin < b.begin;
-            });
+  // Few, as most patterns have: a call of std::sort takes longer than they do.
+  constexpr int64_t kFew = 8;
+  if (count_ <= kFew) {
+    for (int64_t i = 1; i < count_; ++i) {
+      const KeyInterval moved = interval_[i];
+      int64_t at = i;
+      for (; at > 0 && interval_[at - 1].begin > moved.begin; --at) {
+        interval_[at] = interval_[at - 1];
+      }
+      interval_[at] = moved;
+    }
+  } else {
+    std::sort(interval_, interval_ + count_,
+              [](const KeyInterval& a, const KeyInterval& b) {
+                return a.begin < b.begin;
+              });
+  }
   KeySet joined = {interval_, 0};
   for (int64_t i = 0; i < count_; ++i) {
     const KeyInterval next = interval_[i];
@@ -42,6 +56,9 @@ struct BlockMemory {
   KeySet some;     // kept by some row of the block
   KeySet missing;  // visible to some row that does not keep it
   KeySet spare;
+  MovingKeys moving;         // `kept`, by the rows of the block
+  MovingKeys moving_hidden;  // `hidden`
+  bool moves = false;        // they do move
 };
 
 // Rows are looked at once where there is room to remember their list: up to so
@@ -50,7 +67,9 @@ constexpr int64_t kRememberedPieces = 16;
 constexpr int64_t kRememberedBytes = 1 << 20;
 struct RememberedList {
   KeyInterval interval[kRememberedPieces];
-  uint16_t partial;  // a bit for each
+  MovingKeys moving;  // of the rows, where they move
+  uint16_t partial;   // a bit for each interval
+  bool moves;
 };
 
 // What the lists of one block hold.
@@ -181,9 +200,17 @@ class PlanMaker {
   BlockCounts Look(const BlockOfRows& rows, BlockMemory* worker) const {
     worker->some.Clear();
     worker->missing.Clear();
-    const bool single = rows.end - rows.first == 1;
+    worker->moves = false;
+    const int64_t count = rows.end - rows.first;
+    const bool single = count == 1;
     if (!single && worker->row.Share(rows.first, rows.end - 1)) {
       LookAtAll(rows, worker);
+      return Count(rows, worker);
+    }
+    worker->moves = !single && worker->row.steps() && LookAtEnds(rows, worker);
+    if (worker->moves) {
+      worker->moving.UniteInto(count, &worker->some, &worker->spare);
+      worker->moving_hidden.UniteInto(count, &worker->missing, &worker->spare);
       return Count(rows, worker);
     }
     for (int64_t row = rows.first; row < rows.end; ++row) {
@@ -192,6 +219,58 @@ class PlanMaker {
       if (!single) Unite(worker->hidden, &worker->missing, &worker->spare);
     }
     return Count(rows, worker);
+  }
+
+  // Finds, from the first and the last row, how keys move. Ends of a pattern
+  // that steps, and of masks, move by at most one a row: one that moves by none
+  // or by as many as there are rows does so evenly. Where all do, and stand in
+  // the same order in the first row as in the last, they do in all between, and
+  // so what a row keeps and what it does not begins and ends with the same
+  // ones.
+  bool LookAtEnds(const BlockOfRows& rows, BlockMemory* worker) const {
+    constexpr int64_t kMasks = 3;
+    struct Ends {
+      int64_t at[2 * RowEnds::kMost + kMasks];
+      int64_t count;
+    };
+    const auto list = [&](int64_t row, Ends* to) {
+      const ops::VisibleKeys see =
+          ops::VisibleTo(plan_.params, plan_.seqlen_q, plan_.seqlen_k, row);
+      RowEnds ends;
+      if (!worker->row.ListEnds(see, rows.head, row, &ends)) return false;
+      to->at[0] = see.sink_end;
+      to->at[1] = see.begin;
+      to->at[2] = see.end;
+      to->count = kMasks;
+      for (int64_t i = 0; i < ends.count; ++i) {
+        to->at[to->count++] = ends.begin[i];
+        to->at[to->count++] = ends.end[i];
+      }
+      return true;
+    };
+    const int64_t last = rows.end - 1, moves = last - rows.first;
+    Ends a, b;
+    if (!list(rows.first, &a) || !list(last, &b) || a.count != b.count) {
+      return false;
+    }
+    for (int64_t i = 0; i < a.count; ++i) {
+      const int64_t moved = b.at[i] - a.at[i];
+      if (moved != 0 && moved != moves) return false;
+      for (int64_t j = 0; j < i; ++j) {
+        if ((a.at[i] < a.at[j]) != (b.at[i] < b.at[j]) ||
+            (a.at[i] > a.at[j]) != (b.at[i] > b.at[j])) {
+          return false;
+        }
+      }
+    }
+    LookAtRow(rows.head, rows.first, true, worker);
+    if (!worker->moving.Start(worker->kept) ||
+        !worker->moving_hidden.Start(worker->hidden)) {
+      return false;
+    }
+    LookAtRow(rows.head, last, true, worker);
+    return worker->moving.MoveTo(moves, worker->kept) &&
+           worker->moving_hidden.MoveTo(moves, worker->hidden);
   }
 
   // The same where rows share keys: what masks leave only moves right from row
@@ -245,6 +324,8 @@ class PlanMaker {
   static void Remember(const BlockMemory& worker, RememberedList* list) {
     int count = 0;
     list->partial = 0;
+    list->moves = worker.moves;
+    if (worker.moves) list->moving = worker.moving;
     ForEachPiece(worker.some, worker.missing,
                  [&](int32_t begin, int32_t end, bool partial) {
                    list->partial = static_cast<uint16_t>(
@@ -253,10 +334,12 @@ class PlanMaker {
                  });
   }
 
-  // Sets `some` and `missing` to what makes the same pieces.
+  // Sets `some` and `missing` to what makes the same pieces, and `moving`.
   static void Recall(const RememberedList& list, int64_t count,
                      BlockMemory* worker) {
     worker->some.count = worker->missing.count = 0;
+    worker->moves = list.moves;
+    if (list.moves) worker->moving = list.moving;
     for (int64_t i = 0; i < count; ++i) {
       const KeyInterval at = list.interval[i];
       worker->some.data[worker->some.count++] = at;
@@ -283,7 +366,11 @@ class PlanMaker {
     if (word == first_word) return;
     std::fill(words + first_word, words + word, 0);
     for (int64_t row = rows.first; row < rows.end; ++row) {
-      LookAtRow(rows.head, row, false, worker);
+      if (worker->moves) {
+        worker->moving.Of(row - rows.first, &worker->kept);
+      } else {
+        LookAtRow(rows.head, row, false, worker);
+      }
       SetBits(worker->kept, row - rows.first, intervals, bits, count, words);
     }
   }
@@ -302,15 +389,6 @@ class PlanMaker {
         SetBitRange(std::max(kept.data[j].begin, at.begin) - at.begin,
                     std::min(kept.data[j].end, at.end) - at.begin, of_row);
       }
-    }
-  }
-
-  static void SetBitRange(int64_t begin, int64_t end, uint64_t* words) {
-    for (int64_t at = begin; at < end;) {
-      const int64_t stop = std::min(end, (at / 64 + 1) * 64);
-      const uint64_t ones = ~uint64_t{0} >> (64 - (stop - at));
-      words[at / 64] |= ones << (at % 64);
-      at = stop;
     }
   }
 

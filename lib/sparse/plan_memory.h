@@ -28,6 +28,16 @@ inline int64_t NumLists(const SparsePlan& plan) {
 
 inline int64_t WordsOf(int64_t keys) { return (keys + 63) / 64; }
 
+// Sets bits [begin, end).
+inline void SetBitRange(int64_t begin, int64_t end, uint64_t* words) {
+  for (int64_t at = begin; at < end;) {
+    const int64_t stop = std::min(end, (at / 64 + 1) * 64);
+    const uint64_t ones = ~uint64_t{0} >> (64 - (stop - at));
+    words[at / 64] |= ones << (at % 64);
+    at = stop;
+  }
+}
+
 // Query rows [first, end), which share a list.
 struct BlockOfRows {
   int64_t batch, head;

@@ -173,11 +173,7 @@ Status AttendRows(const VariantArgs& a, ListOf lists,
 void RowChoice::Keep(int64_t begin, int64_t end) {
   begin = std::max<int64_t>(begin, 0);
   end = std::min(end, keys_);
-  for (int64_t at = begin; at < end;) {
-    const int64_t stop = std::min(end, (at / 64 + 1) * 64);
-    words_[at / 64] |= ~uint64_t{0} >> (64 - (stop - at)) << (at % 64);
-    at = stop;
-  }
+  heed::internal::SetBitRange(begin, end, words_);
 }
 
 void RowChoice::KeepTop(const QueryRow& row, int64_t block, const float* score,

@@ -49,7 +49,7 @@ if [ -n "$heed" ]; then
     mkdir -p "$other"
     for file in "$kept"*; do
       case $(basename "$file") in
-        lengths.json | even.json) cp "$folder/lengths.json" "$other/$(basename "$file")" ;;
+        lengths.json | even*.json | decode.json) cp "$folder/lengths.json" "$other/$(basename "$file")" ;;
         *.json) cp "$folder/sample.json" "$other/$(basename "$file")" ;;
         *) cp "$file" "$other" ;;
       esac

@@ -167,6 +167,123 @@ TEST(Pattern, NothingAtAll) {
   CheckPattern(KeepIf([](int64_t, int64_t, int64_t) { return false; }));
 }
 
+// Keys that move in ways that windows do not: with holes between rows, wider
+// from row to row, and for some rows only.
+struct Steps : patterns::Pattern {
+  int64_t step, width, more, every;
+
+  Steps(int64_t keys, int64_t first, int64_t wider, int64_t rows)
+      : step(keys), width(first), more(wider), every(rows) {}
+  bool Keep(int64_t, int64_t query, int64_t key) const {
+    const int64_t begin = query * step;
+    return query % every != 0 && key >= begin &&
+           key < begin + width + query * more;
+  }
+  template <typename F>
+  void Intervals(const PatternRow& row, F f) const {
+    if (row.query % every == 0) return;
+    const int64_t begin = row.query * step;
+    f(begin, begin + width + row.query * more);
+  }
+};
+
+// Ends that move by one key for some rows and stay for others.
+struct Stairs : patterns::Pattern {
+  static constexpr bool kSteps = true;
+  int64_t long_stair, shorter;
+
+  Stairs(int64_t rows, int64_t other) : long_stair(rows), shorter(other) {}
+  int64_t Begin(int64_t query) const { return query / long_stair; }
+  int64_t End(int64_t query) const { return 40 + query / shorter; }
+  bool Keep(int64_t, int64_t query, int64_t key) const {
+    return key >= Begin(query) && key < End(query);
+  }
+  template <typename F>
+  void Intervals(const PatternRow& row, F f) const {
+    f(Begin(row.query), End(row.query));
+  }
+};
+
+// Lists are what the rows of a block keep, in the fewest pieces: a key is
+// listed that some row keeps, and partial where some row sees it and does not.
+template <typename P>
+void CheckLists(const P& pattern, const char* text) {
+  SCOPED_TRACE(text);
+  const io::Problem problem = ProblemOf(text);
+  const AttentionShape& shape = problem.shape;
+  for (const int64_t block : {64, 16, 7}) {
+    eval::ScratchPool memory;
+    SparseOptions options;
+    options.query_block_size = block;
+    SparsePlan plan;
+    ASSERT_TRUE(MakeSparsePlan(problem.params, shape, pattern, options,
+                               memory.Begin(), SerialExecutor(), &plan)
+                    .ok());
+    int64_t at = 0;  // interval
+    for (int64_t first = 0; first < shape.seqlen_q; first += block) {
+      std::vector<Row> kept;
+      Row some(static_cast<size_t>(shape.seqlen_k)), missing = some;
+      for (int64_t row = first; row < std::min(first + block, shape.seqlen_q);
+           ++row) {
+        kept.push_back(Want(problem.params, shape, pattern, 0, row));
+        const Row sees = Want(problem.params, shape,
+                              KeepIf([](auto...) { return true; }), 0, row);
+        for (size_t key = 0; key < some.size(); ++key) {
+          some[key] = some[key] || kept.back()[key];
+          missing[key] = missing[key] || (sees[key] && !kept.back()[key]);
+        }
+      }
+      for (size_t key = 0; key < some.size();) {
+        const size_t begin = key;
+        while (key < some.size() && some[key] == some[begin] &&
+               (!some[key] || missing[key] == missing[begin])) {
+          ++key;
+        }
+        if (!some[begin]) continue;
+        ASSERT_LT(at, plan.num_intervals);
+        EXPECT_EQ(plan.intervals[at].begin, static_cast<int64_t>(begin));
+        EXPECT_EQ(plan.intervals[at].end, static_cast<int64_t>(key));
+        const bool partial = plan.bits != nullptr && plan.bits[at] >= 0;
+        ASSERT_EQ(partial, missing[begin]) << "row " << first;
+        const size_t words = (key - begin + 63) / 64;
+        for (size_t i = 0; partial && i < kept.size(); ++i) {
+          for (size_t k = 0; k < words * 64; ++k) {
+            const uint64_t word =
+                plan.words[plan.bits[at] +
+                           static_cast<int64_t>(i * words + k / 64)];
+            ASSERT_EQ((word >> (k % 64) & 1) != 0,
+                      begin + k < key && kept[i][begin + k])
+                << "row " << first + static_cast<int64_t>(i);
+          }
+        }
+        ++at;
+      }
+    }
+    EXPECT_EQ(at, plan.num_intervals);
+  }
+}
+
+TEST(Pattern, ListsAreWhatRowsKeepTogether) {
+  for (const char* text :
+       {"b1_h1_d4_q300_causal", "b1_h1_d4_q150_k300", "b1_h1_d4_q200_k70",
+        "b1_h1_d4_q130_k260_causal_off40"}) {
+    CheckLists(Window(90) | Sinks(4), text);
+    CheckLists(Window(5) | Band(40) | Sinks(64), text);
+    CheckLists(Band(20) & Documents(DocumentIds().data(), 400), text);
+    CheckLists(Window(40) & ~Sinks(30), text);
+    CheckLists(Window(16) | Band(3) | Sinks(20), text);
+    CheckLists(Window(1) | Sinks(1), text);
+    CheckLists(Stairs(100, 9) | Window(8), text);
+    CheckLists(Stairs(1, 5), text);
+    CheckLists(Sinks(6) | Sinks(3) | Sinks(9) | Window(7) | Band(2), text);
+    CheckLists(Steps(3, 2, 0, 1000), text);  // holes
+    CheckLists(Steps(0, 5, 1, 1000), text);  // wider
+    CheckLists(Steps(1, 30, 0, 41), text);   // a row in between keeps nothing
+    CheckLists(Steps(2, 1, 1, 19) | Sinks(7), text);
+    CheckLists(Window(20) | EveryNth(30), text);
+  }
+}
+
 // Intervals and Keep are two ways to say one thing.
 template <typename P>
 void ExpectTheSame(const P& pattern) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "heed/estimators.h"
 #include "tests/support/compare.h"
 #include "tests/support/run.h"
 #include "tests/variants/selection_run.h"
@@ -238,6 +239,23 @@ TEST(Mra2, SparseModePassesNansOn) {
   }
 }
 
+// NaN ranks last, in the reference too: whole rows and columns of pairs have
+// none but NaN.
+TEST(Mra2, ReferenceRanksNansLast) {
+  const eval::Tensors t = eval::MakeTensors(ProblemOf("b1_h2_d8_q96_k120"), {});
+  for (const int64_t row : {9, 41, 77}) *t.query.At(0, row, 0, 3) = NAN;
+  for (const int64_t key : {2, 37, 58, 90}) *t.key.At(0, key, 1, 3) = NAN;
+  const std::vector<float> got = OutOf("mra2", t, {3, 4, 0, 0, 0});
+  const VariantArgs args = ArgsOf(t, SettingOf("mra2", {3, 4, 0, 0, 0}));
+  std::vector<double> want(got.size());
+  VariantNamed("mra2").reference(args, want.data());
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_EQ(std::isnan(got[i]), std::isnan(want[i])) << i;
+    if (std::isnan(got[i])) continue;
+    ASSERT_NEAR(static_cast<double>(got[i]), want[i], 1e-5) << i;
+  }
+}
+
 // How many blocks are critical, marginal and negligible, and which, by hand.
 TEST(Sla, SortsBlocksByHand) {
   const std::vector<float> none(8 * 8);
@@ -371,11 +389,14 @@ TEST(Scatterbrain, NearsExactAttention) {
   const eval::Tensors t =
       eval::MakeTensors(ProblemOf("b1_h2_kv1_d8_q300_causal_scale0.1"), {});
   const std::vector<double> want = ExactOut(t);
-  const double few = LargestError(OutOf("scatterbrain", t, {32, 16, 1}), want);
-  const double many =
-      LargestError(OutOf("scatterbrain", t, {32, 1024, 1}), want);
-  EXPECT_LT(many, 0.05);
-  EXPECT_LT(many, 0.5 * few);
+  for (const double support : {0.0, 1.0}) {
+    const auto error = [&](double features) {
+      return LargestError(OutOf("scatterbrain", t, {32, features, 1, support}),
+                          want);
+    };
+    EXPECT_LT(error(1024), 0.08) << "support " << support;
+    EXPECT_LT(error(1024), 0.5 * error(16)) << "support " << support;
+  }
 }
 
 // Queries and keys whose largest features are so far apart that no product of
@@ -393,7 +414,11 @@ TEST(Scatterbrain, ServesRowsWithoutAProduct) {
         }
       }
     }
-    EXPECT_LT(ErrorOfReference("scatterbrain", t, {16, 64, 1}, nullptr), 5e-3);
+    for (const double support : {0.0, 1.0}) {
+      EXPECT_LT(
+          ErrorOfReference("scatterbrain", t, {16, 64, 1, support}, nullptr),
+          5e-3);
+    }
   }
 }
 
@@ -413,7 +438,7 @@ TEST(Scatterbrain, IsNearByHand) {
         *t.value.At(0, s, 0, c) = c == s ? 1.0f : 0.0f;
       }
     }
-    OutOf("scatterbrain", t, {local_context, 8, 1});
+    OutOf("scatterbrain", t, {local_context, 8, 1, 0});
     return Weighed(t, row);
   };
   EXPECT_EQ(near("q10_k10_causal_scale1", 4, 1), "xx........");
@@ -425,6 +450,67 @@ TEST(Scatterbrain, IsNearByHand) {
   EXPECT_EQ(near("q10_k10_scale1", 4, 9), ".......xxx");
 }
 
+// Which keys hash as queries do, by the definition: queries are so short that
+// softmax gives all keys about the same, and keys so long that features give
+// them nothing.
+TEST(Scatterbrain, IsAlikeByHand) {
+  constexpr int64_t kRows = 70, kKeys = 90, kDim = 8, kRounds = 2, kTurns = 3;
+  constexpr int64_t kSeed = 5;
+  const eval::Tensors t = eval::MakeTensors(
+      ProblemOf("b1_h4_kv2_d8_dv90_q70_k90_causal_scale1"), {});
+  for (int64_t h = 0; h < 4; ++h) {
+    for (int64_t s = 0; s < kRows; ++s) {
+      for (int64_t c = 0; c < kDim; ++c) *t.query.At(0, s, h, c) *= 1e-4f;
+    }
+  }
+  for (int64_t kv = 0; kv < 2; ++kv) {
+    for (int64_t s = 0; s < kKeys; ++s) {
+      for (int64_t c = 0; c < kDim; ++c) *t.key.At(0, s, kv, c) *= 100;
+      for (int64_t c = 0; c < kKeys; ++c) {
+        *t.value.At(0, s, kv, c) = c == s ? 1.0f : 0.0f;
+      }
+    }
+  }
+  // The end of which direction x is nearest to.
+  const auto bucket_of = [&](const float* x, int64_t round) {
+    double most = 0;
+    int64_t bucket = 0;
+    for (int64_t j = 0; j < kTurns; ++j) {
+      double sum = 0;
+      for (int64_t c = 0; c < kDim; ++c) {
+        double turn = -2;
+        for (int64_t k = 0; k < 4; ++k) {
+          turn += static_cast<double>(
+              sparse::DrawOf(kSeed, round * kDim + c, j, k));
+        }
+        sum += static_cast<double>(x[c]) * turn;
+      }
+      if (std::fabs(sum) <= most) continue;
+      most = std::fabs(sum);
+      bucket = sum < 0 ? -1 - j : j;
+    }
+    return bucket;
+  };
+  OutOf("scatterbrain", t, {1, 8, kSeed, 1, kRounds, kTurns});
+  int64_t alike = 0;
+  for (int64_t h = 0; h < 4; ++h) {
+    for (int64_t row = 0; row < kRows; ++row) {
+      for (int64_t key = 0; key < kKeys; ++key) {
+        bool want = false;
+        for (int64_t round = 0; round < kRounds; ++round) {
+          want |= bucket_of(t.query.At(0, row, h), round) ==
+                  bucket_of(t.key.At(0, key, h / 2), round);
+        }
+        want = want && key <= row + kKeys - kRows;
+        alike += want;
+        ASSERT_EQ(*t.out.At(0, row, h, key) > 1e-6f, want)
+            << "head " << h << " row " << row << " key " << key;
+      }
+    }
+  }
+  EXPECT_GT(alike, 0);
+}
+
 // Where weights are far apart no sum leaves the range of floats.
 TEST(Scatterbrain, ServesLongRows) {
   for (const char* problem : {"b1_h1_d8_q200_causal", "b1_h1_d8_q90_k200"}) {
@@ -432,8 +518,10 @@ TEST(Scatterbrain, ServesLongRows) {
     for (int64_t s = 0; s < 200; ++s) {
       for (int64_t c = 0; c < 8; ++c) *t.key.At(0, s, 0, c) *= 12;
     }
-    for (const float x : OutOf("scatterbrain", t, {16, 32, 1})) {
-      ASSERT_TRUE(std::isfinite(x));
+    for (const double support : {0.0, 1.0}) {
+      for (const float x : OutOf("scatterbrain", t, {16, 32, 1, support})) {
+        ASSERT_TRUE(std::isfinite(x));
+      }
     }
   }
 }

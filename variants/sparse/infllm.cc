@@ -14,7 +14,8 @@
 // its products with them, over all heads, which keep the same. Blocks are cut
 // from key 0 on; one that the first tokens or the window touch is kept whole
 // and does not count in topk. All rows whose products tell what stands for a
-// block that a row may choose are at or before that row.
+// block that a row may choose are at or before that row. Rows with a query that
+// is not finite have no say in it, so that they spoil no choice but their own.
 //
 // Rows choose one by one: exc_block_size is 1. Positions stay what they are,
 // where the paper gives all far tokens the same; relevance is the paper's,
@@ -76,8 +77,8 @@ class Representatives {
     block_ = static_cast<int64_t>(a.knobs[1]);
     blocks_ = (keys + block_ - 1) / block_;
     sum_ = a.scratch.Array<float>(heads, blocks_, dim);
-    // Queries of a group summed from row 0 on.
-    double* const sums = a.scratch.Array<double>(heads, rows + 1, dim);
+    // Queries of a group summed from row 0 on, and how many rows they are of.
+    double* const sums = a.scratch.Array<double>(heads, rows + 1, dim + 1);
     float* const relevances = a.scratch.Array<float>(heads, block_ + dim);
     int32_t* const indices = a.scratch.Array<int32_t>(heads, block_);
     if (!sum_ || !sums || !relevances || !indices) return false;
@@ -86,7 +87,7 @@ class Representatives {
     a.phases.Enter(Phase::kEstimate);
     ops::ParallelFor(a.executor, heads, [&](int64_t i, int) {
       const int64_t b = i / key.heads(), kv = i % key.heads();
-      double* const sum = sums + i * (rows + 1) * dim;
+      double* const sum = sums + i * (rows + 1) * (dim + 1);
       float* const relevance = relevances + i * (block_ + dim);
       float* const mean = relevance + block_;
       int32_t* const index = indices + i * block_;
@@ -97,11 +98,11 @@ class Representatives {
           const int64_t first = std::clamp<int64_t>(t + 1 - offset, 0, rows);
           const int64_t last =
               std::clamp<int64_t>(t + 1 + local - offset, first, rows);
-          const double count =
-              static_cast<double>(std::max<int64_t>(last - first, 1));
+          const double* const from = sum + first * (dim + 1);
+          const double* const upto = sum + last * (dim + 1);
+          const double count = std::max(upto[dim] - from[dim], 1.0);
           for (int64_t c = 0; c < dim; ++c) {
-            mean[c] = static_cast<float>(
-                (sum[last * dim + c] - sum[first * dim + c]) / count);
+            mean[c] = static_cast<float>((upto[c] - from[c]) / count);
           }
           relevance[t - begin] = ops::Dot(mean, RowAt(key, b, t, kv), dim);
         }
@@ -126,14 +127,20 @@ class Representatives {
   static void SumQueries(const ConstTensorView& query, int64_t b, int64_t kv,
                          int64_t group, double* sum) {
     const int64_t dim = query.head_dim();
-    std::fill(sum, sum + dim, 0.0);
-    for (int64_t row = 0; row < query.seqlen(); ++row, sum += dim) {
+    std::fill(sum, sum + dim + 1, 0.0);
+    for (int64_t row = 0; row < query.seqlen(); ++row, sum += dim + 1) {
+      double* const next = sum + dim + 1;
+      bool finite = true;
       for (int64_t c = 0; c < dim; ++c) {
-        sum[dim + c] = sum[c];
+        next[c] = sum[c];
         for (int64_t h = kv * group; h < (kv + 1) * group; ++h) {
-          sum[dim + c] += static_cast<double>(RowAt(query, b, row, h)[c]);
+          const float x = RowAt(query, b, row, h)[c];
+          finite = finite && std::isfinite(x);
+          next[c] += static_cast<double>(x);
         }
       }
+      if (!finite) std::copy(sum, sum + dim, next);
+      next[dim] = sum[dim] + (finite ? 1 : 0);
     }
   }
 

@@ -276,7 +276,9 @@ std::vector<bool> PlainExact(const double* knobs, const Grid& grid,
   int64_t budget = grid.Budget(knobs);
   for (int64_t i = 0; i < grid.query_blocks; ++i) {
     const auto row = score.begin() + i * grid.key_blocks;
-    const double most = *std::max_element(row, row + grid.key_blocks);
+    double most = -INFINITY;  // NaN is none
+    std::for_each(row, row + grid.key_blocks,
+                  [&](double x) { most = x > most ? x : most; });
     for (int64_t j = 0; j < grid.key_blocks; ++j) {
       const size_t at = static_cast<size_t>(i * grid.key_blocks + j);
       rank[at] = score[at] - most;
@@ -288,8 +290,11 @@ std::vector<bool> PlainExact(const double* knobs, const Grid& grid,
   for (size_t at = 0; at < score.size(); ++at) {
     if (!exact[at]) order.push_back(at);
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t x, size_t y) { return rank[x] > rank[y]; });
+  // NaN ranks last.
+  std::stable_sort(order.begin(), order.end(), [&](size_t x, size_t y) {
+    const bool none = std::isnan(rank[x]), other = std::isnan(rank[y]);
+    return none || other ? !none && other : rank[x] > rank[y];
+  });
   for (const size_t at : order) {
     if (budget-- <= 0) break;
     exact[at] = true;

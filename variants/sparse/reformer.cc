@@ -14,6 +14,7 @@
 // looks back into another round). The paper shares queries and keys and hides a
 // token from itself; here they differ, and a row's own key is always kept.
 #include <heed/estimators.h>
+#include <heed/hashes.h>
 #include <heed/row_variant.h>
 
 #include <algorithm>
@@ -46,17 +47,6 @@ int64_t DirectionsOf(const double* knobs, int64_t keys) {
   return std::max<int64_t>(keys / static_cast<int64_t>(knobs[0]) / 2, 1);
 }
 
-// The bucket of a row in a round, of which `turn` is [dim][directions].
-int32_t BucketOf(const float* x, const ops::ConstMatrix& turn, float* product) {
-  ops::MatMul(ops::Dense(x, 1, turn.rows), turn,
-              ops::Dense(product, 1, turn.cols));
-  int64_t best = 0;
-  for (int64_t i = 1; i < turn.cols; ++i) {
-    if (std::fabs(product[i]) > std::fabs(product[best])) best = i;
-  }
-  return static_cast<int32_t>(product[best] < 0 ? best + turn.cols : best);
-}
-
 Status RunVariant(const VariantArgs& a) {
   const AttentionArgs& t = a.args;
   const int64_t keys = t.key.seqlen(), dim = t.query.head_dim();
@@ -75,16 +65,7 @@ Status RunVariant(const VariantArgs& a) {
     return sparse::OutOfMemory();
   }
   a.phases.Enter(Phase::kEstimate);
-  // Sums of four even draws: near enough to a sphere.
-  ops::ParallelFor(a.executor, rounds * dim, [&](int64_t i, int) {
-    for (int64_t j = 0; j < directions; ++j) {
-      float sum = -2;
-      for (int64_t k = 0; k < 4; ++k) {
-        sum += sparse::DrawOf(seed, i, j, k);
-      }
-      turns[i * directions + j] = sum;
-    }
-  });
+  sparse::DrawDirections(a.executor, seed, rounds, dim, directions, turns);
   const auto turn_of = [&](int64_t round) {
     return ops::ConstMatrix(
         ops::Dense(turns + round * dim * directions, dim, directions));
@@ -94,7 +75,7 @@ Status RunVariant(const VariantArgs& a) {
     int32_t* bucket = buckets + i * keys;
     int32_t* order = orders + i * keys;
     for (int64_t key = 0; key < keys; ++key) {
-      bucket[key] = BucketOf(
+      bucket[key] = sparse::BucketOf(
           RowAt(t.key, head / t.key.heads(), key, head % t.key.heads()),
           turn_of(i % rounds), products + worker * directions);
       order[key] = static_cast<int32_t>(key);
@@ -112,8 +93,8 @@ Status RunVariant(const VariantArgs& a) {
           (row.batch * t.key.heads() + row.kv_head) * rounds + round;
       const int32_t* bucket = buckets + i * keys;
       const int32_t* order = orders + i * keys;
-      const int32_t own =
-          BucketOf(query, turn_of(round), products + row.worker * directions);
+      const int32_t own = sparse::BucketOf(query, turn_of(round),
+                                           products + row.worker * directions);
       // After its bucket's keys up to its position.
       const int64_t place =
           std::partition_point(order, order + keys,

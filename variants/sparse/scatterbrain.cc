@@ -2,28 +2,36 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Sparse and low-rank in one sum (Scatterbrain, Chen et al. 2021,
-// arXiv:2110.15343): on a support near the row's own position pairs have
-// softmax's weights, all others those of random features,
+// arXiv:2110.15343): on a support pairs have softmax's weights, all others
+// those of random features,
 //
 //   out_i = (sum_near exp(s_ij) v_j + sum_far phi(q_i).phi(k_j) v_j) / the same
 //   phi(x)_r = exp(w_r . x' - |x'|^2 / 2) / sqrt(m),  x' = sqrt(scale) x
 //
 // with FAVOR+'s orthogonal rows w (performer.cc), whose products estimate
-// exp(s). The support is the paper's local one: of a causal call the latest
-// local_context keys; else those from local_context / 2 before the row's own to
-// (local_context + 1) / 2 after it, the latter not among them. lse is the
-// logarithm of the sum. The far sum is added up from states of key blocks and
-// single keys (heed/residual_variant.h), where the paper subtracts the support
-// from a sum over all keys. window_linear has keys and features of fixed size,
-// and a scan; here both may be as large as they like: rows whose far weights
-// are below the products of f32, and count, are read key by key in logarithms,
-// which takes an exponential a feature of each such pair.
+// exp(s). The support is, as in the paper's algorithm, the pairs that fall into
+// one bucket in any of n_hashes rounds, under the cross-polytope hash of its
+// analysis (heed/hashes.h). Or it is the paper's local one: of a causal call
+// the latest local_context keys; else those from local_context / 2 before the
+// row's own to (local_context + 1) / 2 after it, the latter not among them. lse
+// is the logarithm of the sum. How the far sum is added up says
+// heed/far_field.h. window_linear has keys and features of fixed size, and a
+// scan; here both may be as large as they like.
+//
+// Whether a pair is in the support depends on its query and its key alone. The
+// paper names neither rounds nor buckets: at the defaults pairs that have
+// nothing to do with one another are in it once in sixteen times.
 //
 // reference_quirks: the paper's code has the causal case as a thing to be
-// checked, and holds its sum of far weights above 1e-24.
+// checked, and holds its sum of far weights above 1e-24. It hashes by sorting:
+// rows are projected onto one direction after an asymmetric transform that
+// needs the largest norms of all, and clusters of equal size are cut from the
+// order.
+#include <heed/estimators.h>
+#include <heed/far_field.h>
+#include <heed/hashes.h>
 #include <heed/linear_features.h>
 #include <heed/parts_variant.h>
-#include <heed/residual_variant.h>
 
 #include <algorithm>
 #include <cmath>
@@ -37,7 +45,7 @@ constexpr int64_t kBlock = 64;  // of rows that read together, and of keys
 
 constexpr Knob kKnobs[] = {
     {.name = "local_context",
-     .summary = "Keys with exact weights, near the row's own.",
+     .summary = "Keys with exact weights, near the row's own; of support 0.",
      .default_value = 64,
      .min = 1,
      .max = sparse::kAll,
@@ -51,20 +59,42 @@ constexpr Knob kKnobs[] = {
      .max = 1024,
      .integer = true},
     {.name = "seed",
-     .summary = "Of the features.",
+     .summary = "Of features and hashes.",
      .default_value = 1,
      .min = 0,
      .max = 1e6,
      .integer = true},
+    {.name = "support",
+     .summary = "Which keys have exact weights: 0: those near the row's own; "
+                "1: those that hash as it does.",
+     .default_value = 1,
+     .min = 0,
+     .max = 1,
+     .integer = true},
+    {.name = "n_hashes",
+     .summary = "Rounds of hashing.",
+     .default_value = 4,
+     .min = 1,
+     .max = 64,
+     .integer = true},
+    {.name = "hash_dim",
+     .summary = "Directions of a hash, whose ends are its buckets; 0: one "
+                "bucket.",
+     .default_value = 32,
+     .min = 0,
+     .max = 1024,
+     .integer = true,
+     .has_exact = true,
+     .exact_value = 0},
 };
 
-// Which keys are near a row, and which it sees at all.
-struct Support {
+// Which keys a row sees, and which of them are near by position.
+struct Positions {
   int64_t before, after, offset, keys;
   bool causal;
 
-  Support(const AttentionParams& params, const double* knobs, int64_t seqlen_q,
-          int64_t seqlen_k)
+  Positions(const AttentionParams& params, const double* knobs,
+            int64_t seqlen_q, int64_t seqlen_k)
       : before(static_cast<int64_t>(knobs[0]) - 1),
         after(0),
         offset(sparse::OffsetOf(params, seqlen_q, seqlen_k)),
@@ -98,6 +128,37 @@ struct Support {
   }
 };
 
+bool Hashes(const double* knobs) { return knobs[3] != 0; }
+
+// The pairs with exact weights.
+struct Support {
+  Positions positions;
+  sparse::AlikeKeys alike;  // where it hashes
+
+  Status Attend(const VariantArgs& near) const {
+    if (!Hashes(near.knobs)) {
+      return ops::Attend(positions.Masks(near.params), near.args, near);
+    }
+    const auto choose = [&](const sparse::QueryRow& row,
+                            sparse::RowChoice* choice) {
+      alike.ForEach(row.batch, row.head, row.index,
+                    [&](int64_t key) { choice->Keep(key, key + 1); });
+    };
+    return sparse::AttendRows(near, sparse::ListOf::kHead, choose);
+  }
+  static void MarkNear(const void* self, int64_t /*batch*/, int64_t /*head*/,
+                       int64_t row, uint64_t* words) {
+    const Positions& of = static_cast<const Support*>(self)->positions;
+    sparse::MarkKeys(of.Begin(row), of.End(row), words);
+  }
+  static void MarkAlike(const void* self, int64_t batch, int64_t head,
+                        int64_t row, uint64_t* words) {
+    static_cast<const Support*>(self)->alike.ForEach(
+        batch, head, row,
+        [&](int64_t key) { words[key / 64] |= uint64_t{1} << (key % 64); });
+  }
+};
+
 // Rows [features][dim] times sqrt(|scale|).
 void DrawRows(const VariantArgs& a, int64_t dim, float* w) {
   const double root = std::sqrt(
@@ -106,167 +167,16 @@ void DrawRows(const VariantArgs& a, int64_t dim, float* w) {
                      static_cast<int64_t>(a.knobs[1]), dim, true, root, w);
 }
 
-struct Features {
-  ops::ConstMatrix w;
-  float scale;
-};
-
-// The largest exponent of a row is its scale.
-void Map(const void* self, const FeatureRows& rows, float* log_scale) {
-  const Features& f = *static_cast<const Features*>(self);
-  const int64_t m = rows.phi.cols;
-  const float factor =
-      static_cast<float>(1 / std::sqrt(static_cast<double>(m)));
-  ops::MatMul(rows.x, ops::Transposed(f.w), rows.phi);
-  for (int64_t i = 0; i < rows.x.rows; ++i) {
-    const float* const x = rows.x.row(i);
-    float* const phi = rows.phi.row(i);
-    if (!rows.key && f.scale < 0) ops::Scale(-1.0f, phi, m);
-    const float most = *std::max_element(phi, phi + m);
-    for (int64_t r = 0; r < m; ++r) phi[r] -= most;
-    ops::Exp(phi, phi, m);
-    ops::Scale(factor, phi, m);
-    log_scale[i] =
-        most - 0.5f * std::fabs(f.scale) * ops::Dot(x, x, rows.x.cols);
-  }
-}
-
-// A sum of products of features below this, of at most 1 each, has lost digits
-// to what f32 rounds to 0.
-constexpr float kLeastSum = 1e-28f;
-
-// Reads the far field of single rows in logarithms.
-struct LogReader {
-  const VariantArgs* a;
-  Features map;
-  float* room;  // [workers][Size()]
-
-  int64_t Count() const { return map.w.rows; }
-  int64_t Size() const {
-    return (kBlock + 1) * Count() + a->args.value.head_dim();
-  }
-  // Whether a row that read `sums` must be read so: where what is near is not
-  // beyond comparison.
-  static bool Needed(const sparse::LinearResidual::Sums& sums, float total,
-                     float near_lse) {
-    constexpr float kLogLeast = -64.0f, kBeyond = 18.0f;
-    return total < kLeastSum && sums.log_scale > -INFINITY &&
-           near_lse < sums.log_scale + kLogLeast + kBeyond;
-  }
-  // Of keys [0, near_begin) and [near_end, seen).
-  void Read(int64_t b, int64_t h, int64_t kv, int64_t row, int64_t near_begin,
-            int64_t near_end, int64_t seen, int worker, float* out,
-            float* lse) const;
-};
-
-void LogReader::Read(int64_t b, int64_t h, int64_t kv, int64_t row,
-                     int64_t near_begin, int64_t near_end, int64_t seen,
-                     int worker, float* out, float* lse) const {
-  const int64_t m = Count(), dim_v = a->args.value.head_dim();
-  const float half = 0.5f * std::fabs(map.scale);
-  float* const query = room + worker * Size();
-  float* const keys = query + m;
-  float* const sum = keys + kBlock * m;
-  const ops::ConstMatrix x = ops::Head(a->args.query, b, h);
-  const ops::ConstMatrix all = ops::Head(a->args.key, b, kv);
-  ops::MatMul(ops::RowRange(x, row, row + 1), ops::Transposed(map.w),
-              ops::Dense(query, 1, m));
-  if (map.scale < 0) ops::Scale(-1.0f, query, m);
-  const float of_query = half * ops::Dot(x.row(row), x.row(row), x.cols);
-  std::fill(sum, sum + dim_v, 0.0f);
-  float most = -INFINITY, total = 0;
-  const auto add = [&](int64_t first, int64_t end) {
-    ops::MatMul(ops::RowRange(all, first, end), ops::Transposed(map.w),
-                ops::Dense(keys, end - first, m));
-    for (int64_t key = first; key < end; ++key) {
-      float* const exponent = keys + (key - first) * m;
-      ops::Axpy(1.0f, query, exponent, m);
-      // Softmax's sum is m times the mean over features.
-      float log_weight = ops::Softmax(exponent, m) - of_query -
-                         half * ops::Dot(all.row(key), all.row(key), all.cols);
-      if (log_weight > most) {
-        float fade = most - log_weight;
-        ops::Exp(&fade, &fade, 1);
-        ops::Scale(fade, sum, dim_v);
-        total *= fade;
-        most = log_weight;
-      }
-      log_weight -= most;
-      ops::Exp(&log_weight, &log_weight, 1);
-      total += log_weight;
-      ops::Axpy(log_weight, RowAt(a->args.value, b, key, kv), sum, dim_v);
-    }
-  };
-  for (int64_t first = 0; first < near_begin; first += kBlock) {
-    add(first, std::min(first + kBlock, near_begin));
-  }
-  for (int64_t first = near_end; first < seen; first += kBlock) {
-    add(first, std::min(first + kBlock, seen));
-  }
-  for (int64_t c = 0; c < dim_v; ++c) out[c] = sum[c] / total;
-  *lse = most + static_cast<float>(std::log(static_cast<double>(total)) -
-                                   std::log(static_cast<double>(m)));
-}
-
-// Writes to part 1 what rows of a block read of the far field.
-void ReadFar(const Support& support, const sparse::LinearResidual& residual,
-             const LogReader& logs, const TensorView& near_lse,
-             const VariantArgs& part, uint8_t* far, int64_t list, int worker) {
-  const TensorView& out = part.args.out;
-  const int64_t blocks = (support.keys + kBlock - 1) / kBlock;
-  const int64_t lists = (out.seqlen() + kBlock - 1) / kBlock;
-  const int64_t head = list / lists, first = list % lists * kBlock;
-  const int64_t end = std::min(first + kBlock, out.seqlen());
-  const int64_t b = head / out.heads(), h = head % out.heads();
-  const int64_t kv = h / (out.heads() / part.args.key.heads());
-  const int64_t dim_v = out.head_dim();
-  const auto key_end = [&](int64_t j) {
-    return std::min((j + 1) * kBlock, support.keys);
-  };
-  for (int64_t j = 0; j < blocks; ++j) {
-    far[j] = support.IsFar(first, end, j * kBlock, key_end(j));
-  }
-  residual.Gather(b, kv, far, blocks, worker);
-  residual.Read(b, h, first, end - first, worker);
-  for (int64_t row = first; row < end; ++row) {
-    const int64_t seen = support.Seen(row);
-    const int64_t near_begin = std::min(support.Begin(row), seen);
-    const int64_t near_end = std::min(support.End(row), seen);
-    for (int64_t j = 0; j * kBlock < seen; ++j) {
-      if (far[j]) continue;
-      const int64_t stop = std::min(key_end(j), seen);
-      residual.AddKeys(row - first, b, kv, j * kBlock,
-                       std::min(stop, near_begin), worker);
-      residual.AddKeys(row - first, b, kv, std::max(j * kBlock, near_end), stop,
-                       worker);
-    }
-    const sparse::LinearResidual::Sums read = residual.Of(row - first, worker);
-    const float total = read.sum[dim_v];
-    float* const to = RowAt(out, b, row, h);
-    if (LogReader::Needed(read, total, *RowAt(near_lse, b, row, h))) {
-      logs.Read(b, h, kv, row, near_begin, near_end, seen, worker, to,
-                RowAt(part.args.lse, b, row, h));
-      continue;
-    }
-    for (int64_t c = 0; c < dim_v; ++c) {
-      to[c] = total == 0 ? 0.0f : read.sum[c] / total;
-    }
-    *RowAt(part.args.lse, b, row, h) =
-        total == 0
-            ? -INFINITY
-            : read.log_scale +
-                  static_cast<float>(std::log(static_cast<double>(total)));
-  }
-}
-
 Status RunVariant(const VariantArgs& a) {
+  using Blocks = sparse::FarField::Blocks;
   const AttentionArgs& t = a.args;
   const int64_t dim = t.key.head_dim();
   const int64_t features = static_cast<int64_t>(a.knobs[1]);
-  const Support support(a.params, a.knobs, t.query.seqlen(), t.key.seqlen());
-  const int64_t blocks = (support.keys + kBlock - 1) / kBlock;
+  const bool hashes = Hashes(a.knobs);
+  Support support = {
+      Positions(a.params, a.knobs, t.query.seqlen(), t.key.seqlen()), {}};
   sparse::Parts parts;
-  sparse::LinearResidual residual;
+  sparse::FarField far;
   Status status = parts.Prepare(a, 2, /*sinks=*/false);
   if (status.ok() && a.params.softcap != 0) {
     status = Status(StatusCode::kUnsupported, "softcap",
@@ -274,28 +184,23 @@ Status RunVariant(const VariantArgs& a) {
   }
   if (!status.ok()) return status;
   float* const w = a.scratch.Array<float>(features, dim);
-  uint8_t* const far = a.scratch.Array<uint8_t>(a.executor.max_workers, blocks);
-  LogReader logs = {&a, {}, nullptr};
-  logs.map = {ops::Dense(static_cast<const float*>(w), features, dim),
-              ops::SoftmaxScale(a.params, dim)};
-  logs.room = a.scratch.Array<float>(a.executor.max_workers, logs.Size());
-  if (w == nullptr || far == nullptr || logs.room == nullptr) {
-    return Status(StatusCode::kOutOfMemory, "scratch",
-                  "the features could not be allocated");
+  if (w == nullptr ||
+      (hashes && !support.alike.Prepare(a, static_cast<int64_t>(a.knobs[4]),
+                                        static_cast<int64_t>(a.knobs[5]),
+                                        static_cast<int64_t>(a.knobs[2])))) {
+    return sparse::OutOfMemory();
   }
   DrawRows(a, dim, w);
-  status = residual.Prepare(a, {features, &logs.map, &Map}, kBlock);
+  status =
+      far.Prepare(a, ops::Dense(static_cast<const float*>(w), features, dim),
+                  {&support, hashes ? &Support::MarkAlike : &Support::MarkNear},
+                  hashes ? Blocks::kTakenOut : Blocks::kKeyByKey);
   if (!status.ok()) return status;
   a.phases.Enter(Phase::kAttend);
   const VariantArgs near = parts.Call(0), rest = parts.Call(1);
-  status = ops::Attend(support.Masks(near.params), near.args, near);
+  status = support.Attend(near);
   if (!status.ok()) return status;
-  const int64_t lists = t.query.batch() * t.query.heads() *
-                        ((t.query.seqlen() + kBlock - 1) / kBlock);
-  ops::ParallelFor(a.executor, lists, [&](int64_t list, int worker) {
-    ReadFar(support, residual, logs, near.args.lse, rest, far + worker * blocks,
-            list, worker);
-  });
+  far.Attend(near.args.lse, rest);
   return parts.Merge();
 }
 
@@ -330,71 +235,149 @@ double PlainFar(const std::vector<double>& query,
   return most + std::log(total / static_cast<double>(key.size()));
 }
 
+// The bucket of a row in a round, of which `turn` is [dim][directions].
+int64_t PlainBucket(const float* turn, int64_t dim, int64_t directions,
+                    const float* x) {
+  int64_t best = 0;
+  double most = 0;
+  for (int64_t j = 0; j < directions; ++j) {
+    double sum = 0;
+    for (int64_t c = 0; c < dim; ++c) {
+      sum += static_cast<double>(x[c]) *
+             static_cast<double>(turn[c * directions + j]);
+    }
+    if (std::fabs(sum) > std::fabs(most)) {
+      most = sum;
+      best = sum < 0 ? j + directions : j;
+    }
+  }
+  return best;
+}
+
+// The buckets of every row, [batch][heads][rows], in all rounds.
+std::vector<std::vector<int64_t>> PlainBuckets(const VariantArgs& a,
+                                               const ConstTensorView& x) {
+  const int64_t rounds = static_cast<int64_t>(a.knobs[4]);
+  const int64_t directions = static_cast<int64_t>(a.knobs[5]);
+  const int64_t dim = x.head_dim();
+  std::vector<float> turns(static_cast<size_t>(rounds * dim * directions));
+  sparse::DrawDirections(SerialExecutor(), static_cast<int64_t>(a.knobs[2]),
+                         rounds, dim, directions, turns.data());
+  std::vector<std::vector<int64_t>> buckets;
+  for (int64_t i = 0; i < x.batch() * x.heads() * x.seqlen(); ++i) {
+    const int64_t head = i / x.seqlen();
+    const float* row =
+        RowAt(x, head / x.heads(), i % x.seqlen(), head % x.heads());
+    buckets.emplace_back();
+    for (int64_t round = 0; round < rounds; ++round) {
+      buckets.back().push_back(PlainBucket(
+          turns.data() + round * dim * directions, dim, directions, row));
+    }
+  }
+  return buckets;
+}
+
+bool Meet(const std::vector<int64_t>& x, const std::vector<int64_t>& y) {
+  for (size_t round = 0; round < x.size(); ++round) {
+    if (x[round] == y[round]) return true;
+  }
+  return false;
+}
+
 void Reference(const VariantArgs& a, double* out) {
   const AttentionArgs& t = a.args;
   const int64_t dim = t.key.head_dim();
   const int64_t features = static_cast<int64_t>(a.knobs[1]);
   const double scale = static_cast<double>(ops::SoftmaxScale(a.params, dim));
-  const Support support(a.params, a.knobs, t.query.seqlen(), t.key.seqlen());
+  const Positions at(a.params, a.knobs, t.query.seqlen(), t.key.seqlen());
   std::vector<float> w(static_cast<size_t>(features * dim));
   DrawRows(a, dim, w.data());
   const int64_t kv_heads = t.key.heads();
   std::vector<std::vector<double>> keys;  // [batch][kv heads][keys]
-  for (int64_t i = 0; i < t.key.batch() * kv_heads * support.keys; ++i) {
-    const int64_t head = i / support.keys;
+  for (int64_t i = 0; i < t.key.batch() * kv_heads * at.keys; ++i) {
+    const int64_t head = i / at.keys;
     keys.push_back(PlainExponents(
-        w, scale,
-        RowAt(t.key, head / kv_heads, i % support.keys, head % kv_heads), 1,
-        dim));
+        w, scale, RowAt(t.key, head / kv_heads, i % at.keys, head % kv_heads),
+        1, dim));
+  }
+  std::vector<std::vector<int64_t>> query_buckets, key_buckets;
+  if (Hashes(a.knobs)) {
+    query_buckets = PlainBuckets(a, t.query);
+    key_buckets = PlainBuckets(a, t.key);
   }
   sparse::ForEachPlainRow(
       a, out, [&](int64_t b, int64_t h, int64_t kv, int64_t row, double* to) {
         const float* query = RowAt(t.query, b, row, h);
         const std::vector<double> of_query =
             PlainExponents(w, scale, query, scale < 0 ? -1 : 1, dim);
-        const auto* const of_keys =
-            keys.data() + (b * kv_heads + kv) * support.keys;
+        const size_t first_key =
+            static_cast<size_t>((b * kv_heads + kv) * at.keys);
+        const size_t q = static_cast<size_t>(
+            (b * t.query.heads() + h) * t.query.seqlen() + row);
         sparse::PlainSoftmax softmax(t.value.head_dim());
-        for (int64_t j = 0; j < support.keys; ++j) {
-          const int64_t away = j - row - support.offset;
-          if (support.causal && away > 0) continue;
+        for (int64_t j = 0; j < at.keys; ++j) {
+          const int64_t away = j - row - at.offset;
+          if (at.causal && away > 0) continue;
           const float* key = RowAt(t.key, b, j, kv);
-          const bool near = away >= -support.before && away <= support.after;
+          const size_t k = first_key + static_cast<size_t>(j);
+          const bool near = Hashes(a.knobs)
+                                ? Meet(query_buckets[q], key_buckets[k])
+                                : away >= -at.before && away <= at.after;
           softmax.Add(near ? sparse::PlainScore(a.params, query, key, dim)
-                           : PlainFar(of_query, of_keys[j]),
+                           : PlainFar(of_query, keys[k]),
                       RowAt(t.value, b, j, kv));
         }
         softmax.AddTo(1, to);
       });
 }
 
+// Pairs whose rows are hashed at random meet so often.
+double ShareAlike(const double* knobs) {
+  return knobs[5] == 0 ? 1 : std::min(1.0, knobs[4] / (2 * knobs[5]));
+}
+
 Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
                   const double* knobs) {
-  const Support support(params, knobs, shape.seqlen_q, shape.seqlen_k);
+  const Positions at(params, knobs, shape.seqlen_q, shape.seqlen_k);
+  const bool hashes = Hashes(knobs);
   const int64_t features = static_cast<int64_t>(knobs[1]);
   const double heads = static_cast<double>(shape.batch * shape.num_heads);
   const double width = static_cast<double>(features + shape.head_dim_v + 1);
-  double far = 0, single = 0;
+  // Key blocks that rows read, keys that they add, and that they take out.
+  double blocks = 0, single = 0, whole = 0;
   for (int64_t first = 0; first < shape.seqlen_q; first += kBlock) {
     const int64_t end = std::min(first + kBlock, shape.seqlen_q);
     int64_t covered = 0;
-    for (int64_t key = 0; key < support.keys; key += kBlock) {
-      const int64_t key_end = std::min(key + kBlock, support.keys);
-      if (!support.IsFar(first, end, key, key_end)) continue;
-      ++far;
+    for (int64_t key = 0; key < at.keys; key += kBlock) {
+      const int64_t key_end = std::min(key + kBlock, at.keys);
+      if (hashes ? key_end > at.Seen(first)
+                 : !at.IsFar(first, end, key, key_end)) {
+        continue;
+      }
+      ++blocks;
       covered += key_end - key;
     }
     for (int64_t row = first; row < end; ++row) {
-      const int64_t seen = support.Seen(row);
-      single += static_cast<double>(seen - covered -
-                                    (std::min(support.End(row), seen) -
-                                     std::min(support.Begin(row), seen)));
+      const int64_t seen = at.Seen(row);
+      const int64_t near =
+          std::min(at.End(row), seen) - std::min(at.Begin(row), seen);
+      single += static_cast<double>(seen - covered - (hashes ? 0 : near));
+      whole += static_cast<double>(covered);
     }
   }
-  const AttentionParams masks = support.Masks(params);
-  Cost cost = ops::SoftmaxCost(shape, ops::VisiblePairs(shape, masks),
-                               ops::VisibleKeyRows(shape, masks));
-  const Cost rest = sparse::ResidualCost(shape, features, kBlock, far);
+  const AttentionParams masks = hashes ? params : at.Masks(params);
+  const double alike = hashes ? ShareAlike(knobs) : 1;
+  const double near = alike * ops::VisiblePairs(shape, masks);
+  Cost cost = ops::SoftmaxCost(shape, near, ops::VisibleKeyRows(shape, masks));
+  if (hashes) {
+    single = (1 - alike) * single + alike * whole;
+    const double hashed =
+        static_cast<double>(shape.batch * shape.head_dim *
+                            (shape.seqlen_q * shape.num_heads +
+                             shape.seqlen_k * shape.num_kv_heads));
+    cost.AddSelecting(2 * knobs[4] * knobs[5] * hashed, 4 * knobs[4] * hashed);
+  }
+  const Cost rest = sparse::ResidualCost(shape, features, kBlock, blocks);
   cost.flops +=
       rest.flops + MapFlops(shape, features) + 2 * heads * width * single;
   cost.bytes += rest.bytes;
@@ -404,11 +387,13 @@ Cost EstimateCost(const AttentionShape& shape, const AttentionParams& params,
 }  // namespace
 
 Variant scatterbrain() {
-  return {.summary = "Softmax near, random features elsewhere, one sum.",
+  return {.summary =
+              "Softmax for keys that hash alike, or near ones, and "
+              "random features for the rest, in one sum.",
           .paper = "Chen et al. 2021, arXiv:2110.15343",
           .semantics = Semantics::kOwnReference,
           .knobs = kKnobs,
-          .num_knobs = 3,
+          .num_knobs = 6,
           .cost = EstimateCost,
           .run = RunVariant,
           .reference = Reference};
