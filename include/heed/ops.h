@@ -30,6 +30,14 @@ namespace heed {
 HEED_API Status CheckArgs(const AttentionParams& params,
                           const AttentionArgs& args);
 
+// Returns what RunVariant says to calls of this shape by what the variant
+// declares: a refusal of causal ones under non_causal, or of a head_dim_v of
+// its own under equal_head_dims. Reads no tensor; for callers that choose
+// variants.
+HEED_API Status CheckServes(const Variant& variant,
+                            const AttentionParams& params,
+                            const AttentionShape& shape);
+
 // Checks args, knobs (in range, whole where they must be), executor and scratch
 // (both must be set), then runs the variant: the way in for tests, benchmarks
 // and tools.

@@ -160,6 +160,9 @@ struct Variant {
   // choose: the reference is called for the whole call only, with an executor
   // that it may use. (All others are called from a task of one.)
   bool reference_of_all_rows = false;
+  // Channels of the value meet the same channels of query and key: RunVariant
+  // refuses a head_dim_v that is not head_dim.
+  bool equal_head_dims = false;
 };
 
 // A variant under its name, which is its file's.

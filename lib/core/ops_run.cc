@@ -42,6 +42,21 @@ Status CheckArgs(const AttentionParams& params, const AttentionArgs& args) {
   return status.ok() ? internal::CheckArgs(plan, args) : status;
 }
 
+Status CheckServes(const Variant& variant, const AttentionParams& params,
+                   const AttentionShape& shape) {
+  if (variant.non_causal && params.causal) {
+    return Status(StatusCode::kUnsupported, "causal",
+                  "must be false: this variant has no causal form");
+  }
+  if (variant.equal_head_dims && shape.head_dim_v != shape.head_dim) {
+    return Status(StatusCode::kUnsupported, "head_dim_v",
+                  "must be head_dim: this variant works channel by channel")
+        .WithValue(shape.head_dim_v)
+        .WithBound(shape.head_dim, BoundKind::kNeeds);
+  }
+  return Status();
+}
+
 Status RunVariant(const Variant& variant, const VariantArgs& args) {
   if (variant.run == nullptr) return internal::Invalid("variant", "has no run");
   Status status = internal::CheckHost(args.executor, args.scratch);
@@ -54,10 +69,8 @@ Status RunVariant(const Variant& variant, const VariantArgs& args) {
     status = internal::CheckNoPages(args.args);
   }
   if (!status.ok()) return status;
-  if (variant.non_causal && args.params.causal) {
-    return Status(StatusCode::kUnsupported, "causal",
-                  "must be false: this variant has no causal form");
-  }
+  status = CheckServes(variant, args.params, ShapeOf(args.args));
+  if (!status.ok()) return status;
   if (args.target != nullptr) {
     Plan plan;
     status = MakePlan(args.params, ShapeOf(args.args), OptionsOf(args), &plan);

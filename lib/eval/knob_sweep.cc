@@ -10,6 +10,7 @@
 #include <numeric>
 #include <system_error>
 
+#include "heed/ops.h"
 #include "lib/io/input_error.h"
 #include "lib/io/quoted.h"
 
@@ -196,7 +197,9 @@ std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants,
                                   const io::Problem& problem) {
   std::vector<Setting> sweep;
   for (const NamedVariant& variant : variants) {
-    if (variant.variant.non_causal && problem.params.causal) continue;
+    if (!CheckServes(variant.variant, problem.params, problem.shape).ok()) {
+      continue;
+    }
     std::vector<Setting> settings = {DefaultSetting(variant)};
     if (const int budget = BudgetKnob(variant.variant); budget >= 0) {
       const size_t index = static_cast<size_t>(budget);

@@ -52,7 +52,7 @@ int BudgetKnob(const Variant& variant);
 // Returns the settings to run on a problem where the user names none: every
 // variant at its defaults. Those that select keys run at a quarter, half, once
 // and twice the default of their budget, as far as that costs less than keeping
-// all. Those without a causal form are left out of causal problems.
+// all. Those that do not serve the problem (CheckServes) are left out.
 std::vector<Setting> DefaultSweep(const std::vector<NamedVariant>& variants,
                                   const io::Problem& problem);
 

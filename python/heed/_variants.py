@@ -19,7 +19,8 @@ def variants() -> List[Dict[str, Any]]:
     attention is); knobs (name, summary, default, min, max, integer, and exact:
     a value at which it is exact attention, or None); inputs that it takes
     beside q, k and v; selects_ahead: which keys a row sees may depend on keys
-    behind it; causal: whether it has a causal form.
+    behind it; causal: whether it has a causal form; equal_head_dims: whether
+    the head_dim of v must be that of q and k.
     """
     return _heed.variants()
 

@@ -50,6 +50,7 @@ nb::list Variants() {
     entry["semantics"] = SemanticsName(v.semantics);
     entry["selects_ahead"] = v.selects_ahead;
     entry["causal"] = !v.non_causal;
+    entry["equal_head_dims"] = v.equal_head_dims;
     nb::list knobs;
     for (int i = 0; i < v.num_knobs; ++i) {
       const Knob& knob = v.knobs[i];

@@ -291,8 +291,8 @@ TEST_P(LinearFamily, AnyGateIsOrdinary) {
   }
   // simple_gla, gla, rwkv6, gated_delta, kda, gdn2, comba, rwkv7,
   // delta_product, gsa, raven, mamba3, rfa, log_linear, mesa,
-  // precond_gated_delta and gated_oja.
-  EXPECT_EQ(tried.size(), 17u);
+  // precond_gated_delta, precond_kda and gated_oja.
+  EXPECT_EQ(tried.size(), 18u);
 }
 
 // Weights that a host gives are those that count.

@@ -78,9 +78,10 @@ TEST(LinearInputs, OfAnotherShapeOrTypeAreRefused) {
 
 // (What comes after the last key that a row sees is not looked at.)
 TEST(LinearInputs, GatesThatGrowOrAreNanAreRefused) {
-  for (const char* name : {"simple_gla", "gla", "rwkv6", "gated_delta", "kda",
-                           "gsa", "raven", "mamba3", "rfa", "log_linear",
-                           "mesa", "precond_gated_delta", "gated_oja"}) {
+  for (const char* name :
+       {"simple_gla", "gla", "rwkv6", "gated_delta", "kda", "gsa", "raven",
+        "mamba3", "rfa", "log_linear", "mesa", "precond_gated_delta",
+        "precond_kda", "gated_oja"}) {
     for (const double bad :
          {1e-6, 1.0, static_cast<double>(INFINITY), static_cast<double>(NAN)}) {
       SCOPED_TRACE(std::string(name) + " " + std::to_string(bad));
@@ -124,18 +125,20 @@ TEST(LinearInputs, StepsOfMamba3AreBounded) {
 
 // A sigmoid is behind it: all but NaN are gates.
 TEST(LinearInputs, GatesBeforeTheirSigmoidMayBeAnyNumber) {
-  for (const double gate :
-       {-200.0, 3.0, static_cast<double>(INFINITY), static_cast<double>(NAN)}) {
-    SCOPED_TRACE(gate);
-    VariantCall call("kda", kProblem, "");
-    call.args().target = nullptr;
-    call.SetKnob("lower_bound", -5);
-    call.SetInput("gate",
-                  [&](int64_t t, int64_t) { return t == 2 ? gate : 0.5; });
-    if (std::isnan(gate)) {
-      ExpectRefused(call, "gate");
-    } else {
-      EXPECT_LT(ErrorOf(call.Out(), call.Reference()), 1e-5);
+  for (const char* name : {"kda", "precond_kda"}) {
+    for (const double gate : {-200.0, 3.0, static_cast<double>(INFINITY),
+                              static_cast<double>(NAN)}) {
+      SCOPED_TRACE(std::string(name) + " " + std::to_string(gate));
+      VariantCall call(name, kProblem, "");
+      call.args().target = nullptr;
+      call.SetKnob("lower_bound", -5);
+      call.SetInput("gate",
+                    [&](int64_t t, int64_t) { return t == 2 ? gate : 0.5; });
+      if (std::isnan(gate)) {
+        ExpectRefused(call, "gate");
+      } else {
+        EXPECT_LT(ErrorOf(call.Out(), call.Reference()), 1e-5);
+      }
     }
   }
 }

@@ -255,64 +255,6 @@ TEST_P(OwnStateFamily, MesaIsRidgeRegression) {
   EXPECT_GT(ErrorOf(mesa.Out(), want), 1e-3);
 }
 
-TEST_P(OwnStateFamily, PreconditionedByNothingIsGatedDeltaNet) {
-  VariantCall precond("precond_gated_delta", kProblem, GetParam());
-  VariantCall gdn("gated_delta", kProblem, GetParam());
-  for (VariantCall* call : {&precond, &gdn}) {
-    MakeUnit(call->tensors().query.view);
-    call->SetInput("gate", Gate);
-    call->SetInput("beta", Beta);
-  }
-  const std::vector<double> want = Doubles(gdn.Out());
-  EXPECT_GT(ErrorOf(precond.Out(), want), 0.01);
-  precond.SetKnob("squash_x", 1);
-  EXPECT_LT(ErrorOf(precond.Out(), want), kRounding);
-}
-
-// One token, each of whose channels a row reads: its value times p, beta and
-// the scale. p is worked out apart from the code, from unit = k / sqrt(|k|^2 +
-// 1e-6), r = log(atk_beta unit^2 + 1e-6) - log_atk_scale and p = unit
-// squash_x^(-r / (1 + |r|)): channels above and below log_atk_scale, and one so
-// small that the 1e-6 counts.
-TEST_P(OwnStateFamily, PreconditionedKeysAreTheseNumbers) {
-  struct Case {
-    double squash_x, log_atk_scale, atk_beta;
-    double p[4];
-  };
-  constexpr Case kCases[] = {
-      {2, -1, 1, {0.62456562, 0.60912484, 0.0018947388, -0.088967588}},
-      {1.5, -0.2, 1, {0.86622055, 0.71972473, 0.0014551297, -0.070566459}},
-      {2, 1, 0.5, {1.28164226, 0.99462101, 0.0019096500, -0.092215025}},
-  };
-  constexpr float kKey[] = {0.8f, 0.6f, 0.001f, -0.05f};
-  constexpr double kValue[] = {1, -2, 0.25, 3};
-  for (const Case& one : kCases) {
-    SCOPED_TRACE(one.log_atk_scale);
-    VariantCall call("precond_gated_delta", "b1_h1_d4_q4_k1", GetParam());
-    call.SetKnob("squash_x", one.squash_x);
-    call.SetKnob("log_atk_scale", one.log_atk_scale);
-    call.SetInput("atk_beta", [&](int64_t, int64_t) { return one.atk_beta; });
-    call.SetInput("beta", [](int64_t, int64_t) { return 0.5; });
-    const eval::Tensors& t = call.tensors();
-    for (int64_t c = 0; c < 4; ++c) {
-      t.key.At(0, 0, 0, 0)[c] = kKey[c];
-      t.value.At(0, 0, 0, 0)[c] = static_cast<float>(kValue[c]);
-      for (int64_t i = 0; i < 4; ++i) {
-        t.query.At(0, i, 0, 0)[c] = i == c ? 1.0f : 0.0f;
-      }
-    }
-    const std::vector<float> out = call.Out();
-    for (size_t i = 0; i < 4; ++i) {
-      for (size_t x = 0; x < 4; ++x) {
-        // scale 1/2, beta 1/2
-        const double want = 0.25 * one.p[i] * kValue[x];
-        EXPECT_NEAR(static_cast<double>(out[4 * i + x]), want,
-                    3e-6 * std::fabs(want));
-      }
-    }
-  }
-}
-
 // Queries that read one row of the state each: those of one rule are columns of
 // the other's.
 TEST_P(OwnStateFamily, OjasStateIsDeltaNetsTransposed) {

@@ -16,6 +16,15 @@ namespace {
 
 constexpr float kUnwritten = -77.0f;
 
+// The tensors of a problem, of which the variant serves the shape.
+eval::Tensors TensorsFor(const Variant& variant, const std::string& text) {
+  io::Problem problem = ProblemOf(text);
+  if (variant.equal_head_dims) {
+    problem.shape.head_dim_v = problem.shape.head_dim;
+  }
+  return eval::MakeTensors(problem, {});
+}
+
 }  // namespace
 
 std::vector<NamedVariant> LinearVariants() {
@@ -39,7 +48,7 @@ VariantCall::VariantCall(const std::string& name, const std::string& problem,
                          const std::string& target)
     : named_(VariantNamed(name)),
       target_(target),
-      tensors_(eval::MakeTensors(ProblemOf(problem), {})) {
+      tensors_(TensorsFor(named_.variant, problem)) {
   args_.params = tensors_.problem.params;
   args_.args = tensors_.Args();
   args_.args.lse = TensorView();

@@ -28,7 +28,8 @@ NamedVariant VariantNamed(const std::string& name);
 // Out is filled with -77 before each run.
 class VariantCall {
  public:
-  // `problem` as in "b1_h2_d16_q40_causal"; inputs as they are drawn.
+  // `problem` as in "b1_h2_d16_q40_causal", with head_dim_v as head_dim where
+  // the variant asks for that; inputs as they are drawn.
   VariantCall(const std::string& name, const std::string& problem,
               const std::string& target);
   VariantCall(const VariantCall&) = delete;

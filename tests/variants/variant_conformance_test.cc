@@ -230,6 +230,13 @@ TEST_P(VariantConformance, RefusesCausalCallsWithoutACausalForm) {
   ExpectRefused(variant(), ArgsOf(tensors, Defaults()), tensors, "causal");
 }
 
+TEST_P(VariantConformance, RefusesAHeadDimVOfItsOwnWhereChannelsMeet) {
+  if (!variant().equal_head_dims) GTEST_SKIP() << "serves any two";
+  const eval::Tensors tensors =
+      eval::MakeTensors(test::ProblemOf("b1_h2_d8_dv9_q9"), {});
+  ExpectRefused(variant(), ArgsOf(tensors, Defaults()), tensors, "head_dim_v");
+}
+
 TEST_P(VariantConformance, RefusesBadKnobs) {
   const eval::Tensors tensors =
       eval::MakeTensors(ProblemOf("b1_h2_d8_q6_k9"), {});

@@ -131,6 +131,9 @@ void VariantTest::SetUp() {
 io::Problem VariantTest::ProblemOf(const std::string& text) const {
   io::Problem problem = test::ProblemOf(text);
   if (variant().non_causal) problem.params.causal = false;
+  if (variant().equal_head_dims) {
+    problem.shape.head_dim_v = problem.shape.head_dim;
+  }
   return problem;
 }
 

@@ -85,8 +85,8 @@ class VariantTest : public ::testing::TestWithParam<VariantCase> {
   void SetUp() override;
   void TearDown() override;
   const Variant& variant() const { return GetParam().variant.variant; }
-  // As test::ProblemOf, without the causal mask where the variant has no causal
-  // form.
+  // As test::ProblemOf, without what the variant declares not to serve: the
+  // causal mask, a head_dim_v of its own.
   io::Problem ProblemOf(const std::string& text) const;
   // Where tests are to be quick, case number i is for one of the tables, and of
   // fewer than three each has a third.

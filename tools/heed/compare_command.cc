@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "heed/ops.h"
 #include "heed/target.h"
 #include "lib/eval/budget_search.h"
 #include "lib/eval/compare.h"
@@ -183,9 +184,11 @@ int RunCompareCommand(const Options& given, const std::string& command) {
                                   source.layers[0].tensors.problem);
   }
   if (settings.empty()) {
-    const bool causal = source.layers[0].tensors.problem.params.causal;
+    const io::Problem& problem = source.layers[0].tensors.problem;
     for (const NamedVariant& variant : eval::AllVariants()) {
-      if (variant.variant.non_causal && causal) continue;
+      if (!CheckServes(variant.variant, problem.params, problem.shape).ok()) {
+        continue;
+      }
       settings.push_back(eval::DefaultSetting(variant));
     }
   }

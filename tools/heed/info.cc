@@ -97,6 +97,8 @@ void PrintVariantsJson() {
     Put(writer, "semantics", SemanticsText(named.variant.semantics));
     writer.Key("causal");
     writer.Bool(!named.variant.non_causal);
+    writer.Key("equal_head_dims");
+    writer.Bool(named.variant.equal_head_dims);
     writer.Key("knobs");
     writer.StartArray();
     for (int i = 0; i < named.variant.num_knobs; ++i) {
@@ -175,10 +177,11 @@ int RunVariants(const Options& options) {
     return 0;
   }
   for (const NamedVariant& named : eval::AllVariants()) {
-    fmt::print("{}\n    {}\n    {}; checked as {}{}\n", named.name,
+    fmt::print("{}\n    {}\n    {}; checked as {}{}{}\n", named.name,
                named.variant.summary, named.variant.paper,
                SemanticsText(named.variant.semantics),
-               named.variant.non_causal ? "; not causal" : "");
+               named.variant.non_causal ? "; not causal" : "",
+               named.variant.equal_head_dims ? "; head_dim_v is head_dim" : "");
     for (int i = 0; i < named.variant.num_knobs; ++i) {
       PrintKnob(named.variant.knobs[i]);
     }

@@ -7,24 +7,16 @@
 //   S <- diag(exp(g_t)) S;  S <- S + beta_t k_t (v_t - S^T k_t)^T
 //   out_t = scale * q_t^T S
 //
-// Two gates are in use. Where lower_bound is 0 the input is g itself, in the
-// model -exp(A_log) softplus(x + dt_bias). Else it is x, with bias and factor,
-// and g = lower_bound * sigmoid(x): the bound multiplies, nothing is cut off.
-// Keys and queries are brought to unit length, x / sqrt(|x|^2 + 1e-6).
-#include <heed/linear_variant.h>
-#include <heed/portable_math.h>
+// Gates are those of heed/kda_gate.h. Keys and queries are brought to unit
+// length, x / sqrt(|x|^2 + 1e-6).
+#include <heed/kda_gate.h>
 
-#include <cmath>
 #include <cstdint>
 
 namespace heed::variants {
 namespace {
 
-constexpr Knob kKnobs[] = {
-    {"lower_bound", "0: gates are logarithms; else it times their sigmoid is.",
-     0, -60, 0, false},
-    kChunkKnob,
-};
+constexpr Knob kKnobs[] = {kLowerBoundKnob, kChunkKnob};
 constexpr Input kInputs[] = {
     {"gate", "What is left of a state's row.", true, -0.2, 0.0},
     {"beta", "How far the value under the key is moved.", false, 0.0, 1.0}};
@@ -35,20 +27,8 @@ Status RunVariant(const VariantArgs& a) {
   call.params.scale = ops::SoftmaxScale(a.params, dim);
   call.map = UnitRows(dim);
   call.chunk = static_cast<int>(a.knobs[1]);
-  ConstTensorView gate;
-  Status status = InputOrDrawn(
-      a, kInputs, 0, a.knobs[0] != 0 ? kAnyNumber : kLogDecays, &gate);
+  Status status = KdaGateOrDrawn(a, kInputs, 0, a.knobs[0], &call.log_decay);
   if (status.ok()) status = InputOrDrawn(a, kInputs, 1, kBetas, &call.beta);
-  call.log_decay = gate;
-  if (status.ok() && a.knobs[0] != 0) {
-    status = MakeInput(
-        a, dim,
-        [&](int64_t b, int64_t token, int64_t head, int64_t channel) {
-          const float x = RowAt(gate, b, token, head)[channel];
-          return a.knobs[0] * portable::Sigmoid(static_cast<double>(x));
-        },
-        &call.log_decay);
-  }
   return status.ok() ? AttendLinear(a, call) : status;
 }
 
@@ -65,8 +45,7 @@ struct Law : LinearLaw {
   }
   double LogDecay(int64_t b, int64_t token, int64_t head,
                   int64_t channel) const {
-    const double x = InputAt(a, kInputs, 0, b, token, head, channel);
-    return a.knobs[0] == 0 ? x : a.knobs[0] / (1 + std::exp(-x));
+    return KdaGateAt(a, kInputs, 0, a.knobs[0], b, token, head, channel);
   }
   double Beta(int64_t b, int64_t token, int64_t head) const {
     return InputAt(a, kInputs, 1, b, token, head, 0);
