@@ -27,7 +27,9 @@
 namespace heed::variants {
 namespace {
 
-// Mixes the means of a key head's values into the rows of its group.
+// Mixes the means of a key head's values into the rows of its group. Rows see
+// ever later keys: none that is in a running sum goes, until a window leaves
+// some behind, and then each row sums anew.
 class MeanOfValues {
  public:
   // missed: [batch][heads][rows]; sum: [head_dim_v].
@@ -41,15 +43,12 @@ class MeanOfValues {
     Clear();
     for (int64_t row = 0; row < rows; ++row) {
       const ops::VisibleKeys see = ops::VisibleTo(a_.params, rows, keys, row);
-      if (see.begin != see.sink_end || see.end < next_) Clear();
-      if (see.begin == see.sink_end) {
-        AddUpTo(batch, kv_head, see.end);
-      } else {
+      if (see.begin != see.sink_end) {
+        Clear();
         AddUpTo(batch, kv_head, see.sink_end);
         next_ = see.begin;
-        AddUpTo(batch, kv_head, see.end);
-        next_ = keys + 1;  // the next row begins anew
       }
+      AddUpTo(batch, kv_head, see.end);
       for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
         Mix(batch, h, row);
       }

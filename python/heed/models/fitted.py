@@ -117,11 +117,10 @@ class Ridge:
         found = []
         for self.factor in FACTORS:
             self.matrix = self._solved(drawn)
-            lost = sum(
-                divergence(weights.weights_of(*piece), self.weights(q, k, rows))
-                for piece in drawn
-                for q, k, _, rows in [piece]
-            )
+            lost = 0
+            for q, k, arguments, rows in drawn:
+                target = weights.weights_of(q, k, arguments, rows)
+                lost += divergence(target, self.weights(q, k, rows))
             found.append((lost, self.factor, self.matrix))
         _, self.factor, self.matrix = min(found, key=lambda one: one[0])
 
