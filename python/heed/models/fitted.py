@@ -95,7 +95,8 @@ class Hedgehog:
         self.query, self.key = (x.detach() for x in maps)
 
     def weights(self, q, k, rows):
-        of_queries = features(q[0][:, rows], self.query.repeat_interleave(self.group, 0))
+        of_heads = self.query.repeat_interleave(self.group, 0)
+        of_queries = features(q[0][:, rows], of_heads)
         return linear_weights(of_queries, features(k[0], self.key), rows)
 
     def inputs(self, q, k):
