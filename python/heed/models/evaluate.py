@@ -13,9 +13,9 @@ import time
 import numpy as np
 
 import heed
-from heed.models import ahead, data, kernel, network, options as command, places
-from heed.models import report, results, rows, scores, tasks
-from heed.models.errors import InputError
+from heed.models import ahead, data, fitted, kernel, network, options as command
+from heed.models import places, report, results, rows, scores, tasks
+from heed.models.errors import InputError, run_command
 
 FORMAT = 2  # of results: part of their keys
 
@@ -96,6 +96,15 @@ class Evaluation:
         self._ahead = {v["name"] for v in heed.variants() if v["selects_ahead"]}
         self._exact, self._inputs = {}, {}
         self._kernel = None
+        self._fits = None
+        if set(self.specs) & set(places.FITTED):
+            self._fits = fitted.Fits(
+                model,
+                options.fit_text,
+                options.tokens,
+                self.texts.sha256,
+                options.seed,
+            )
         self.cases = [
             (spec, task, text)
             for spec in ["exact", *self.specs]
@@ -129,6 +138,8 @@ class Evaluation:
         )
         seen = self._input_sha256(task, text)
         parts = [FORMAT, heed.__version__, self.model.sha256, spec, where, task, seen]
+        if spec in places.FITTED:
+            parts += [self._fits.windows, self.options.seed]
         return results.key_of(parts + [self.texts.sha256[text]])
 
     def missing(self):
@@ -136,9 +147,13 @@ class Evaluation:
 
     def _forward(self, spec, ids):
         """(last hidden states, seconds, seconds of attention)."""
-        switch = self.model.switch
+        switch, fit = self.model.switch, None
+        if spec in places.FITTED:
+            fit = self._fits.find(spec)
+            if isinstance(fit, str):
+                raise ValueError(fit)
         switch.reset()
-        switch.use(None if spec == "exact" else spec, self.where.heads)
+        switch.use(None if spec == "exact" else spec, self.where.heads, fit)
         switch.seconds, began = 0.0, time.perf_counter()
         hidden = self.model.hidden(ids)
         return hidden, time.perf_counter() - began, switch.seconds
@@ -217,7 +232,9 @@ class Evaluation:
         """One forward serves all variants that still miss these numbers."""
         if self._kernel is None:
             wanted = [s for s, task, _ in self.missing() if task == "kernel"]
-            self._kernel = kernel.measure(self.model, self._kernel_ids(text), wanted)
+            fits = {s: self._fits.find(s) for s in wanted if s in places.FITTED}
+            ids = self._kernel_ids(text)
+            self._kernel = kernel.measure(self.model, ids, wanted, fits=fits)
         layers, exact_seconds = self._kernel
         if isinstance(layers[spec], str):
             raise ValueError(layers[spec])
@@ -234,7 +251,7 @@ class Evaluation:
 
     def _selects_ahead(self, spec):
         """By the variant's own rule, or by what it does over as many tokens."""
-        if spec == "exact" or spec in places.YARDSTICKS:
+        if spec == "exact" or spec in places.YARDSTICKS or spec in places.FITTED:
             return False
         tokens = max(self.options.tokens, self.options.length)
         return spec.split(":")[0] in self._ahead or ahead.looks_ahead(spec, tokens)
@@ -274,6 +291,8 @@ class Evaluation:
             entry["status"], entry["reason"] = "NUMERICAL", str(error)
         except MemoryError:
             entry["status"], entry["reason"] = "OOM", "memory was short"
+        if spec in places.FITTED:
+            entry["fit"] = self._fits.about(spec)
         entry["time"] = now()
         self.store.append(entry)
 
@@ -352,6 +371,8 @@ def run(argv):
     specs = places.expand_all(options.variants)  # before a model is loaded
     for name in options.text:
         data.read_text(name)
+    if set(specs) & set(places.FITTED):
+        data.read_text(options.fit_text)
     if not specs:
         raise InputError("--variants: names none but exact attention")
     for name in ("html", "json"):
@@ -381,11 +402,5 @@ def run(argv):
 
 
 def main(argv):
-    try:
-        return run(argv)
-    except InputError as error:
-        print(f"heed eval: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("heed eval: interrupted: the same command goes on", file=sys.stderr)
-        return 130
+    said = "interrupted: the same command goes on"
+    return run_command("eval", run, argv, said)
