@@ -102,6 +102,8 @@ def kernel_table(eval_, heads):
     for row in eval_["rows"]:
         k = row["kernel"]
         if k is None:
+            if row.get("beneath_refused"):
+                lines.append([f"`{row['spec']}`", "refused"] + ["-"] * (len(head) - 2))
             continue
         worst = "-"
         if k["mass"] is not None:

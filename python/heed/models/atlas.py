@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 
-from heed.models import head_scores, report
+from heed.models import head_scores, page as pages
 from heed.models.errors import InputError
 
 COLOURS = {
@@ -64,7 +64,7 @@ def page(result):
         "HEED_LEGEND": legend,
         "HEED_ENVIRONMENT": about,
         "HEED_DATA": data,
-        "HEED_CHART": report.chart_library(),
+        "HEED_CHART": pages.chart_library(),
     }.items():
         text = text.replace(name, value)
     return text

@@ -13,9 +13,11 @@ import time
 import numpy as np
 
 import heed
-from heed.models import ahead, data, kernel, network, options as command, places
-from heed.models import report, results, rows, scores, tasks
+from heed.models import ahead, by_layer, data, kernel, network
+from heed.models import options as command, places, results, rows, scores
+from heed.models import summary, tasks
 from heed.models.errors import InputError, run_command
+from heed.report import page as report
 
 FORMAT = 2  # of results: part of their keys
 
@@ -70,9 +72,10 @@ class Texts:
             for seed in range(options.seed, options.seed + options.seeds):
                 rng = np.random.default_rng([seed, list(tasks.TASKS).index(task)])
                 count = options.documents[task]
-                made += tasks.build(
-                    task, self._prose, self._model.encode, rng, options.length, count
-                )
+                for length in options.lengths:
+                    made += tasks.build(
+                        task, self._prose, self._model.encode, rng, length, count
+                    )
             self._documents[task] = tasks.begun_by(self._model.prefix, made)
         return self._documents[task]
 
@@ -95,11 +98,12 @@ class Evaluation:
         self.texts = Texts(model, options)
         self._ahead = {v["name"] for v in heed.variants() if v["selects_ahead"]}
         self._exact, self._inputs = {}, {}
-        self._kernel = None
+        self._kernel, self._by_layer = None, None
+        beneath = ["kernel", *(["layers"] if options.by_layer else [])]
         self.cases = [
             (spec, task, text)
             for spec in ["exact", *self.specs]
-            for task in [*options.tasks, *(["kernel"] if spec != "exact" else [])]
+            for task in [*options.tasks, *(beneath if spec != "exact" else [])]
             for text in (options.text if task == "lm" else options.text[:1])
         ]
 
@@ -115,13 +119,19 @@ class Evaluation:
                 seen = self.texts.tokens[text]
             elif task == "kernel":
                 seen = self._kernel_ids(text)
+            elif task == "layers":
+                seen = [self.texts.tokens[text], self._asked("needle")]
             else:
-                seen = [
-                    [d.ids, [[i.position, i.right, i.distractors] for i in d.items]]
-                    for d in self.texts.documents(task)
-                ]
+                seen = self._asked(task)
             self._inputs[task, text] = results.key_of(seen)
         return self._inputs[task, text]
+
+    def _asked(self, task):
+        """What a task's documents say and ask; none where it is not run."""
+        return [
+            [d.ids, [[i.position, i.right, i.distractors] for i in d.items]]
+            for d in (self.texts.documents(task) if task in self.options.tasks else [])
+        ]
 
     def key(self, spec, task, text):
         where = "" if spec == "exact" or task == "kernel" else sorted(
@@ -134,11 +144,12 @@ class Evaluation:
     def missing(self):
         return [case for case in self.cases if not self.store.find(self.key(*case))]
 
-    def _forward(self, spec, ids):
-        """(last hidden states, seconds, seconds of attention)."""
+    def _forward(self, spec, ids, heads=None):
+        """(last hidden states, seconds, seconds of attention); heads: other places."""
         switch = self.model.switch
         switch.reset()
-        switch.use(None if spec == "exact" else spec, self.where.heads)
+        where = self.where.heads if heads is None else heads
+        switch.use(None if spec == "exact" else spec, where)
         switch.seconds, began = 0.0, time.perf_counter()
         hidden = self.model.hidden(ids)
         return hidden, time.perf_counter() - began, switch.seconds
@@ -211,7 +222,22 @@ class Evaluation:
                 )
                 depth = round(item.depth, 3)
                 grid.append([number, i, depth, round(best, 4), item.distance])
-        return {**scores.task_summary(items), "grid": grid}, cost
+        lengths = [len(document.ids) for document in self.texts.documents(task)]
+        return {**scores.task_summary(items), "grid": grid, "lengths": lengths}, cost
+
+    def _layers(self, spec, text):
+        began = time.perf_counter()
+        if self._by_layer is None:
+            needles = "needle" in self.options.tasks
+            self._by_layer = by_layer.ByLayer(
+                self.model,
+                lambda *run: self._forward(*run)[0],
+                self.texts.tokens[text],
+                self.texts.documents("needle") if needles else [],
+            )
+        found = self._by_layer.of(spec, self.where.heads)
+        _check_finite([layer["kld"] for layer in found])
+        return {"layers": found}, {"seconds": time.perf_counter() - began}
 
     def _kernel_case(self, spec, text):
         """One forward serves all variants that still miss these numbers."""
@@ -263,6 +289,8 @@ class Evaluation:
                 found = self._lm(spec, text)
             elif task == "kernel":
                 found = self._kernel_case(spec, text)
+            elif task == "layers":
+                found = self._layers(spec, text)
             else:
                 found = self._task(spec, task)
             entry["accuracy"], entry["cost"] = found
@@ -293,6 +321,7 @@ class Evaluation:
                 },
                 "tokens": self.options.tokens,
                 "length": self.options.length,
+                "lengths": self.options.lengths,
                 "documents": self.options.documents,
                 "seeds": self.options.seeds,
                 "threads": self.options.threads,
@@ -305,18 +334,11 @@ class Evaluation:
         }
 
 
-def write_summary(path, table, entries):
-    """Writes the run, its rows and what predicts harm, without single layers."""
-    header, _ = rows.asked(entries)
-    header = {k: v for k, v in header.items() if k != "cases"}
-    for row in table:
-        if row["kernel"]:
-            row["kernel"].pop("layers", None)
-    summary = {"run": header, "rows": table, "predictions": rows.predictions(table)}
-    summary["warnings"] = rows.warnings(table)
+def write_summary(path, entries):
+    """Writes summary.of(): the run, its rows and what predicts harm."""
     try:
         with open(f"{path}.partial", "w", encoding="utf-8") as file:
-            json.dump(summary, file, indent=1)
+            json.dump(summary.of(entries), file, indent=1)
             file.write("\n")
         os.replace(f"{path}.partial", path)
     except OSError as error:
@@ -370,9 +392,9 @@ def run(argv):
         for line in rows.warnings(table):
             print(f"  {line}")
         if options.json:
-            write_summary(options.json, table, store.entries)
+            write_summary(options.json, store.entries)
         if options.html:
-            report.write(options.html, store.entries)
+            report.write(options.html, {"eval": summary.of(store.entries)})
         if left:
             print(f"The time budget left out {left} cases: the same command goes on.")
     finally:
