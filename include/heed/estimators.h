@@ -45,6 +45,45 @@ HEED_API float NormOf(const float* x, int64_t n);
 // x[i] = cap * tanh(x[i] / cap), to within 4e-7 cap.
 HEED_API void CapScores(float cap, float* x, int64_t n);
 
+// The choice of SparQ (Ribar et al. 2023, arXiv:2312.04985), of single keys for
+// the heads of a group. Of the queries of the group together, the r channels
+// with the largest sum of |q| are read of each key. Of each head
+//
+//   weight = softmax(scale / sqrt(|q of these channels|_1 / |q|_1) *
+//                    product over these channels),
+//
+// and the k keys whose weights sum highest over the heads are kept, the latest
+// `local` of those that a row sees among them.
+class HEED_API SparqChoice {
+ public:
+  // Of a variant's knobs, in this order.
+  static constexpr int kNumKnobs = 3;
+  static constexpr Knob kKnobs[kNumKnobs] = {
+      {"k", "Keys that a row keeps.", 128, 1, kAll, /*integer=*/true,
+       /*has_exact=*/true, /*exact_value=*/kAll},
+      {"r", "Channels of the keys that choosing reads.", 32, 1, 1024,
+       /*integer=*/true},
+      {"local", "Latest keys of a row that are among the k.", 32, 0, kAll,
+       /*integer=*/true},
+  };
+
+  Status Prepare(const VariantArgs& a);
+  // Keeps keys. Returns the weights by which it chose, of each head of the row
+  // and key of the call, [num_heads][keys]: 0 for what the row does not see,
+  // nothing from row.end() on. They hold until the worker chooses again.
+  const float* Choose(const QueryRow& row, RowChoice* choice) const;
+  // Of choosing, and of attention over what is chosen.
+  static Cost CostOf(const AttentionShape& shape, const AttentionParams& params,
+                     const double* knobs);
+
+ private:
+  const VariantArgs* a_ = nullptr;
+  int64_t group_ = 0, channels_ = 0;
+  float* floats_ = nullptr;     // [workers][of a worker]
+  int32_t* channel_ = nullptr;  // [workers][head_dim]
+  int64_t of_worker_ = 0;
+};
+
 // Means of overlapping windows of `kernel` keys, one every `stride`, from key 0
 // on, and the attention that a row pays to them: the compressed branch of
 // native sparse attention (Yuan et al. 2025, arXiv:2502.11089) with a mean for

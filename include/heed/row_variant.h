@@ -58,6 +58,11 @@ class RowChoice {
   HEED_API void KeepTop(const QueryRow& row, int64_t block, const float* score,
                         int64_t total);
 
+  // Whether a key that there is is kept, by what has been called so far.
+  bool Keeps(int64_t key) const {
+    return (words_[key / 64] >> (key % 64) & 1) != 0;
+  }
+
  private:
   friend class RowRun;
 

@@ -74,11 +74,15 @@ def _refuse_others(kwargs):
 
 
 class _Policy:
-    """Which variant computes a call: None is exact attention, of any dtype."""
+    """Which variant computes a call: None is exact attention, of any dtype.
 
-    def __init__(self, prefill=None, decode=None):
+    inputs: what the variant takes beside q, k and v, by name; none are drawn.
+    """
+
+    def __init__(self, prefill=None, decode=None, inputs=None):
         self.prefill = prefill
         self.decode = decode
+        self.inputs = inputs or {}
 
     def run(self, q, k, v, out, rule_arguments, more):
         """Writes out. All are [b, h, s, d]."""
@@ -104,7 +108,7 @@ class _Policy:
             softcap,
             0,
             offset,
-            {},
+            self.inputs,
             None if narrow else out,
             False,
             "bhsd",

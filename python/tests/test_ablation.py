@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Heads, attention and MLPs switched off. Skipped where torch is not installed."""
 
+import base64
 import json
 
 import numpy as np
@@ -11,7 +12,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
-from heed.models import ablation, facts, heads, network  # noqa: E402
+from heed.models import ablation, facts, heads, maps, network  # noqa: E402
+from heed.models import pruning  # noqa: E402
 from heed.models.errors import InputError  # noqa: E402
 from test_eval import SIZES, folder, save  # noqa: E402,F401
 
@@ -91,6 +93,48 @@ def test_taylor_is_the_slope(model):
 
     slope = (loss(1 + step) - loss(1 - step)) / (2 * step)
     assert importance[layer, head] == pytest.approx(abs(slope), rel=0.05, abs=1e-4)
+
+
+def test_taylor_without_heads(model):
+    """A head that is off has none, and those left have that of the model without."""
+    off = [(0, 1), (1, 0)]
+    importance = ablation.taylor(model, [IDS], off)
+    assert importance[0, 1] == importance[1, 0] == 0
+    step = 1e-2
+
+    def loss(gate):
+        def edit(out):
+            out[:, :, 0] = 0
+            out[:, :, 3] *= gate
+            return out
+
+        edits = {0: ablation.switched_off([1]), 1: edit}
+        return ablation.losses(model, ablation.run(model, IDS, edits), IDS).mean()
+
+    slope = (loss(1 + step) - loss(1 - step)) / (2 * step)
+    assert importance[1, 3] == pytest.approx(abs(slope), rel=0.05, abs=1e-4)
+
+
+def test_iterated_taylor(model, monkeypatch):
+    """Each tenth by the importance that is left without the tenths before."""
+    every = [(layer, head) for layer in range(2) for head in range(4)]
+    first = ablation.taylor(model, [IDS])
+    once = ablation.iterated_taylor(model, [IDS], 1)
+    assert once == sorted(every, key=lambda at: first[at])
+    seen = []
+    taylor = ablation.taylor
+
+    def note(model, segments, off=()):
+        seen.append(list(off))
+        return taylor(model, segments, off)
+
+    monkeypatch.setattr(ablation, "taylor", note)
+    order = ablation.iterated_taylor(model, [IDS], 6)
+    assert sorted(order) == every
+    # Of 8 heads, tenths end at 1, 2, 2, 3, 4 and 5.
+    assert seen == [order[:n] for n in (0, 1, 2, 2, 3, 4)]
+    second = taylor(model, [IDS], order[:1])
+    assert order[1] == min(order[1:], key=lambda at: second[at])
 
 
 def test_parts_that_are_off(model):
@@ -214,13 +258,66 @@ def test_the_command(folder, tmp_path, capsys):  # noqa: F811
     argv += ["--tokens", "256", "--ablate", "zero", "--prune", "--html", str(page)]
     assert heads.main(argv) == 0
     result = json.loads(out.read_text())
-    assert len(result["heads"]) == 8
+    assert len(result["heads"]) == 8 and result["other_texts"] == []
     assert page.read_text().count("<td ") == 8 and "HEED_" not in page.read_text()
-    assert len(result["pruning"]["random"]) == heads.DRAWS
+    assert page.read_text().count('role="button"') == 8
+    found = result["pruning"]
+    assert len(found["random"]) == pruning.DRAWS
+    assert {"taylor", "iterated taylor", "ablation"} < set(found["curves"])
+    for curve in found["curves"].values():
+        assert [point["heads"] for point in curve] == [1, 2, 3, 5]
+        assert all("other_loss" not in point for point in curve)
     assert result["ablation"]["by_chance"] == pytest.approx(8 * 0.05, rel=1e-3)
-    assert "retrieval score" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "retrieval score" in shown and "chance alone: 0.4" in shown
     assert heads.main([*argv, "--tokens", "9"]) == 1
     assert "--tokens" in capsys.readouterr().err
+
+
+def test_two_texts(folder, tmp_path, capsys):  # noqa: F811
+    out, page = tmp_path / "heads.json", tmp_path / "heads.html"
+    text = (folder / "text.txt").read_text()
+    (tmp_path / "other.txt").write_text(text[len(text) // 2 :])
+    argv = [str(folder), "--text", str(folder / "text.txt"), "--out", str(out), "-q"]
+    argv += ["--text", str(tmp_path / "other.txt"), "--tokens", "256", "--prune"]
+    argv += ["--maps", "0", "--html", str(page)]
+    assert heads.main(argv) == 0
+    result = json.loads(out.read_text())
+    assert "role=" not in page.read_text().split("<table")[1]
+    (other,) = result["other_texts"]
+    assert other["text"] == "other.txt" and len(other["heads"]) == 8
+    # The same head, of which the texts say other numbers.
+    assert other["heads"][3]["head"] == result["heads"][3]["head"] == 3
+    assert other["heads"][3]["taylor"] != result["heads"][3]["taylor"]
+    between = {r["a"]: r for r in result["rankings"] if "other text" in r["b"]}
+    assert set(between) == {"taylor", "retrieval", "sink"}
+    rho = heads.rankings([result["heads"], other["heads"]])[0]["rho"]
+    assert between["taylor"]["rho"] == rho
+    for curve in result["pruning"]["curves"].values():
+        assert all(np.isfinite(point["other_loss"]) for point in curve)
+    assert "taylor - taylor, other text" in capsys.readouterr().out
+    # One after the other gives the numbers of each alone.
+    alone = [*argv[:4], str(tmp_path / "one.json"), *argv[5:]]
+    alone = [a for i, a in enumerate(alone) if i not in (1, 2) and a != "--prune"]
+    assert heads.main(alone) == 0
+    one = json.loads((tmp_path / "one.json").read_text())
+    assert one["heads"] == other["heads"] and one["text"] == "other.txt"
+    three = [*argv, "--text", str(out)]
+    assert heads.main(three) == 1
+    assert "one or two" in capsys.readouterr().err
+    assert heads.main([*argv[:3], *argv[1:3], *argv[3:]]) == 1
+    assert "given twice" in capsys.readouterr().err
+
+
+def test_maps_of_a_model(model):
+    shown = maps.of_text(model, IDS, 10)
+    assert len(shown["tokens"]) == 10 and len(shown["heads"]) == 8
+    assert shown["tokens"] == [model.tokenizer.decode([i]) for i in IDS[:10]]
+    want = heads.observed(model, IDS[:10], lambda w: w)
+    levels = np.frombuffer(base64.b64decode(shown["heads"][5]), np.uint8)
+    rows, columns = np.tril_indices(10)
+    got = (levels / 255.0) ** 2
+    np.testing.assert_allclose(got, want[1][1][rows, columns], atol=0.005)
 
 
 def test_facts(folder, tmp_path, capsys, monkeypatch):  # noqa: F811

@@ -128,12 +128,16 @@ def each_head(model, ids, how, progress=lambda layer: None):
     return table
 
 
-def taylor(model, segments):
+def taylor(model, segments, off=()):
     """Mean |dL / d gate| of each head over segments of tokens, [layers, heads].
 
     The importance of Michel et al. 2019 (arXiv:1905.10650): a gate of 1 on each
-    head's result, L the mean loss of a segment.
+    head's result, L the mean loss of a segment. off: [(layer, head), ...] whose
+    gates stay 0; theirs is 0.
     """
+    kept = torch.ones(model.layers, model.heads)
+    for at in off:
+        kept[at] = 0
     for parameter in model.model.parameters():
         parameter.requires_grad_(False)
     total = np.zeros((model.layers, model.heads))
@@ -141,7 +145,10 @@ def taylor(model, segments):
         gates = torch.ones(model.layers, model.heads, requires_grad=True)
         model.switch.reset()
         model.switch.edits = {
-            layer: (lambda out, layer=layer: out * gates[layer][None, None, :, None])
+            layer: (
+                lambda out, layer=layer: out
+                * (gates[layer] * kept[layer])[None, None, :, None]
+            )
             for layer in range(model.layers)
         }
         try:
@@ -154,3 +161,19 @@ def taylor(model, segments):
             model.switch.reset()
         total += gates.grad.abs().numpy()
     return total / len(segments)
+
+
+def iterated_taylor(model, segments, tenths):
+    """(layer, head) in the order to take away, importance made anew on the way.
+
+    After each tenth of the heads, up to so many tenths, without those before it
+    (Michel et al. 2019); the rest follow by the last importance.
+    """
+    left = [(at, head) for at in range(model.layers) for head in range(model.heads)]
+    count, order = len(left), []
+    for tenth in range(1, tenths + 1):
+        importance = taylor(model, segments, order)
+        left.sort(key=lambda at: importance[at])
+        taken = round(tenth * count / 10) - len(order)
+        order, left = order + left[:taken], left[taken:]
+    return order + left

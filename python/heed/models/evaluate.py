@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 import heed
-from heed.models import ahead, by_layer, data, kernel, network
+from heed.models import ahead, by_layer, data, fitted, kernel, network
 from heed.models import options as command, places, results, rows, scores
 from heed.models import summary, tasks
 from heed.models.errors import InputError, run_command
@@ -100,6 +100,15 @@ class Evaluation:
         self._exact, self._inputs = {}, {}
         self._kernel, self._by_layer = None, None
         beneath = ["kernel", *(["layers"] if options.by_layer else [])]
+        self._fits = None
+        if set(self.specs) & set(places.FITTED):
+            self._fits = fitted.Fits(
+                model,
+                options.fit_text,
+                options.tokens,
+                self.texts.sha256,
+                options.seed,
+            )
         self.cases = [
             (spec, task, text)
             for spec in ["exact", *self.specs]
@@ -139,6 +148,8 @@ class Evaluation:
         )
         seen = self._input_sha256(task, text)
         parts = [FORMAT, heed.__version__, self.model.sha256, spec, where, task, seen]
+        if spec in places.FITTED:
+            parts += [self._fits.windows, self.options.seed]
         return results.key_of(parts + [self.texts.sha256[text]])
 
     def missing(self):
@@ -146,10 +157,14 @@ class Evaluation:
 
     def _forward(self, spec, ids, heads=None):
         """(last hidden states, seconds, seconds of attention); heads: other places."""
-        switch = self.model.switch
+        switch, fit = self.model.switch, None
+        if spec in places.FITTED:
+            fit = self._fits.find(spec)
+            if isinstance(fit, str):
+                raise ValueError(fit)
         switch.reset()
         where = self.where.heads if heads is None else heads
-        switch.use(None if spec == "exact" else spec, where)
+        switch.use(None if spec == "exact" else spec, where, fit)
         switch.seconds, began = 0.0, time.perf_counter()
         hidden = self.model.hidden(ids)
         return hidden, time.perf_counter() - began, switch.seconds
@@ -243,7 +258,9 @@ class Evaluation:
         """One forward serves all variants that still miss these numbers."""
         if self._kernel is None:
             wanted = [s for s, task, _ in self.missing() if task == "kernel"]
-            self._kernel = kernel.measure(self.model, self._kernel_ids(text), wanted)
+            fits = {s: self._fits.find(s) for s in wanted if s in places.FITTED}
+            ids = self._kernel_ids(text)
+            self._kernel = kernel.measure(self.model, ids, wanted, fits=fits)
         layers, exact_seconds = self._kernel
         if isinstance(layers[spec], str):
             raise ValueError(layers[spec])
@@ -260,7 +277,7 @@ class Evaluation:
 
     def _selects_ahead(self, spec):
         """By the variant's own rule, or by what it does over as many tokens."""
-        if spec == "exact" or spec in places.YARDSTICKS:
+        if spec == "exact" or spec in places.YARDSTICKS or spec in places.FITTED:
             return False
         tokens = max(self.options.tokens, self.options.length)
         return spec.split(":")[0] in self._ahead or ahead.looks_ahead(spec, tokens)
@@ -302,6 +319,8 @@ class Evaluation:
             entry["status"], entry["reason"] = "NUMERICAL", str(error)
         except MemoryError:
             entry["status"], entry["reason"] = "OOM", "memory was short"
+        if spec in places.FITTED:
+            entry["fit"] = self._fits.about(spec)
         entry["time"] = now()
         self.store.append(entry)
 
@@ -374,6 +393,8 @@ def run(argv):
     specs = places.expand_all(options.variants)  # before a model is loaded
     for name in options.text:
         data.read_text(name)
+    if set(specs) & set(places.FITTED):
+        data.read_text(options.fit_text)
     if not specs:
         raise InputError("--variants: names none but exact attention")
     for name in ("html", "json"):

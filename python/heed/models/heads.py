@@ -9,58 +9,17 @@ import sys
 import time
 
 import numpy as np
-import torch
 
-from heed.models import ablation, atlas, data, evaluate, head_scores, network
-from heed.models import options as command, scores, tasks
+from heed.models import ablation, atlas, data, evaluate, head_scores, maps, network
+from heed.models import options as command, tasks
 from heed.models.errors import InputError, run_command
+from heed.models.pruning import Pruning, prune
+from heed.models.rankings import rankings
+from heed.models.weights import observed
 
 REPETITION = 256  # tokens of the block that is given twice
 SEGMENT = 128  # tokens of an example of Taylor importance
-SHARES = (0.1, 0.2, 0.4, 0.6)  # of heads taken away
-DRAWS = 8  # random orders
-
-
-def weights_of(q, k, arguments):
-    """Softmax weights [heads, rows, keys] of causal attention, numpy float32.
-
-    arguments: what heed.attention() takes besides, as an observer is told it.
-    """
-    group = q.shape[1] // k.shape[1]
-    scores_ = q[0] @ k[0].repeat_interleave(group, 0).transpose(1, 2)
-    scores_ *= arguments["softmax_scale"]
-    if cap := arguments["softcap"]:
-        scores_ = torch.tanh(scores_ / cap) * cap
-    rows, keys = scores_.shape[1:]
-    at = torch.arange(rows)[:, None] + arguments["causal_offset"]
-    key = torch.arange(keys)
-    hidden = key > at
-    left, _ = arguments["window_size"]  # no key ahead is seen anyway
-    if left >= 0:
-        hidden |= key < at - left
-    return scores_.masked_fill(hidden, -torch.inf).softmax(-1).numpy()
-
-
-def observed(model, ids, take):
-    """[take(weights) of each layer] of one forward of exact attention.
-
-    Raises InputError for a model whose weights these are not: learned sinks, biases,
-    masks of its own.
-    """
-    found = [None] * model.layers
-
-    def observe(layer, q, k, v, arguments, out):
-        found[layer] = take(weights_of(q.float(), k.float(), arguments))
-
-    model.switch.reset()
-    model.switch.observer = observe
-    try:
-        model.hidden(ids)
-    except ValueError as error:
-        raise InputError(f"{model.name}: {error}") from None
-    finally:
-        model.switch.reset()
-    return found
+TEXTS = ["moby", "code"]
 
 
 def retrieval_counts(model, documents):
@@ -128,75 +87,6 @@ def write_result(path, result):
         raise InputError(f"--out {path}: {error.strerror}") from None
 
 
-def order_by(heads, key):
-    """(layer, head) by a number, the least first."""
-    return [(h["layer"], h["head"]) for h in sorted(heads, key=lambda h: h[key])]
-
-
-class Pruning:
-    """Loss of a text and margins of needles with heads taken away in an order."""
-
-    def __init__(self, model, ids, documents):
-        self.model, self.ids, self.documents = model, ids, documents
-        self.before = ablation.losses(model, model.hidden(ids), ids)
-
-    def _margins(self, edits):
-        margins, of = [], []
-        for number, document in enumerate(self.documents):
-            hidden = ablation.run(self.model, document.ids, edits)
-            at = [item.position - 1 for item in document.items]
-            for item, row in zip(document.items, self.model.log_probs(hidden[at])):
-                margins.append(scores.margin(row, item.right, item.distractors)[0])
-                of.append(number)
-        return scores.clustered(margins, of)
-
-    def curve(self, order):
-        """A dict of each share of heads: count, loss and needle margin, with errors."""
-        points = []
-        for share in SHARES:
-            heads = order[: round(share * len(order))]
-            edits = ablation.edits_of(heads)
-            hidden = ablation.run(self.model, self.ids, edits)
-            change = ablation.losses(self.model, hidden, self.ids) - self.before
-            loss, error = scores.mean_error(change)
-            margin, margin_error = self._margins(edits)
-            points.append(
-                {
-                    "share": share,
-                    "heads": len(heads),
-                    "loss": loss,
-                    "loss_error": error,
-                    "margin": margin,
-                    "margin_error": margin_error,
-                }
-            )
-        return points
-
-
-def prune(model, ids, documents, heads, seed, progress):
-    """{order: curve}, and the curves of random orders."""
-    pruning = Pruning(model, ids, documents)
-    margin, error = pruning._margins({})
-    orders = {
-        "taylor": order_by(heads, "taylor"),
-        "retrieval first": order_by(heads, "retrieval")[::-1],
-        "sink first": order_by(heads, "sink")[::-1],
-    }
-    if "ablation" in heads[0]:
-        orders["ablation"] = order_by(heads, "ablation")
-    curves = {}
-    for name, order in orders.items():
-        curves[name] = pruning.curve(order)
-        progress(name)
-    random = []
-    for draw in range(DRAWS):
-        rng = np.random.default_rng([seed, draw])
-        order = [order_by(heads, "layer")[i] for i in rng.permutation(len(heads))]
-        random.append(pruning.curve(order))
-        progress(f"random {draw + 1}")
-    return {"margin": margin, "margin_error": error, "curves": curves, "random": random}
-
-
 def significant(heads):
     """How many ablations change the loss, and how many chance alone would say."""
     count = sum(abs(h["ablation"]) > 1.96 * h["ablation_error"] for h in heads)
@@ -204,6 +94,41 @@ def significant(heads):
     surely = sum(abs(h["ablation"]) > strict * h["ablation_error"] for h in heads)
     chance = math.erfc(1.96 / math.sqrt(2)) * len(heads)
     return {"significant": count, "by_chance": chance, "beyond_3.5_errors": surely}
+
+
+def ranking_lines(found):
+    """How alike rankings are, as lines of text."""
+    lines = ["rank correlation; heads shared among the highest of both (by chance):"]
+    for pair in found:
+        rho = "-" if pair["rho"] is None else f"{pair['rho']:+.2f}"
+        lines.append(
+            f"  {pair['a'] + ' - ' + pair['b']:34s}{rho:>6s}   {pair['shared']} of "
+            f"{pair['top']} ({pair['by_chance']:.1f})"
+        )
+    return lines
+
+
+def pruning_lines(found):
+    """Curves of pruning, as lines of text."""
+    lines = [
+        "change of loss (of the other text), needle margin, by share of heads taken "
+        f"away; margin with all heads {found['margin']:+.2f}:"
+    ]
+    curves = {**found["curves"]}
+    for draw, curve in enumerate(found["random"], 1):
+        curves[f"random {draw}"] = curve
+    for name, curve in curves.items():
+        cells = []
+        for point in curve:
+            other = ""
+            if "other_loss" in point:
+                other = f" ({point['other_loss']:+.3f})"
+            cells.append(
+                f"{100 * point['share']:.0f}%: {point['loss']:+.3f}{other}, "
+                f"{point['margin']:+.2f}"
+            )
+        lines.append(f"  {name:16s}" + "   ".join(cells))
+    return lines
 
 
 def text_table(result):
@@ -218,24 +143,18 @@ def text_table(result):
         lines.append(f"  {name:15s}{len(these):4d}  {shown}{more}")
     share = np.mean([h["retrieval"] >= 0.1 for h in heads])
     lines.append(f"retrieval score of 0.1 or more: {100 * share:.1f} % of heads")
-    if "ablation" in result:
-        found = result["ablation"]
-        lines.append(
-            f"heads whose ablation ({found['how']}) changes the loss by 1.96 errors: "
-            f"{found['significant']}; chance alone: {found['by_chance']:.1f}; by 3.5 "
-            f"errors: {found['beyond_3.5_errors']}"
-        )
+    for text in [result, *result["other_texts"]]:
+        if "ablation" in text:
+            found = text["ablation"]
+            lines.append(
+                f"heads whose ablation ({found['how']}) changes the loss of "
+                f"{text['text']} by 1.96 errors: {found['significant']}; chance "
+                f"alone: {found['by_chance']:.1f}; by 3.5 errors: "
+                f"{found['beyond_3.5_errors']}"
+            )
+    lines += ranking_lines(result["rankings"])
     if "pruning" in result:
-        lines.append("change of loss, needle margin, by share of heads taken away:")
-        rows = {**result["pruning"]["curves"]}
-        for draw, curve in enumerate(result["pruning"]["random"], 1):
-            rows[f"random {draw}"] = curve
-        for name, curve in rows.items():
-            cells = [
-                f"{100 * p['share']:.0f}%: {p['loss']:+.3f}, {p['margin']:+.2f}"
-                for p in curve
-            ]
-            lines.append(f"  {name:16s}" + "   ".join(cells))
+        lines += pruning_lines(result["pruning"])
     return "\n".join(lines)
 
 
@@ -243,24 +162,78 @@ def parse(argv):
     parser = command._Parser(
         prog="heed heads",
         description="What each head of a language model does: where it looks, what "
-        "it finds, what the loss loses without it.",
+        "it finds, what the loss loses without it. Of two texts, what is said first "
+        "is of the first one.",
     )
     command.add_common(parser)
     parser.add_argument("--ablate", choices=("zero", "mean"), help="each head alone")
     parser.add_argument("--prune", action="store_true", help="many heads, in orders")
     parser.add_argument("--out", default="heads.json", metavar="FILE")
     parser.add_argument("--html", metavar="FILE", help="writes an atlas")
+    parser.add_argument(
+        "--maps",
+        type=command.whole_number(0, 512),
+        default=maps.TOKENS,
+        metavar="N",
+        help="tokens of the attention maps of the atlas, 0 for none",
+    )
     options = parser.parse_args(argv)
     options.tokens = options.tokens or 512
     if options.tokens < 2 * SEGMENT:
         raise InputError(f"--tokens: needs to be at least {2 * SEGMENT}")
-    options.text = (options.text or ["moby"])[0]
+    options.text = options.text or TEXTS
+    command.refuse_repeated_texts(options.text)
+    if len(options.text) > 2:
+        raise InputError(f"--text: one or two are compared, got {len(options.text)}")
     return options
+
+
+class Examined:
+    """A text, what it is cut into, and the numbers of each head on it."""
+
+    def __init__(self, model, name, read, options, progress):
+        self.label, text, self.sha256 = read
+        self.ids = (model.prefix + model.encode(text))[: options.tokens]
+        if len(self.ids) < options.tokens:
+            raise InputError(
+                f"--text {name}: has {len(self.ids)} tokens, fewer than "
+                f"{options.tokens}"
+            )
+        rng = np.random.default_rng(options.seed)
+        (repeated,) = tasks.begun_by(
+            model.prefix,
+            tasks.build("induction", text, model.encode, rng, 2 * REPETITION, 1),
+        )
+        self.needles = tasks.begun_by(
+            model.prefix, tasks.build("needle", text, model.encode, rng, 512, 3)
+        )
+        self.segments = segments_of(model.prefix, self.ids)
+        self.heads = measure(model, self.ids, repeated, self.needles)
+        progress(f"{name}: scores")
+        importance = ablation.taylor(model, self.segments)
+        for head in self.heads:
+            head["taylor"] = float(importance[head["layer"], head["head"]])
+        progress(f"{name}: Taylor importance")
+        self.ablation = None
+        if options.ablate:
+            self._ablate(model, name, options.ablate, progress)
+
+    def _ablate(self, model, name, how, progress):
+        say = lambda layer: progress(f"{name}: ablation, layer {layer}")
+        table = ablation.each_head(model, self.ids, how, say)
+        for head in self.heads:
+            found = table[head["layer"]][head["head"]]
+            head["ablation"], head["ablation_error"] = found
+        self.ablation = {"how": how, **significant(self.heads)}
+
+    def result(self):
+        found = {"text": self.label, "text_sha256": self.sha256, "heads": self.heads}
+        return {**found, "ablation": self.ablation} if self.ablation else found
 
 
 def run(argv):
     options = parse(argv)
-    label, text, sha256 = data.read_text(options.text)
+    read = {name: data.read_text(name) for name in options.text}
     results_file("--out", options.out)
     if options.html is not None:
         results_file("--html", options.html)
@@ -273,50 +246,31 @@ def run(argv):
             spent = evaluate._clock(time.monotonic() - began)
             print(f"{spent}  {what}", file=sys.stderr)
 
-    ids = (model.prefix + model.encode(text))[: options.tokens]
-    if len(ids) < options.tokens:
-        raise InputError(
-            f"--text {options.text}: has {len(ids)} tokens, fewer than {options.tokens}"
-        )
-    rng = np.random.default_rng(options.seed)
-    (repeated,) = tasks.begun_by(
-        model.prefix,
-        tasks.build("induction", text, model.encode, rng, 2 * REPETITION, 1),
-    )
-    documents = tasks.begun_by(
-        model.prefix, tasks.build("needle", text, model.encode, rng, 512, 3)
-    )
-    heads = measure(model, ids, repeated, documents)
-    progress("scores")
-    importance = ablation.taylor(model, segments_of(model.prefix, ids))
-    for head in heads:
-        head["taylor"] = float(importance[head["layer"], head["head"]])
-    progress("Taylor importance")
+    texts = [
+        Examined(model, name, read[name], options, progress) for name in options.text
+    ]
+    first = texts[0]
     result = {
         "command": "heed heads " + " ".join(argv),
         "model": model.name,
         "model_sha256": model.sha256,
-        "text": label,
-        "text_sha256": sha256,
         "tokens": options.tokens,
         "cpu": evaluate.cpu_name(),
         "versions": network.versions(),
         "time": evaluate.now(),
-        "heads": heads,
+        **first.result(),
+        "other_texts": [text.result() for text in texts[1:]],
+        "rankings": rankings([text.heads for text in texts]),
     }
-    if options.ablate:
-        table = ablation.each_head(
-            model, ids, options.ablate, lambda at: progress(f"ablation, layer {at}")
-        )
-        for head in heads:
-            found = table[head["layer"]][head["head"]]
-            head["ablation"], head["ablation_error"] = found
-        result["ablation"] = {"how": options.ablate, **significant(heads)}
     if options.prune:
-        result["pruning"] = prune(model, ids, documents, heads, options.seed, progress)
+        pruning = Pruning(model, [text.ids for text in texts], first.needles)
+        result["pruning"] = prune(
+            pruning, first.heads, first.segments, options.seed, progress
+        )
     write_result(options.out, result)
     if options.html:
-        atlas.write(options.html, result)
+        shown = maps.of_text(model, first.ids, options.maps) if options.maps else None
+        atlas.write(options.html, result, shown)
     print(text_table(result))
     return 0
 

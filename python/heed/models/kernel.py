@@ -24,10 +24,14 @@ def _head_errors(out, exact):
     return (difference / size).sqrt().numpy()
 
 
-def _one(spec, q, k, v, arguments, exact, exact_lse):
-    """The numbers of one variant in one layer."""
+def _one(spec, q, k, v, arguments, exact, exact_lse, maps=None):
+    """The numbers of one variant in one layer; maps: of this layer, if fitted."""
     if spec in places.YARDSTICKS:
         return _yardstick(places.YARDSTICKS[spec], q, k, v, arguments, exact)
+    if maps is not None:
+        spec = maps.spec
+        q, k, inputs = maps.inputs(q, k)
+        arguments = {**arguments, "inputs": inputs}
     run = heed.run_variant(spec, q, k, v, **arguments)
     errors = _head_errors(run.out, exact)
     whole = (run.out - exact).double().norm() / exact.double().norm()
@@ -63,13 +67,15 @@ def _yardstick(bits, q, k, v, arguments, exact):
     }
 
 
-def measure(model, ids, specs, progress=lambda layer: None):
+def measure(model, ids, specs, progress=lambda layer: None, fits={}):
     """Runs one forward; returns ({spec: [numbers of a layer, ...]}, exact seconds).
 
-    A variant that refuses a layer has its sentence, a str, instead of the list; all
+    fits: of those that are fitted (fitted.py), or a sentence why one is not; their
+    time is without making the features of a ridge. A variant that refuses a layer has its sentence, a str, instead of the list; all
     have one where the model's attention is not what queries, keys and values say.
     """
-    result = {spec: [] for spec in specs}
+    refused = {spec: fit for spec, fit in fits.items() if isinstance(fit, str)}
+    result = {spec: refused.get(spec, []) for spec in specs}
     exact_seconds = []
 
     def observe(layer, query, key, value, arguments, out):
@@ -81,8 +87,9 @@ def measure(model, ids, specs, progress=lambda layer: None):
         for spec in specs:
             if isinstance(result[spec], str):
                 continue
+            maps = fits[spec].layers[layer] if spec in fits else None
             try:
-                result[spec].append(_one(spec, q, k, v, arguments, exact, lse))
+                result[spec].append(_one(spec, q, k, v, arguments, exact, lse, maps))
             except ValueError as error:
                 result[spec] = str(error)
         progress(layer)

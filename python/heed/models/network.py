@@ -40,10 +40,15 @@ class Switch:
         self.variant, self.heads = None, {}
         self.observer, self.edits = None, {}
 
-    def use(self, spec, heads):
-        """Lets a variant compute {layer: None or heads}; None is exact attention."""
+    def use(self, spec, heads, fit=None):
+        """Lets a variant compute {layer: None or heads}; None is exact attention.
+
+        fit: the maps of a fitted one (fitted.py).
+        """
         self.heads = heads if spec else {}
-        if spec in places.YARDSTICKS:
+        if fit is not None:
+            self.variant = fit.attention()
+        elif spec in places.YARDSTICKS:
             self.variant = _over_rounded(places.YARDSTICKS[spec])
         else:
             policy = hf._Policy(prefill=spec, decode=spec)

@@ -139,6 +139,13 @@ def refuse_repeated(option, values, same=lambda value: value):
         seen.add(same(value))
 
 
+def refuse_repeated_texts(names):
+    """Raises InputError for a text that is given twice, by whatever path."""
+    refuse_repeated(
+        "--text", names, lambda t: t if t in data.TEXTS else os.path.realpath(t)
+    )
+
+
 def parse(argv):
     """The settings of a run, a namespace; presets filled in. Raises InputError."""
     parser = _Parser(
@@ -151,8 +158,15 @@ def parse(argv):
         "--variants",
         nargs="+",
         metavar="NAME:KNOB=V,W",
-        help="`heed variants` lists them, and kv_int8 and kv_int4 are exact attention "
-        "over a rounded cache; without, the preset's",
+        help="`heed variants` lists them; kv_int8 and kv_int4 are exact attention "
+        "over a rounded cache, hedgehog_fitted and ridge_fitted linear attention "
+        "with maps fitted to the model; without, the preset's",
+    )
+    parser.add_argument(
+        "--fit-text",
+        default="code",
+        metavar="FILE",
+        help="whose end maps are fitted on (default: code)",
     )
     parser.add_argument("--preset", choices=PRESETS, default="quick")
     parser.add_argument(
@@ -191,9 +205,7 @@ def parse(argv):
     named = options.tasks
     options.tasks = preset["tasks"] if named is None else named.split(",")
     refuse_repeated("--tasks", options.tasks)
-    refuse_repeated(
-        "--text", options.text, lambda t: t if t in data.TEXTS else os.path.realpath(t)
-    )
+    refuse_repeated_texts(options.text)
     unknown = [t for t in options.tasks if t != "lm" and t not in tasks.TASKS]
     if unknown:
         known = ", ".join(tasks.TASKS)

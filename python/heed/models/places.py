@@ -88,6 +88,8 @@ class Where:
 # Exact attention over keys and values rounded to so many bits, a scale a token and
 # head: what a smaller cache of this very model costs, as a yardstick for variants.
 YARDSTICKS = {"kv_int8": 8, "kv_int4": 4}
+# Linear attention with maps fitted to the model (fitted.py).
+FITTED = ("hedgehog_fitted", "ridge_fitted")
 
 
 def expand(spec):
@@ -97,7 +99,7 @@ def expand(spec):
     variant or a knob that does not exist.
     """
     name, *knobs = spec.split(":")
-    if spec in YARDSTICKS:
+    if spec in YARDSTICKS or spec in FITTED:
         return [spec]
     lists = []
     for knob in knobs:

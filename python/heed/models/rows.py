@@ -92,6 +92,7 @@ def rows_of(entries):
             },
         )
         spec["ahead"] = entry.get("selects_ahead", False)
+        spec["fit"] = entry.get("fit")
         beneath = entry["task"] in BENEATH
         if not beneath:
             asked_of.add((entry["task"], entry["input"]))
@@ -254,6 +255,12 @@ def warnings(rows):
             lines.append(
                 f"{row['spec']}: chooses by later tokens too: what stands ahead of a "
                 "token may have helped to predict it"
+            )
+        if row["fit"]:
+            fit = row["fit"]
+            lines.append(
+                f"{row['spec']}: fitted on {fit['tokens']} tokens of {fit['text']}; "
+                f"its weights there are {fit['divergence']:.2f} nats (KL) from softmax's"
             )
         numbers = row["kernel"]
         mass = numbers.get("worst_layer_mass") if numbers else None
