@@ -206,6 +206,12 @@ def _what_heads_do(heads):
         f"Of {count} heads {found} ({100 * found / count:.1f} %) have a retrieval score "
         "of 0.1 or more."
     ]
+    for pair in heads.get("rankings", []):
+        if pair["b"] == f"{pair['a']}, other text" and pair["rho"] is not None:
+            says.append(
+                f"Ranked by {pair['a']} on two texts, heads agree by a rank correlation "
+                f"of {pair['rho']:+.2f}."
+            )
     if "ablation" in heads:
         alone = heads["ablation"]
         says.append(

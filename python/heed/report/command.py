@@ -7,7 +7,7 @@ import shlex
 
 from heed.models import options as command
 from heed.models.errors import InputError, run_command
-from heed.report import answers, inputs, kinds, page
+from heed.report import answers, inputs, kinds, page, sections
 
 
 def parse(argv):
@@ -35,12 +35,11 @@ def run(argv):
     results = inputs.read(options.folder, given)
     page.write(options.html, results, "heed report " + shlex.join(argv))
     for answer in answers.all_of(results):
-        print(f"{answer['question']} {answer['word'].capitalize()}.")
+        print(f"{answer['question']} {sections.opened(answer['word'])}.")
         for sentence in answer["says"]:
             print(f"  {sentence}")
-    for name, kind in kinds.KINDS.items():
-        if name not in results:
-            print(f"Not there: {kind.shows}: {kind.command}")
+    for kind in sections.missing(results):
+        print(f"Not there: {kind.shows}: {kind.command}")
     return 0
 
 

@@ -65,7 +65,7 @@ function drawPruning(id, key, text) {
   if (key === 'margin') {
     sets.push(across('all heads', pruning.margin, [0, last]));
   }
-  drawOn(id, 'scatter', {datasets: sets}, {x: axis('linear', 'heads taken away, %', {min: 0, max: Math.min(100, 1.35 * last)}), y: axis('linear', text)},
+  drawOn(id, 'scatter', {datasets: sets}, {x: axis('linear', 'heads taken away, %', {min: 0, max: Math.min(100, 10 * Math.ceil(0.135 * last))}), y: axis('linear', text)},
     {tooltip: pointTooltip}, {layout: {padding: 8}});
 }
 
@@ -101,7 +101,7 @@ function drawFacts() {
   const sets = Object.keys(FACT_NAMES).map((what) => ({label: FACT_NAMES[what], data: effects.map((e) => e[what]),
     errors: effects.map((e) => e[`${what}_error`]), backgroundColor: FACT_COLOURS[what], barPercentage: 0.9, categoryPercentage: 0.8}));
   drawOn('interventions', 'bar', {labels: effects.map((e) => e.name), datasets: sets}, {
-    x: axis('linear', 'share of the margin that is taken', {min: -data.cap / 3, max: data.cap}),
+    x: axis('linear', 'share of the margin that is taken', {min: -data.cap / 4, max: data.cap}),
     y: {grid: {color: ink('--line')}, ticks: {color: ink('--ink'), autoSkip: false}},
   }, {
     legend: {display: true, position: 'top', labels: {color: ink('--ink'), boxHeight: 8}},

@@ -136,6 +136,16 @@ KINDS = {
                 }
             ],
             "ablation?": {"significant": int, "by_chance": NUMBER},
+            "rankings?": [
+                {
+                    "a": TEXT,
+                    "b": TEXT,
+                    "rho": MAYBE,
+                    "shared": int,
+                    "top": int,
+                    "by_chance": NUMBER,
+                }
+            ],
             "pruning?": {
                 "margin": NUMBER,
                 "margin_error": MAYBE,

@@ -95,10 +95,16 @@ def bars(result):
                 bar["label"],
                 (told, words),
                 (bar["rule"], words),
-                (" ".join(bar["not_like_for_like"]), words),
+                ("; ".join(bar["not_like_for_like"]), words),
             ]
         )
-    head = ["published", "label", "ours", "rule", "not like for like"]
+    head = [
+        ("published", words),
+        "label",
+        ("ours", words),
+        ("rule", words),
+        ("not like for like", words),
+    ]
     return _section("Published results, redone", [scrolled(head, lines)])
 
 

@@ -8,7 +8,7 @@ import pathlib
 import heed
 from heed.models import head_scores, page as pages, places, predictions, scores
 from heed.models.atlas import COLOURS
-from heed.report import answers, inputs, kinds, others, sections
+from heed.report import answers, inputs, others, sections
 
 _HERE = pathlib.Path(__file__).parent
 _SCRIPTS = ("variants.js", "heads.js", "main.js")
@@ -167,8 +167,7 @@ def page(results, command=None):
     items = lambda lines: "".join(f"<li>{line}</li>" for line in lines)
     missing = [
         f"{html.escape(kind.shows)}: <code>{html.escape(kind.command)}</code>"
-        for name, kind in kinds.KINDS.items()
-        if command and name not in results and not sections.is_within(name, eval_)
+        for kind in (sections.missing(results) if command else [])
     ]
     asked = [a for a in answers.all_of(results) if command or a["word"] != "not measured"]
     beyond = [
@@ -186,6 +185,7 @@ def page(results, command=None):
             "HEED_PREDICTIONS": sections.predictors(
                 eval_, results.get("layers") or eval_
             ),
+            "HEED_RANKINGS": sections.rankings(heads),
             "HEED_OTHERTEXT": html.escape(sections.other_text(heads)),
             "HEED_CAPPED": html.escape(
                 f"Beyond the picture: {', '.join(beyond)}." if beyond else ""

@@ -22,15 +22,19 @@ def scrolled(head, lines):
     return f'<div class="scroll">{table(head, lines)}</div>' if lines else ""
 
 
+def opened(word):
+    """A word as a sentence begins with it."""
+    return word[:1].upper() + word[1:]
+
+
 def answered(found):
     """The first paragraphs: a question each, its answer in numbers, and the rule."""
     parts = []
     for answer in found:
-        word = answer["word"]
         says = " ".join(answer["says"])
         parts.append(
             f"<div><b>{html.escape(answer['question'])} "
-            f"{html.escape(word[:1].upper() + word[1:])}.</b> {html.escape(says)} "
+            f"{html.escape(opened(answer['word']))}.</b> {html.escape(says)} "
             f"<details><summary><small>by this rule</small></summary>"
             f"<small>{html.escape(answer['rule'])}</small></details></div>"
         )
@@ -113,7 +117,7 @@ def predictors(eval_, layers):
             f"{p['predictor']} of a layer",
             p["harm"],
             f"{p['rho']:+.2f}",
-            f"{p['points']} of {p['variants']} variants in one layer",
+            f"{p['points']} layers of {p['variants']} variants",
         ]
         for p in by_layer
     ]
@@ -138,7 +142,23 @@ def other_text(heads):
     return "Orders are made on the text whose loss this is."
 
 
-def is_within(name, eval_):
+def rankings(heads):
+    """How far rankings of heads agree, between texts and between criteria."""
+    lines = [
+        [
+            pair["a"],
+            pair["b"],
+            "-" if pair["rho"] is None else f"{pair['rho']:+.2f}",
+            f"{pair['shared']} of {pair['top']}",
+            f"{pair['by_chance']:.1f}",
+        ]
+        for pair in (heads or {}).get("rankings", [])
+    ]
+    head = ["heads by", "and by", "rank correlation", "shared highest", "by chance"]
+    return scrolled(head, lines)
+
+
+def _is_within(name, eval_):
     """Whether what a result of this name shows already stands in eval's."""
     if eval_ is None:
         return False
@@ -147,6 +167,15 @@ def is_within(name, eval_):
     return name == "needles" and any(
         task.get("by_depth") for row in eval_["rows"] for task in row["tasks"].values()
     )
+
+
+def missing(results):
+    """The kinds of results that are not there, nor within eval's."""
+    return [
+        kind
+        for name, kind in kinds.KINDS.items()
+        if name not in results and not _is_within(name, results.get("eval"))
+    ]
 
 
 def _about(name, result):
