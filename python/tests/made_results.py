@@ -80,7 +80,8 @@ def fact_row(name, needles, facts, error=0.1):
 
 
 def facts(*rows):
-    baseline = {"needles_margin": 2.0, "facts_margin": 4.0, "loss": 3.0}
+    baseline = {"needles_margin": 2.0, "needles": 8, "needles_right": 7}
+    baseline.update(facts_margin=4.0, facts_asked=9, facts_known=6)
     return {**ABOUT, "baseline": baseline, "rows": list(rows)}
 
 

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`heed report`: its answers by their rules, what it takes, the page in a browser."""
 
+import importlib
 import json
+import pathlib
 import re
 import shutil
 import subprocess
@@ -216,6 +218,35 @@ def test_the_page(tmp_path, capsys):
     assert "heed positions --json positions.json" in text
     alone = page.page({"eval": made.eval_()})
     assert "Not there" in alone and "heed positions --json" not in alone
+
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.skipif(not (ROOT / "bench").is_dir(), reason="needs a checkout")
+def test_findings_are_written_from_the_kept_run(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    findings = importlib.import_module("findings_page")
+    results = made.all_of()
+    results["eval"]["run"].update(length=8, documents={"needle": 4})
+    results["needles"] = results["eval"]
+    for name, some in (("a", ["eval"]), ("b", list(results)), ("c", ["eval", "heads"])):
+        (tmp_path / name).mkdir()
+        folder_of(tmp_path / name, {n: results[n] for n in some})
+    (tmp_path / "b" / "atlas.svg").write_text("<svg/>")
+    monkeypatch.setattr(findings.models_page, "RESULTS", tmp_path)
+    monkeypatch.setattr(findings, "ROOT", tmp_path)
+    assert findings.kept().name == "b"  # where most is
+    empty = "".join(f"<!-- {name} -->\n<!-- end -->\n" for name in findings.BLOCKS)
+    text = findings.page(empty)
+    assert findings.page(text) == text and findings.models_page.loose_numbers(text) == []
+    assert "**20 % can go.**" in text and "attention retrieves" in text.lower()
+    assert "| taylor | +0.001 ± 0.001 | +0.005 ± 0.001 | +0.500 ± 0.001 |" in text
+    assert "| 2 random orders | +0.400 to +0.500 |" in text
+    assert "| window everywhere | +0.90 ± 0.05 | +0.10 ± 0.03 | context |" in text
+    assert "](../b/atlas.svg)" in text and "loss.svg" not in text
+    wrong = findings.models_page.loose_numbers(text + "About 7.5 heads.\n")
+    assert wrong == ["7.5"]
 
 
 chromium = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -20,7 +20,8 @@ function drawAtlas() {
       ticks: {color: ink('--faint'), maxRotation: 0, callback: (value) => String(Math.floor(value))}},
     y: {...axis('category', 'layer'), stacked: true, grid: {display: false}, ticks: {color: ink('--faint'), autoSkip: true}},
   }, {
-    legend: {display: false, saved: false},
+    legend: {display: false, entries: () => atlas.types.filter((type) => type.heads).map(({name, colour}) =>
+      ({text: name, fillStyle: colour, strokeStyle: colour, fontColor: ink('--ink')}))},
     tooltip: {displayColors: false, callbacks: {title: ([item]) => `layer ${item.dataIndex}, head ${item.datasetIndex}`,
       label: (item) => atlas.layers[item.dataIndex][item.datasetIndex].lines}}}, {indexAxis: 'y'}, []);
   document.getElementById('types').replaceChildren(...atlas.types.map(({name, colour, heads}) => {

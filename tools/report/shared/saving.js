@@ -14,7 +14,8 @@ function save(name, content, type) {
 // page has around it. Chart.js draws it anew on the context.
 const SAVED = {width: 960, height: 540};
 
-// One entry a variant, where sets are of single rows.
+// One entry a variant, where sets are of single rows. A picture whose sets are not what
+// a reader tells apart says its own (options.plugins.legend.entries), or has none (saved).
 function savedLegend(of) {
   const seen = new Set();
   return Chart.defaults.plugins.legend.labels.generateLabels(of).map((item) => {
@@ -35,7 +36,7 @@ function drawSaved(of, title, context, ratio) {
     options: {...options, responsive: false, devicePixelRatio: ratio, events: [], layout: {padding: 16},
       plugins: {...options.plugins, title: {display: true, text: title, color: ink('--ink'), font},
         legend: {display: options.plugins.legend?.saved !== false, position: 'bottom', labels: {usePointStyle: type === 'scatter', boxHeight: 8,
-          generateLabels: savedLegend}}}},
+          generateLabels: options.plugins.legend?.entries ?? savedLegend}}}},
   });
 }
 
