@@ -53,7 +53,9 @@ def kept():
 def read(folder):
     """{name: result}, None for what is not there."""
     paths = {name: folder / f"{name}.json" for name in NAMES}
-    return {n: json.loads(p.read_text()) if p.is_file() else None for n, p in paths.items()}
+    return {
+        n: json.loads(p.read_text()) if p.is_file() else None for n, p in paths.items()
+    }
 
 
 NOT_THERE = "The kept run has not measured it.\n"
@@ -62,7 +64,8 @@ NOT_THERE = "The kept run has not measured it.\n"
 def answered(found):
     word = found["word"]
     return (
-        f"**{word[:1].upper() + word[1:]}.** {' '.join(found['says'])}".rstrip() + "\n\n"
+        f"**{word[:1].upper() + word[1:]}.** {' '.join(found['says'])}".rstrip()
+        + "\n\n"
         f"*By this rule:* {found['rule']}\n"
     )
 
@@ -123,13 +126,20 @@ def pruning(run):
         + [ends("margin", i, 2) for i in range(len(shares))]
     )
     margin = signed(found["margin"], found["margin_error"])
-    return table(head, lines) + f"\nThe needles' margin with all heads is {margin} nats.\n"
+    return (
+        table(head, lines) + f"\nThe needles' margin with all heads is {margin} nats.\n"
+    )
 
 
 def interventions(run):
     if run["facts"] is None:
         return NOT_THERE
-    head = ["intervention", "taken of the context's", "taken of the facts'", "takes more of"]
+    head = [
+        "intervention",
+        "taken of the context's",
+        "taken of the facts'",
+        "takes more of",
+    ]
     lines = []
     for e in answers.effects(run["facts"]):
         side = "-" if e["kind"] == "random heads" else e["side"]

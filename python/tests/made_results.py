@@ -87,8 +87,20 @@ def facts(*rows):
 
 def comparison(sweep=None):
     rows = [
-        {"name": "exact", "variant": "exact", "gate": "ok", "rel_l2": 1e-7, "speedup": 1},
-        {"name": "near:k=1", "variant": "near", "gate": "ok", "rel_l2": 0.1, "speedup": 2},
+        {
+            "name": "exact",
+            "variant": "exact",
+            "gate": "ok",
+            "rel_l2": 1e-7,
+            "speedup": 1,
+        },
+        {
+            "name": "near:k=1",
+            "variant": "near",
+            "gate": "ok",
+            "rel_l2": 0.1,
+            "speedup": 2,
+        },
         {"name": "far:k=2", "variant": "far", "gate": "wrong", "rel_l2": None},
     ]
     made = {
@@ -103,7 +115,10 @@ def comparison(sweep=None):
     if sweep is not None:
         swept = [
             {"name": "exact", "efficiency": "none", "efficiency_length": None},
-            *({"name": n, "efficiency": e, "efficiency_length": l} for n, e, l in sweep),
+            *(
+                {"name": n, "efficiency": e, "efficiency_length": l}
+                for n, e, l in sweep
+            ),
         ]
         for row in swept:
             row.update(time=[1.0, 4.0], speedup=[0.5, 2.0])

@@ -88,7 +88,10 @@ def test_heads_needed(curves, random, word):
     answer = answers.heads_needed(made.heads(curves, random))
     assert answer["word"] == word
     assert "1 (5.0 %) have a retrieval score" in answer["says"][0]
-    assert "7 change the loss by 1.96 errors, where chance would say 1.0" in answer["says"][1]
+    assert (
+        "7 change the loss by 1.96 errors, where chance would say 1.0"
+        in answer["says"][1]
+    )
 
 
 def test_heads_are_judged_on_the_other_text():
@@ -128,7 +131,9 @@ def test_store_or_retrieve(rows, word):
 def test_shares_that_interventions_take():
     heads = made.fact_row("10 retrieval heads off", -1.0, 0.0)
     random = made.fact_row("10 random heads off, 8 draws", -1.9, 0.0)
-    found = {e["name"]: e for e in answers.effects(made.facts(WINDOW, MLP, heads, random))}
+    found = {
+        e["name"]: e for e in answers.effects(made.facts(WINDOW, MLP, heads, random))
+    }
     assert found["window everywhere"]["needles"] == pytest.approx(0.9)
     assert found["window everywhere"]["facts_error"] == pytest.approx(0.025)
     assert found["MLP off in layers 0-4"]["side"] == "facts"
@@ -140,7 +145,10 @@ def test_shares_that_interventions_take():
     # The more is tried, the farther apart two shares must be: here by 2.2 errors.
     near = made.fact_row("window in layers 0-9", -0.5, -0.75, error=0.05)
     assert answers.effects(made.facts(near))[0]["side"] == "context"
-    many = [made.fact_row(f"window in layers {i}", -0.5, -0.75, error=0.05) for i in range(9)]
+    many = [
+        made.fact_row(f"window in layers {i}", -0.5, -0.75, error=0.05)
+        for i in range(9)
+    ]
     assert {e["side"] for e in answers.effects(made.facts(*many))} == {"undecided"}
 
 
@@ -185,7 +193,11 @@ def test_what_is_refused(tmp_path, capsys):
     refused("is no JSON", "--heads", written("x", "nonsense"))
     refused("is not what `heed facts --out facts.json` writes", "--facts", heads)
     refused("is not what `heed eval", "--eval", heads)
-    refused("is not what `heed compare --tokens", "--lengths", written("c", made.comparison()))
+    refused(
+        "is not what `heed compare --tokens",
+        "--lengths",
+        written("c", made.comparison()),
+    )
     other = {**made.facts(WINDOW), "model": "n", "model_sha256": "9"}
     refused("is of n (9), but", "--heads", heads, "--facts", written("f", other))
     newer = {**made.comparison(), "format": "heed-compare-2"}
@@ -203,17 +215,31 @@ def test_the_page(tmp_path, capsys):
     results = made.all_of()
     results["eval"]["run"]["command"] = "heed eval </script><script>HEED_CHART"
     out = tmp_path / "r.html"
-    assert command.main(["--folder", str(folder_of(tmp_path, results)), "--html", str(out)]) == 0
+    assert (
+        command.main(
+            ["--folder", str(folder_of(tmp_path, results)), "--html", str(out)]
+        )
+        == 0
+    )
     shown = capsys.readouterr().out
     assert "20 % can go" in shown and "Not there: what positions are for" in shown
     text = out.read_text()
     assert text.count("new Chart(") and "https://" not in text.split("<script>")[0]
     assert "&lt;/script&gt;&lt;script&gt;HEED_CHART" in text
-    for placeholder in ("HEED_DATA", "HEED_TITLE", "HEED_GRIDS", "HEED_MORE", "HEED_STYLE"):
+    for placeholder in (
+        "HEED_DATA",
+        "HEED_TITLE",
+        "HEED_GRIDS",
+        "HEED_MORE",
+        "HEED_STYLE",
+    ):
         assert placeholder not in text
     drawn = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
     assert [p["name"] for p in drawn["kernel"]] == ["near:k=1"]
-    assert len(drawn["variants"]) == 3 and drawn["sweep"]["rows"][0]["time"] == [2.0, 0.5]
+    assert len(drawn["variants"]) == 3 and drawn["sweep"]["rows"][0]["time"] == [
+        2.0,
+        0.5,
+    ]
     assert drawn["effects"][0]["side"] == "context"
     assert "heed positions --json positions.json" in text
     alone = page.page({"eval": made.eval_()})
@@ -239,7 +265,9 @@ def test_findings_are_written_from_the_kept_run(tmp_path, monkeypatch):
     assert findings.kept().name == "b"  # where most is
     empty = "".join(f"<!-- {name} -->\n<!-- end -->\n" for name in findings.BLOCKS)
     text = findings.page(empty)
-    assert findings.page(text) == text and findings.models_page.loose_numbers(text) == []
+    assert (
+        findings.page(text) == text and findings.models_page.loose_numbers(text) == []
+    )
     assert "**20 % can go.**" in text and "attention retrieves" in text.lower()
     assert "| taylor | +0.001 ± 0.001 | +0.005 ± 0.001 | +0.500 ± 0.001 |" in text
     assert "| 2 random orders | +0.400 to +0.500 |" in text
@@ -274,7 +302,9 @@ Object.assign(document.documentElement.dataset, {wide, shown: shown.length,
         text=True,
         timeout=120,
     ).stdout
-    found = dict(re.findall(r'data-([a-z-]+)="([^"]*)"', re.search("<html[^>]*>", dom)[0]))
+    found = dict(
+        re.findall(r'data-([a-z-]+)="([^"]*)"', re.search("<html[^>]*>", dom)[0])
+    )
     assert found["errors"] == "0", found
     assert found["pictures"] == found["shown"] == found["svgs"] == "10", found
     # kernel, model, recall; lengths; positions; prediction; atlas; loss, margin; facts

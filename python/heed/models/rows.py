@@ -117,9 +117,7 @@ def rows_of(entries):
         row = {"spec": name, **own, "tasks": tasks, "kld": None, "ln_ratio": None}
         if own["lm"]:
             row["model_seconds"] = sum(t["model_s"] for t in own["lm"].values())
-            row["attention_seconds"] = sum(
-                t["attention_s"] for t in own["lm"].values()
-            )
+            row["attention_seconds"] = sum(t["attention_s"] for t in own["lm"].values())
         if name != "exact":
             if own["lm"]:
                 worst = max(own["lm"].values(), key=lambda numbers: numbers["kld"])

@@ -166,11 +166,7 @@ def heads_needed(heads):
     dear = [
         share
         for share in shares
-        if all(
-            _lower(p) > COST
-            for p, _ in points
-            if p["share"] == share
-        )
+        if all(_lower(p) > COST for p, _ in points if p["share"] == share)
     ]
     before = with_error(heads["pruning"]["margin"], heads["pruning"]["margin_error"])
     if free:
@@ -270,7 +266,9 @@ def effects(facts):
 def _part(found, part):
     """(word, sentence) of attention or MLPs."""
     these = [effect for effect in found if effect["kind"] == part]
-    sides = {side: [e for e in these if e["side"] == side] for side in ("context", "facts")}
+    sides = {
+        side: [e for e in these if e["side"] == side] for side in ("context", "facts")
+    }
     context, facts = (len(sides[side]) for side in ("context", "facts"))
     word = {
         (True, False): "retrieve",
@@ -301,7 +299,9 @@ def store_or_retrieve(facts):
     if facts is None or min(base["needles_margin"], base["facts_margin"]) <= 0:
         return _answer(FACTS, "not measured", [], _FACTS_RULE)
     found = effects(facts)
-    (attention, first), (mlps, second) = (_part(found, p) for p in ("attention", "MLPs"))
+    (attention, first), (mlps, second) = (
+        _part(found, p) for p in ("attention", "MLPs")
+    )
     says = [first, second]
     heads = [e for e in found if "retrieval heads" in e["name"]]
     random = [e for e in found if e["kind"] == "random heads"]

@@ -22,7 +22,9 @@ def parse(argv):
         help="results by their names: " + ", ".join(f"{n}.json" for n in kinds.KINDS),
     )
     for name, kind in kinds.KINDS.items():
-        parser.add_argument(f"--{name}", metavar="FILE", help=f"{kind.shows}: {kind.command}")
+        parser.add_argument(
+            f"--{name}", metavar="FILE", help=f"{kind.shows}: {kind.command}"
+        )
     parser.add_argument("--html", default="report.html", metavar="FILE")
     return parser.parse_args(argv)
 

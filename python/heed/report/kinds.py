@@ -38,7 +38,13 @@ _COMPARISON = {
     "input": {"metadata": OBJECT, "layers": LIST},
     "environment": {"cpu": TEXT},
     "rows": [
-        {"name": TEXT, "variant": TEXT, "gate": TEXT, "rel_l2": MAYBE, "speedup?": MAYBE}
+        {
+            "name": TEXT,
+            "variant": TEXT,
+            "gate": TEXT,
+            "rel_l2": MAYBE,
+            "speedup?": MAYBE,
+        }
     ],
 }
 _SWEPT = {

@@ -30,7 +30,13 @@ def _turns(found):
             for what in ("loss", "needle", "induction")
         ]
         lines.append([row["name"], number(row["loss"]), *changes])
-    head = ["positions", "loss of prose", "change", "needles' margin", "induction's margin"]
+    head = [
+        "positions",
+        "loss of prose",
+        "change",
+        "needles' margin",
+        "induction's margin",
+    ]
     return scrolled(head, lines) + _note(
         "Changes are paired, in nats, with standard errors over documents."
     )
@@ -45,7 +51,11 @@ def _length(found):
         [row["scaling"]]
         + [
             number(b["loss"])
-            + (f" ({_signed(b['change'], b.get('change_error'))})" if "change" in b else "")
+            + (
+                f" ({_signed(b['change'], b.get('change_error'))})"
+                if "change" in b
+                else ""
+            )
             for b in row["buckets"]
         ]
         for row in found["rows"]

@@ -83,7 +83,9 @@ def _atlas(heads):
     layers = {}
     for head in heads["heads"]:
         key = by_type.get(head["type"])
-        strength = 0.5 if key is None else head["entropy_norm" if key == "entropy" else key]
+        strength = (
+            0.5 if key is None else head["entropy_norm" if key == "entropy" else key]
+        )
         alpha = round(255 * min(1, max(0.3, strength)))
         lines = [f"{n} {v:.3g}" for n, v in head.items() if isinstance(v, float)]
         layers.setdefault(head["layer"], []).append(
@@ -121,7 +123,11 @@ def drawn(results):
         for v in variants
         if v["spec"] in places.YARDSTICKS and v["kld"]
     }
-    exact = next((r for r in eval_["rows"] if r["spec"] == "exact"), None) if eval_ else None
+    exact = (
+        next((r for r in eval_["rows"] if r["spec"] == "exact"), None)
+        if eval_
+        else None
+    )
     facts = results.get("facts")
     known = facts and facts["baseline"]["facts_margin"] > 0
     return {
@@ -169,7 +175,9 @@ def page(results, command=None):
         f"{html.escape(kind.shows)}: <code>{html.escape(kind.command)}</code>"
         for kind in (sections.missing(results) if command else [])
     ]
-    asked = [a for a in answers.all_of(results) if command or a["word"] != "not measured"]
+    asked = [
+        a for a in answers.all_of(results) if command or a["word"] != "not measured"
+    ]
     beyond = [
         effect["name"]
         for effect in data["effects"]

@@ -12,10 +12,13 @@ def table(head, lines):
     """HTML of a table; cells that are tuples are (text, attributes)."""
     cell = lambda of: of if isinstance(of, tuple) else (of, "")
     row = lambda line, tag: "".join(
-        f"<{tag}{more}>{html.escape(str(text))}</{tag}>" for text, more in map(cell, line)
+        f"<{tag}{more}>{html.escape(str(text))}</{tag}>"
+        for text, more in map(cell, line)
     )
     body = "".join(f"<tr>{row(line, 'td')}</tr>" for line in lines)
-    return f"<table><thead><tr>{row(head, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+    return (
+        f"<table><thead><tr>{row(head, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+    )
 
 
 def scrolled(head, lines):
@@ -91,9 +94,7 @@ def grids(eval_):
             lines = []
             for tokens in sorted({tokens for tokens, _ in margin}):
                 found = [margin.get((tokens, fifth)) for fifth in range(5)]
-                shown = [
-                    "" if m is None else (f"{m:+.1f}", _shade(m)) for m in found
-                ]
+                shown = ["" if m is None else (f"{m:+.1f}", _shade(m)) for m in found]
                 lines.append([f"{tokens:,}", *shown])
             head = ["tokens", *(f"{20 * i}-{20 * i + 20} %" for i in range(5))]
             figures.append(
