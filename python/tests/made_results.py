@@ -127,10 +127,30 @@ def comparison(sweep=None):
     return made
 
 
+def layers():
+    points = [
+        {
+            "spec": "near:k=1",
+            "layer": layer,
+            "kld": kld,
+            "mass lost": 0.1,
+            "density": 0.5,
+        }
+        for layer, kld in enumerate((0.1, 0.2))
+    ]
+    rho = {"predictor": "mass lost", "harm": "KLD", "rho": 0.25, "variants": 1}
+    return {
+        "run": ABOUT,
+        "layer_points": points,
+        "layer_predictions": [{**rho, "points": 2}],
+    }
+
+
 def all_of():
     """A folder's worth."""
     return {
         "eval": eval_(),
+        "layers": layers(),
         "heads": heads({"taylor": curve(0.001, 0.005, 0.5)}),
         "facts": facts(fact_row("window everywhere", -1.8, -0.4)),
         "compare": comparison(),

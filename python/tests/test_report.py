@@ -160,7 +160,7 @@ def folder_of(tmp_path, results):
 
 def test_what_it_takes(tmp_path):
     found = inputs.read(folder_of(tmp_path, made.all_of()), {})
-    assert list(found) == ["eval", "heads", "facts", "compare", "lengths"]
+    assert list(found) == ["eval", "layers", "heads", "facts", "compare", "lengths"]
     lines = [json.dumps(entry) for entry in made.made_up_run()]
     lines = [line.replace(": ", ":").replace(", ", ",") for line in lines]
     (tmp_path / "eval.json").unlink()
@@ -286,6 +286,13 @@ def test_in_a_browser(tmp_path, width):
     text = page.page(made.all_of(), "heed report")
     script = """
 <script>
+for (const select of [...document.querySelectorAll('select')].filter((shown) => shown.offsetParent)) {
+  for (const option of [...select.options].reverse()) {
+    select.value = option.value;
+    select.dispatchEvent(new Event('change'));
+  }
+}
+document.documentElement.dataset.errors = pageErrors.length;
 const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 const shown = Object.values(drawn).filter((of) => of.width > 100 && of.data.datasets.some((set) => set.data.length));
 const svgs = Object.keys(pictures).filter((id) => drawn[id]).map((id) => pictureSvg(drawn[id], id));
@@ -306,7 +313,7 @@ Object.assign(document.documentElement.dataset, {wide, shown: shown.length,
         re.findall(r'data-([a-z-]+)="([^"]*)"', re.search("<html[^>]*>", dom)[0])
     )
     assert found["errors"] == "0", found
-    assert found["pictures"] == found["shown"] == found["svgs"] == "10", found
-    # kernel, model, recall; lengths; positions; prediction; atlas; loss, margin; facts
-    assert found["numbers"] == "1 3 3 2 3 3 20 3 3 2", found
+    assert found["pictures"] == found["shown"] == found["svgs"] == "11", found
+    # kernel, model, recall; lengths; positions; prediction, by layer; atlas; loss, margin; facts
+    assert found["numbers"] == "1 3 3 2 3 3 2 20 3 3 2", found
     assert int(found["wide"]) <= 0

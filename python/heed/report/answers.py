@@ -10,8 +10,12 @@ measured" where a result is missing.
 import math
 from statistics import NormalDist
 
-BOUND = 1.96  # standard errors
 COST = math.log(1.01)  # of a loss in nats: one hundredth of perplexity
+
+
+def bound_of(count):
+    """Standard errors that one of so many numbers passes by chance once in twenty."""
+    return NormalDist().inv_cdf(1 - 0.025 / max(count, 1))
 
 
 def percent(share):
@@ -122,8 +126,9 @@ def crossing(comparison):
 HEADS = "How many heads are needed?"
 _HEADS_RULE = (
     "The largest share of heads tried that some order takes away at the cost of at most "
-    "1 % of perplexity, 1.96 standard errors included, is not needed for the text; a "
-    "share that costs more in every order, by as much, is. Else undecided. Where there "
+    "1 % of perplexity, beyond its error, is not needed for the text; a share that costs "
+    "more in every order, beyond its error, is. Else undecided. Errors are at a twentieth "
+    "for all orders and shares together (Bonferroni). Where there "
     "are two texts, orders are made on one and judged on the other. Needles are reported beside it: they need "
     "other heads."
 )
@@ -142,16 +147,6 @@ def _loss(point):
     return point[name], point[f"{name}_error"]
 
 
-def _upper(point):
-    change, error = _loss(point)
-    return change + BOUND * error
-
-
-def _lower(point):
-    change, error = _loss(point)
-    return change - BOUND * error
-
-
 def heads_needed(heads):
     """What share of heads can go, and what share cannot."""
     if heads is None:
@@ -161,16 +156,25 @@ def heads_needed(heads):
     if not every:
         return _answer(HEADS, "not measured", says, _HEADS_RULE)
     points = [(p, name) for name, curve in every.items() for p in curve]
-    free = [(p, name) for p, name in points if _upper(p) <= COST]
+    bound = bound_of(len(points))
+
+    def side(point):
+        """-1 where it surely costs no more than may be, 1 where more, 0 else."""
+        change, error = _loss(point)
+        if abs(change - COST) < bound * error:
+            return 0
+        return 1 if change > COST else -1
+
+    free = [(p, name) for p, name in points if side(p) < 0]
     shares = sorted({p["share"] for p, _ in points})
     dear = [
         share
         for share in shares
-        if all(_lower(p) > COST for p, _ in points if p["share"] == share)
+        if all(side(p) > 0 for p, _ in points if p["share"] == share)
     ]
     before = with_error(heads["pruning"]["margin"], heads["pruning"]["margin_error"])
     if free:
-        point, name = max(free, key=lambda pair: (pair[0]["share"], -_upper(pair[0])))
+        point, name = max(free, key=lambda pair: (pair[0]["share"], -_loss(pair[0])[0]))
         word = f"{percent(point['share'])} can go"
         says.append(
             f"Without {percent(point['share'])} of them, {point['heads']} heads in the "
@@ -245,7 +249,7 @@ def effects(facts):
     """
     base = facts["baseline"]
     tried = [row for row in facts["rows"] if kind(row["name"]) != "random heads"]
-    bound = NormalDist().inv_cdf(1 - 0.025 / max(len(tried), 1))
+    bound = bound_of(len(tried))
     found = []
     for row in facts["rows"]:
         effect = {"name": row["name"], "kind": kind(row["name"])}
