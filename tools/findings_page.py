@@ -26,7 +26,7 @@ import models_page
 from models_page import percent, signed, table
 
 ROOT = models_page.ROOT
-NAMES = ("eval", "needles", "layers", "heads", "facts", "lengths")
+NAMES = ("eval", "needles", "layers", "heads", "facts", "head_count", "lengths")
 PAGE = ROOT / "docs" / "findings.md"
 # Canvases of the report that the page shows.
 PICTURES = ("model", "recall", "prediction", "by-layer", "atlas", "loss", "margin",
@@ -90,7 +90,7 @@ def quadratic(run):
 
 
 def heads_needed(run):
-    return answered(answers.heads_needed(run["heads"]))
+    return answered(answers.heads_needed(run["heads"], run["head_count"]))
 
 
 def store_or_retrieve(run):

@@ -146,6 +146,64 @@ def layers():
     }
 
 
+def head_count():
+    rows = [(1, 64, 2.5, 0.125), (4, 16, 2.375, 0.0), (8, 8, 2.5, 0.25)]
+    return {
+        "command": "head_count.py",
+        "cpu": "c",
+        "rows": [
+            {
+                "heads": heads,
+                "head_dim": width,
+                "loss": loss,
+                "loss_error": 0.01,
+                "change": change,
+                "change_error": 0.005 if change else None,
+                "published_perplexity": None,
+            }
+            for heads, width, loss, change in rows
+        ],
+    }
+
+
+def positions():
+    turn = {
+        "name": "removed",
+        "loss": 7.5,
+        "loss_change": 4.0,
+        "loss_change_error": 0.25,
+    }
+    for task in ("needle", "induction"):
+        turn.update({f"{task}_change": -2.0, f"{task}_change_error": 0.5})
+    buckets = [{"first": 1, "last": 2048, "loss": 3.0}]
+    buckets += [{**buckets[0], "first": 2049, "change": 0.5, "change_error": 0.125}]
+    return {
+        "run": ABOUT,
+        "order": {"layers": {"permuted": {"keys": {"rel_l2": 1e-7, "equal": 0.04}}}},
+        "turns": [turn],
+        "length": {
+            "tokens": 4096,
+            "trained": 2048,
+            "rows": [{"scaling": "YaRN", "buckets": buckets}],
+        },
+        "not_measured": {"depth": "it has <none>"},
+    }
+
+
+def bars():
+    number = {"what": "factor", "published": "10", "ours": 1.5, "error": None}
+    bar = {
+        "title": "Sinks",
+        "source": "Xiao 2023",
+        "rule": "ten times",
+        "label": "not seen",
+        "reason": None,
+        "not_like_for_like": ["another model"],
+        "numbers": [number, {**number, "what": "share", "published": "-"}],
+    }
+    return {"run": ABOUT, "bars": [bar, {**bar, "numbers": [], "reason": "no text"}]}
+
+
 def all_of():
     """A folder's worth."""
     return {

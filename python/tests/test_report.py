@@ -102,6 +102,14 @@ def test_heads_are_judged_on_the_other_text():
     assert answer["word"] == "more than 90 %" and "0.400 ± 0.001" in answer["says"][-1]
 
 
+def test_heads_of_trained_models():
+    answer = answers.heads_needed(None, made.head_count())
+    assert answer["word"] == "not measured" and answer["says"] == [
+        "Trained from the start at one size, 4 heads lose least, 2.375 ± 0.010 nats; by "
+        "how much more others lose: 1: 0.125 ± 0.005, 8: 0.250 ± 0.005."
+    ]
+
+
 def test_heads_without_pruning():
     assert answers.heads_needed(made.heads())["word"] == "not measured"
 
@@ -190,6 +198,10 @@ def test_what_is_refused(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     refused("has none of eval.json", "--folder", str(tmp_path / "empty"))
     refused("No such file", "--heads", str(tmp_path / "none.json"))
+    refused("is no JSON", "--heads", written("nan", '{"a": NaN}'))
+    lines = '{"run":{}}\n{"key":"a"}\n'
+    refused("is no JSON", "--head-count", written("lines", lines))
+    refused("line 1 is no result (run.cases)", "--eval", written("lines", lines))
     refused("is no JSON", "--heads", written("x", "nonsense"))
     refused("is not what `heed facts --out facts.json` writes", "--facts", heads)
     refused("is not what `heed eval", "--eval", heads)
@@ -244,6 +256,27 @@ def test_the_page(tmp_path, capsys):
     assert "heed positions --json positions.json" in text
     alone = page.page({"eval": made.eval_()})
     assert "Not there" in alone and "heed positions --json" not in alone
+
+
+def test_tables_of_other_results(tmp_path):
+    others = {
+        "head_count": made.head_count(),
+        "positions": made.positions(),
+        "bars": made.bars(),
+    }
+    text = page.page(inputs.read(folder_of(tmp_path, others), {}), "heed report")
+    for cells in (
+        "<td>8</td><td>8</td><td>2.5000±0.0100</td><td>+0.250±0.005</td><td>-</td>",
+        "<td>removed</td><td>7.500</td><td>+4.000±0.250</td><td>-2.000±0.500</td>",
+        "<td>YaRN</td><td>3.000</td><td>3.000 (+0.500±0.125)</td>",
+        "<td>keys</td><td>1.0e-07</td><td>4.0 %</td>",
+        "depth: not measured: it has &lt;none&gt;",
+        ">Sinks (Xiao 2023)</td><td>not seen</td>",
+        ">factor: 1.500 (published: 10); share: 1.500</td>",
+        ">no text</td>",
+    ):
+        assert cells in text, cells
+    assert "heed eval --preset standard" in text  # what is missing
 
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -147,11 +147,28 @@ def _loss(point):
     return point[name], point[f"{name}_error"]
 
 
-def heads_needed(heads):
+def trained(head_count):
+    """A sentence: with how many heads models of one size lose least."""
+    rows = head_count["rows"]
+    best = min(rows, key=lambda row: row["loss"])
+    changes = ", ".join(
+        f"{row['heads']}: {with_error(row['change'], row['change_error'], 3)}"
+        for row in rows
+        if row is not best
+    )
+    return (
+        f"Trained from the start at one size, {best['heads']} heads lose least, "
+        f"{with_error(best['loss'], best['loss_error'], 3)} nats; by how much more "
+        f"others lose: {changes}."
+    )
+
+
+def heads_needed(heads, head_count=None):
     """What share of heads can go, and what share cannot."""
+    says = [trained(head_count)] if head_count else []
     if heads is None:
-        return _answer(HEADS, "not measured", [], _HEADS_RULE)
-    says = _what_heads_do(heads)
+        return _answer(HEADS, "not measured", says, _HEADS_RULE)
+    says = _what_heads_do(heads) + says
     every = curves(heads)
     if not every:
         return _answer(HEADS, "not measured", says, _HEADS_RULE)
@@ -328,6 +345,6 @@ def all_of(results):
     """The three answers; results: by name, as inputs.read() gives them."""
     return [
         quadratic(results.get("eval"), results.get("lengths")),
-        heads_needed(results.get("heads")),
+        heads_needed(results.get("heads"), results.get("head_count")),
         store_or_retrieve(results.get("facts")),
     ]

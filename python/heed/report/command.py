@@ -23,7 +23,7 @@ def parse(argv):
     )
     for name, kind in kinds.KINDS.items():
         parser.add_argument(
-            f"--{name}", metavar="FILE", help=f"{kind.shows}: {kind.command}"
+            kinds.option_of(name), metavar="FILE", help=f"{kind.shows}: {kind.command}"
         )
     parser.add_argument("--html", default="report.html", metavar="FILE")
     return parser.parse_args(argv)

@@ -7,29 +7,33 @@ import pathlib
 
 from heed.models import results, summary
 from heed.models.errors import InputError
-from heed.report.kinds import COMPARISONS, KINDS, wrong_in
+from heed.report.kinds import COMPARISONS, KINDS, OF_EVAL, option_of, wrong_in
 
 
-def _loaded(option, path):
-    """What a file holds; lines of `heed eval --out` become its --json."""
+def _refuse_constant(name):
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _loaded(option, path, of_eval):
+    """What a file holds; of_eval: lines of `heed eval --out` become its --json."""
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8"
         raise InputError(f"{option} {path}: {reason}") from None
-    if text.startswith(('{"run":', '{"key":')) and "\n{" in text:
+    if of_eval and text.startswith(('{"run":', '{"key":')) and "\n{" in text:
         entries, _ = results.read_lines(path)
         if not any("run" in entry for entry in entries):
             raise InputError(f"{option} {path}: says of no run what it was")
         return summary.of(entries)
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise InputError(f"{option} {path}: is no JSON") from None
 
 
 def _checked(name, option, path):
-    kind, found = KINDS[name], _loaded(option, path)
+    kind, found = KINDS[name], _loaded(option, path, name in OF_EVAL)
     wrong = wrong_in(found, kind.form)
     if wrong:
         raise InputError(
@@ -78,9 +82,9 @@ def read(folder, given):
         raise InputError(f"--folder {folder}: is no folder")
     for name in KINDS:
         if given.get(name):
-            paths[name], options[name] = given[name], f"--{name}"
+            paths[name], options[name] = given[name], option_of(name)
         elif folder is not None:
-            for ending in (".json", ".jsonl"):
+            for ending in (".json", *((".jsonl",) if name in OF_EVAL else ())):
                 path = pathlib.Path(folder) / (name + ending)
                 if path.is_file():
                     paths[name], options[name] = str(path), "--folder:"

@@ -161,6 +161,26 @@ KINDS = {
         },
         _OF_ITSELF,
     ),
+    "head_count": Kind(
+        "models trained with more or fewer heads",
+        "python3 bench/studies/head_count.py --json head_count.json",
+        {
+            "command": TEXT,
+            "cpu": TEXT,
+            "rows": [
+                {
+                    "heads": int,
+                    "head_dim": int,
+                    "loss": NUMBER,
+                    "loss_error": MAYBE,
+                    "change": NUMBER,
+                    "change_error": MAYBE,
+                    "published_perplexity?": MAYBE,
+                }
+            ],
+        },
+        _OF_ITSELF,
+    ),
     "facts": Kind(
         "facts and context",
         "heed facts --out facts.json",
@@ -237,7 +257,13 @@ KINDS = {
     ),
 }
 COMPARISONS = ("compare", "lengths")
+OF_EVAL = ("eval", "needles", "layers")  # whose lines can stand for them
 _NEVER_EMPTY = ("rows", "heads")
+
+
+def option_of(name):
+    """How the command line calls a kind."""
+    return "--" + name.replace("_", "-")
 
 
 def wrong_in(found, form, where=""):

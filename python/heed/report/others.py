@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The heed authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sections of results that are tables: positions, and published results redone."""
+"""Sections of results that are tables: head counts, positions, published results."""
 
 import html
 
@@ -88,6 +88,29 @@ def positions(result):
     return _section("What positions are for", parts)
 
 
+def head_count(result):
+    """Models of one size, trained with more or fewer heads."""
+    lines = []
+    for row in result["rows"]:
+        published = row.get("published_perplexity")
+        lines.append(
+            [
+                row["heads"],
+                row["head_dim"],
+                with_error(row["loss"], row["loss_error"], 4),
+                _signed(row["change"], row["change_error"]),
+                "-" if published is None else published,
+            ]
+        )
+    head = ["heads", "of width", "loss, nats", "from the best", "published perplexity"]
+    note = (
+        "Errors are over seeds. Published: Vaswani et al. 2017, Table 3 A, translation."
+    )
+    return _section(
+        "Trained with more or fewer heads", [scrolled(head, lines), _note(note)]
+    )
+
+
 def bars(result):
     """Published results: theirs, ours, the rule and the label."""
     words = ' class="words"'
@@ -121,7 +144,11 @@ def bars(result):
 def sections(results):
     made = [
         show(results[name])
-        for name, show in (("positions", positions), ("bars", bars))
+        for name, show in (
+            ("head_count", head_count),
+            ("positions", positions),
+            ("bars", bars),
+        )
         if name in results
     ]
     return "".join(made)
