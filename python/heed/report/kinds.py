@@ -30,7 +30,17 @@ class _Nullable:
     form: dict
 
 
-_RUN = {"command": TEXT, "model": TEXT, "model_sha256": TEXT, "cpu": TEXT, "time": TEXT}
+_RUN = {
+    "command": TEXT,
+    "model": TEXT,
+    "model_sha256": TEXT,
+    "cpu": TEXT,
+    "time": TEXT,
+    "versions?": OBJECT,
+    "text?": TEXT,
+    "text_sha256?": TEXT,
+    "texts?": {"*": {"label": TEXT, "sha256": TEXT}},
+}
 _COMPARISON = {
     "format": TEXT,
     "command": TEXT,
@@ -104,7 +114,7 @@ KINDS = {
         "what variants cost the model",
         "heed eval --preset standard --json eval.json",
         {
-            "run": {**_RUN, "tokens": int, "texts": OBJECT},
+            "run": {**_RUN, "tokens": int},
             "rows": [_ROW],
             "predictions": [_RHO],
             "warnings": LIST,

@@ -204,10 +204,13 @@ def footer(results, command):
     first = next((about for about in made.values() if "model_sha256" in about), None)
     if first:
         pairs.insert(0, ("Model", f"{first['model']}, SHA-256 {first['model_sha256']}"))
+    texts = {}  # by SHA-256
     for about in made.values():
-        for text, of in about.get("texts", {}).items():
-            pairs.append((f"Text {text}", f"{of['label']}, SHA-256 {of['sha256']}"))
-        break
+        for of in about.get("texts", {}).values():
+            texts[of["sha256"]] = of["label"]
+        if "text" in about and "text_sha256" in about:
+            texts[about["text_sha256"]] = about["text"]
+    pairs += [("Text", f"{label}, SHA-256 {sha256}") for sha256, label in texts.items()]
     shown = "".join(
         f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in pairs
     )
