@@ -15,7 +15,7 @@ import numpy as np
 import heed
 from heed.models import ahead, by_layer, data, fitted, kernel, network
 from heed.models import options as command, places, results, rows, scores
-from heed.models import summary, tasks
+from heed.models import summary, texts
 from heed.models.errors import InputError, run_command
 from heed.report import page as report
 
@@ -42,44 +42,6 @@ def _check_finite(values):
         raise ArithmeticError("gives numbers that are not finite")
 
 
-class Texts:
-    """The texts of a run, as tokens, and the documents of its tasks."""
-
-    def __init__(self, model, options):
-        self._model, self._options = model, options
-        self.tokens, self.sha256, self.labels = {}, {}, {}
-        for name in options.text:
-            label, text, sha256 = data.read_text(name)
-            self.labels[name], self.sha256[name] = label, sha256
-            if "lm" in options.tasks:
-                ids = model.prefix + model.encode(text)
-                if len(ids) < options.tokens:
-                    raise InputError(
-                        f"--text {name}: has {len(ids)} tokens, fewer than "
-                        f"{options.tokens}"
-                    )
-                self.tokens[name] = ids[: options.tokens]
-            if name == options.text[0]:
-                self._prose = text
-        self._documents = {}
-        for task in options.documents:
-            self.documents(task)
-
-    def documents(self, task):
-        """Those of all seeds."""
-        if task not in self._documents:
-            options, made = self._options, []
-            for seed in range(options.seed, options.seed + options.seeds):
-                rng = np.random.default_rng([seed, list(tasks.TASKS).index(task)])
-                count = options.documents[task]
-                for length in options.lengths:
-                    made += tasks.build(
-                        task, self._prose, self._model.encode, rng, length, count
-                    )
-            self._documents[task] = tasks.begun_by(self._model.prefix, made)
-        return self._documents[task]
-
-
 class Evaluation:
     """The cases of a run: each a variant and a task, measured and stored."""
 
@@ -95,7 +57,7 @@ class Evaluation:
                 f"--tokens, --length: {longest} is more than the model's "
                 f"{model.max_tokens} positions"
             )
-        self.texts = Texts(model, options)
+        self.texts = texts.Texts(model, options)
         self._ahead = {v["name"] for v in heed.variants() if v["selects_ahead"]}
         self._exact, self._inputs = {}, {}
         self._kernel, self._by_layer = None, None
