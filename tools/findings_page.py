@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: The heed authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes docs/findings.md from the run that is kept in bench/models.
+"""Writes docs/findings.md from the results that are kept in bench/models.
 
 usage: findings_page.py write      fills what stands between <!-- name --> and
                                    <!-- end --> of the page
@@ -26,10 +26,13 @@ import models_page
 from models_page import percent, signed, table
 
 ROOT = models_page.ROOT
-NAMES = ("eval", "needles", "layers", "heads", "facts", "head_count", "lengths")
+NAMES = ("eval", "needles", "layers", "heads", "facts", "head_count")
+COMPARISONS = ROOT / "bench" / "results"
+# Results of `heed compare`, by the names of their files there.
+COMPARED = {"compare": "sample.json", "lengths": "even.json"}
 PAGE = ROOT / "docs" / "findings.md"
 # Canvases of the report that the page shows.
-PICTURES = ("model", "recall", "prediction", "by-layer", "atlas", "loss", "margin",
+PICTURES = ("kernel", "model", "recall", "prediction", "by-layer", "atlas", "loss", "margin",
             "interventions", "positions")  # fmt: skip
 
 
@@ -45,20 +48,33 @@ answers = _module(ROOT / "python" / "heed" / "report" / "answers.py")
 
 
 def kept():
-    """The folder that has most of the results: the run that the page is of."""
+    """{name: file} of the results, each from the fullest folder that has it.
+
+    Quality does not depend on the machine; times are of eval's and lengths' own.
+    Comparisons are those of bench/results, of the last folder by name that has them.
+    """
     folders = sorted(p for p in models_page.RESULTS.iterdir() if p.is_dir())
-    return max(folders, key=lambda p: sum((p / f"{n}.json").is_file() for n in NAMES))
-
-
-def read(folder):
-    """{name: result}, None for what is not there."""
-    paths = {name: folder / f"{name}.json" for name in NAMES}
-    return {
-        n: json.loads(p.read_text()) if p.is_file() else None for n, p in paths.items()
+    files = {n: [p / f"{n}.json" for p in folders] for n in NAMES}
+    there = {
+        n: [path for path in paths if path.is_file()] for n, paths in files.items()
     }
+    full = lambda path: sum(
+        path.parent == p.parent for of in there.values() for p in of
+    )
+    found = {name: max(paths, key=full) for name, paths in there.items() if paths}
+    for name, file in COMPARED.items():
+        if paths := sorted(COMPARISONS.glob(f"*/{file}")):
+            found[name] = paths[-1]
+    return found
 
 
-NOT_THERE = "The kept run has not measured it.\n"
+def read(files):
+    """{name: result}, None for what is not there."""
+    names = (*NAMES, *COMPARED)
+    return {n: json.loads(files[n].read_text()) if n in files else None for n in names}
+
+
+NOT_THERE = "No kept result has it.\n"
 
 
 def answered(found):
@@ -71,18 +87,23 @@ def answered(found):
 
 
 def picture(name, words):
-    """A picture of the kept run, or nothing where it could not be drawn."""
-    path = kept() / f"{name}.svg"
+    """A picture of the kept results, or nothing where it could not be drawn."""
+    path = models_page.RESULTS / "pictures" / f"{name}.svg"
     there = path.is_file()
     return f"![{words}](../{path.relative_to(ROOT)})\n\n" if there else ""
 
 
 def measured(run):
+    """What was run, and on what: a line a result."""
+    lines = []
+    for name, result in run.items():
+        if result is not None:
+            about = result if name in COMPARED else result.get("run", result)
+            cpu = about.get("cpu") or result["environment"]["cpu"]
+            made = result["run"] if name in COMPARED else about["versions"]
+            lines.append([f"`{about['command']}`", cpu, made["target"]])
     text = models_page.measured(run["eval"], run["heads"])
-    commands = [run["eval"]["run"]["command"]]
-    commands += [run[name]["command"] for name in ("heads", "facts") if run[name]]
-    extra = [run[n]["run"]["command"] for n in ("needles", "layers") if run[n]]
-    return text + "\n```sh\n" + "\n".join(commands + extra) + "\n```\n"
+    return text + "\n" + table(["command", "CPU", "kernels"], lines)
 
 
 def quadratic(run):
@@ -189,6 +210,7 @@ def depth(run):
 
 def pictures(run):
     names = {
+        "kernel": "Error of attention alone against its time",
         "model": "KLD against time of attention",
         "recall": "What is left of the worst task against time of attention",
     }
@@ -243,8 +265,8 @@ def draw(chromium):
     """Lets a report draw the kept run, and saves what it exports."""
     from heed.report import inputs, page as report
 
-    run = kept()
-    text = report.page(inputs.read(run, {}), "heed report --folder .")
+    files = {name: str(path) for name, path in kept().items()}
+    text = report.page(inputs.read(None, files), "heed report --folder .")
     show = (
         "<script>const svgs = Object.fromEntries([...document.querySelectorAll('.files')]"
         ".filter((box) => drawn[box.dataset.of]).map((box) => [box.dataset.of,"
@@ -269,7 +291,9 @@ def draw(chromium):
         sys.exit(f"findings_page.py: the report exported nothing: {dom[-300:]}")
     for name, svg in json.loads(html.unescape(found[1])).items():
         if name in PICTURES:
-            (run / f"{name}.svg").write_text(svg)
+            folder = models_page.RESULTS / "pictures"
+            folder.mkdir(exist_ok=True)
+            (folder / f"{name}.svg").write_text(svg)
 
 
 def main(arguments):

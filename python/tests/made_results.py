@@ -12,7 +12,7 @@ ABOUT = {
     "text": "T",
     "text_sha256": "1",
     "cpu": "c",
-    "versions": {"heed": "0"},
+    "versions": {"heed": "0", "target": "t"},
     "time": "now",
 }
 
@@ -107,7 +107,7 @@ def comparison(sweep=None):
         "format": "heed-compare-1",
         "command": "heed compare near",
         "began": "then",
-        "run": {"at": "mass=0.95"},
+        "run": {"at": "mass=0.95", "target": "t"},
         "environment": {"cpu": "c"},
         "input": {"metadata": {"model": "m", "model_file_sha256": "0"}, "layers": []},
         "rows": rows,

@@ -228,7 +228,7 @@ def made_up_run():
         "cpu": "c",
         "processors": 1,
         "threads": 1,
-        "versions": {},
+        "versions": {"target": "t"},
         "time": "now",
         "cases": [e["key"] for e in entries],
     }

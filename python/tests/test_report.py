@@ -283,19 +283,32 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.skipif(not (ROOT / "bench").is_dir(), reason="needs a checkout")
-def test_findings_are_written_from_the_kept_run(tmp_path, monkeypatch):
+def test_findings_are_written_from_the_kept_results(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     findings = importlib.import_module("findings_page")
     results = made.all_of()
     results["eval"]["run"].update(length=8, documents={"needle": 4})
     results["needles"] = results["eval"]
-    for name, some in (("a", ["eval"]), ("b", list(results)), ("c", ["eval", "heads"])):
+    (tmp_path / "cpu").mkdir()
+    for name, file in findings.COMPARED.items():
+        (tmp_path / "cpu" / file).write_text(json.dumps(results.pop(name)))
+    monkeypatch.setattr(findings, "COMPARISONS", tmp_path)
+    full = [name for name in results if name != "layers"]
+    for name, some in (
+        ("a", ["eval", "layers"]),
+        ("b", full),
+        ("c", ["eval", "heads"]),
+    ):
         (tmp_path / name).mkdir()
         folder_of(tmp_path / name, {n: results[n] for n in some})
-    (tmp_path / "b" / "atlas.svg").write_text("<svg/>")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "atlas.svg").write_text("<svg/>")
     monkeypatch.setattr(findings.models_page, "RESULTS", tmp_path)
     monkeypatch.setattr(findings, "ROOT", tmp_path)
-    assert findings.kept().name == "b"  # where most is
+    folders = {name: path.parent.name for name, path in findings.kept().items()}
+    # Where most is, and what is elsewhere alone.
+    where = {**dict.fromkeys(["eval", "needles", "heads", "facts"], "b"), "layers": "a"}
+    assert folders == {**where, "compare": "cpu", "lengths": "cpu"}
     empty = "".join(f"<!-- {name} -->\n<!-- end -->\n" for name in findings.BLOCKS)
     text = findings.page(empty)
     assert (
@@ -305,7 +318,7 @@ def test_findings_are_written_from_the_kept_run(tmp_path, monkeypatch):
     assert "| taylor | +0.001 ± 0.001 | +0.005 ± 0.001 | +0.500 ± 0.001 |" in text
     assert "| 2 random orders | +0.400 to +0.500 |" in text
     assert "| window everywhere | +0.90 ± 0.05 | +0.10 ± 0.03 | context |" in text
-    assert "](../b/atlas.svg)" in text and "loss.svg" not in text
+    assert "](../pictures/atlas.svg)" in text and "loss.svg" not in text
     wrong = findings.models_page.loose_numbers(text + "About 7.5 heads.\n")
     assert wrong == ["7.5"]
 
