@@ -35,10 +35,10 @@ else
   evaluate layers --tasks lm,needle --documents 1 --tokens 1024 --length 512 --by-layer
   "$heed" heads --ablate mean --prune --out "$folder/heads.json"
   "$heed" facts --out "$folder/facts.json"
-  # The pictures, by the python that has the wheel.
-  python=$(dirname "$(command -v "$heed")")/python3
-  browser=$(command -v chromium || command -v chromium-browser || true)
-  [ -z "$browser" ] || "$python" tools/findings_page.py pictures "$browser"
-  python3 tools/findings_page.py write
 fi
+# The pictures, by the python that has the wheel.
+python=$(dirname "$(command -v "$heed")")/python3
+browser=$(command -v chromium || command -v chromium-browser || true)
+[ -z "$browser" ] || "$python" tools/findings_page.py pictures "$browser"
+python3 tools/findings_page.py write
 python3 tools/models_page.py write

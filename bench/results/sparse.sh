@@ -52,3 +52,4 @@ compare ablation --at mass=0.95 --layers 10 --tokens 2048 --repeats 1 \
 browser=$(command -v chromium || command -v chromium-browser || true)
 [ -z "$browser" ] || python3 tools/results.py pictures "$heed" "$browser"
 python3 tools/results.py write
+python3 tools/findings_page.py write
