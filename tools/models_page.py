@@ -41,9 +41,10 @@ def measured(eval_, heads):
     run = eval_["run"]
     texts = "; ".join(f"`{k}`: {v['label']}" for k, v in run["texts"].items())
     versions = ", ".join(f"{k} {v}" for k, v in run["versions"].items())
+    lengths = ", ".join(f"{n:,}" for n in run.get("lengths", [run["length"]]))
     return (
         f"{run['model']}, {run['tokens']:,} tokens of each text ({texts}), documents of "
-        f"{run['length']:,} tokens ({documents_of(run)}); {run['cpu']}, "
+        f"{lengths} tokens ({documents_of(run)}); {run['cpu']}, "
         f"{run['threads']} threads, {versions}. "
         "Times are that machine's; nothing else depends on it.\n"
     )
@@ -102,6 +103,8 @@ def kernel_table(eval_, heads):
     for row in eval_["rows"]:
         k = row["kernel"]
         if k is None:
+            if row.get("beneath_refused"):
+                lines.append([f"`{row['spec']}`", "refused"] + ["-"] * (len(head) - 2))
             continue
         worst = "-"
         if k["mass"] is not None:

@@ -2,20 +2,43 @@
 # SPDX-FileCopyrightText: The heed authors
 # SPDX-License-Identifier: Apache-2.0
 
-# Measures what docs/models.md shows, into bench/models/CPU/, with the `heed` of an
-# installed wheel, and writes the page anew. Minutes on two quiet cores.
+# Measures what docs/models.md and docs/findings.md show, into bench/models/CPU/, with
+# the `heed` of an installed wheel, and writes the pages anew. "quick" takes minutes on
+# two quiet cores, "whole" an hour: two texts, every head, facts, needles at several
+# lengths, and each variant in each layer alone.
 #
-# usage: bash bench/models/make.sh CPU [HEED]
+# usage: bash bench/models/make.sh CPU [quick|whole] [HEED]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 folder=bench/models/${1:?the name of the CPU, such as zen5}
-heed=${2:-heed}
+how=${2:-quick}
+heed=${3:-heed}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$folder"
 
-"$heed" eval --preset quick --out "$work/eval.jsonl" --json "$folder/eval.json"
-sed -i "s#$work/##" "$folder/eval.json"  # a folder that nobody has
-"$heed" heads --out "$folder/heads.json"
+# heed eval; its lines go to a folder that nobody has.
+evaluate() {
+  local name=$1
+  shift
+  "$heed" eval "$@" --out "$work/$name.jsonl" --json "$folder/$name.json"
+  sed -i "s#$work/##" "$folder/$name.json"
+}
+
+if [ "$how" = quick ]; then
+  evaluate eval --preset quick
+  "$heed" heads --out "$folder/heads.json"
+else
+  evaluate eval --preset standard
+  evaluate needles --tasks lm,needle --documents 2 --length 512,1024,2048
+  evaluate layers --tasks lm,needle --documents 1 --tokens 1024 --length 512 --by-layer
+  "$heed" heads --ablate mean --prune --out "$folder/heads.json"
+  "$heed" facts --out "$folder/facts.json"
+fi
+# The pictures, by the python that has the wheel.
+python=$(dirname "$(command -v "$heed")")/python3
+browser=$(command -v chromium || command -v chromium-browser || true)
+[ -z "$browser" ] || "$python" tools/findings_page.py pictures "$browser"
+python3 tools/findings_page.py write
 python3 tools/models_page.py write

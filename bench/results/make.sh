@@ -46,3 +46,4 @@ compare sample --repeats 5 --layers 10,19 naive \
 browser=$(command -v chromium || command -v chromium-browser || true)
 [ -z "$browser" ] || python3 tools/results.py pictures "$heed" "$browser"
 python3 tools/results.py write
+python3 tools/findings_page.py write

@@ -101,3 +101,4 @@ for part in "${parts[@]}"; do "$part"; done
 browser=$(command -v chromium || command -v chromium-browser || true)
 [ -z "$browser" ] || python3 tools/results.py pictures "$heed" "$browser"
 python3 tools/results.py write
+python3 tools/findings_page.py write

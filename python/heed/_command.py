@@ -11,13 +11,15 @@ import os
 import pathlib
 import sys
 
-# Commands that are Python, since they run models: the module whose main() each is.
+# Commands that are Python, since they run models or draw what was found of one: the
+# module whose main() each is.
 # All others are the tool's.
 _IN_PYTHON = {
     "capture": "heed._capture",
     "eval": "heed.models.evaluate",
     "facts": "heed.models.facts",
     "heads": "heed.models.heads",
+    "report": "heed.report.command",
 }
 
 

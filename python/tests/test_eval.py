@@ -164,6 +164,46 @@ def test_layers_against_plain_numbers(folder):
         np.testing.assert_allclose(found, want, rtol=1e-4)
 
 
+def test_each_layer_alone(folder, tmp_path):
+    """What --by-layer says is what a run with that --where says."""
+    narrow = ["--variants", "window_sink:window=16", "--tasks", "lm,needle"]
+    (spec,) = places.expand(narrow[1])
+    _, found = run(folder, tmp_path / "r.jsonl", *narrow, "--by-layer")
+    alone = found[spec, "layers"]["accuracy"]["layers"]
+    assert [row["layer"] for row in alone] == [0, 1]
+    grids = [found["exact", "needle"]["accuracy"]["grid"]]
+    for row in alone:
+        where = ["--where", f"layers {row['layer']}", "--fresh"]
+        _, one = run(folder, tmp_path / f"{row['layer']}.jsonl", *narrow, *where)
+        assert one[spec, "lm"]["accuracy"]["kld"] == pytest.approx(row["kld"], rel=1e-4)
+        before, after = (
+            np.array([item[3] for item in grid])
+            for grid in (*grids, one[spec, "needle"]["accuracy"]["grid"])
+        )
+        change = np.mean(after - before)
+        assert row["margin_change"] == pytest.approx(change, abs=2e-4)
+    assert alone[0]["kld"] != pytest.approx(alone[1]["kld"], rel=0.01)
+
+
+def test_documents_of_several_lengths(folder, tmp_path):
+    out, table = tmp_path / "r.jsonl", tmp_path / "r.json"
+    more = ["--tasks", "needle", "--variants", "window_sink:window=16"]
+    _, one = run(folder, out, *more)
+    more += ["--length", "512,256", "--json", str(table)]
+    _, two = run(folder, tmp_path / "s.jsonl", *more)
+    accuracy = two["exact", "needle"]["accuracy"]
+    assert accuracy["documents"] == 2
+    short, long = accuracy["lengths"]
+    assert 200 < short <= 256 < 450 < long <= 512
+    # The shorter one is what it is alone.
+    alone = one["exact", "needle"]["accuracy"]["grid"]
+    assert accuracy["grid"][: len(alone)] == alone
+    row = json.loads(table.read_text())["rows"][0]
+    assert {cell[0] for cell in row["tasks"]["needle"]["by_depth"]} == {
+        64 * round(n / 64) for n in (short, long)
+    }
+
+
 def test_attention_beneath_that_is_not_the_models(tmp_path):
     sizes = {**SIZES, "num_key_value_heads": 2, "head_dim": 8}
     config = transformers.GptOssConfig(

@@ -8,7 +8,8 @@ import re
 import pytest
 from made_items import items
 
-from heed.models import data, options, places, results, rows, scores, tasks
+from heed.models import data, options, places, predictions, results, rows, scores
+from heed.models import summary, tasks
 from heed.models.errors import InputError
 
 
@@ -118,6 +119,10 @@ def test_presets_name_what_exists():
         (["--tokens", "many"], "many"),
         (["--time-budget", "soon"], "--time-budget soon"),
         (["--documents", "0"], "--documents: '0'"),
+        (["--length", "512,x"], "--length: 'x' is no whole number"),
+        (["--length", "512,512"], "--length 512: is given twice"),
+        (["--length", "128,512"], "--length: needs to be at least 256"),
+        (["--by-layer", "--tasks", "needle"], "--by-layer: needs lm"),
         (["--wheer", "x"], "--wheer"),
     ],
 )
@@ -176,7 +181,8 @@ def made_up_run():
         grid = [
             [i["document"], n, n / 20, i["margin"], 100] for n, i in enumerate(found)
         ]
-        return {**scores.task_summary(found), "grid": grid}
+        lengths = [500, 500, 1000, 1000]
+        return {**scores.task_summary(found), "grid": grid, "lengths": lengths}
 
     def lm(kld):
         return {
@@ -222,7 +228,7 @@ def made_up_run():
         "cpu": "c",
         "processors": 1,
         "threads": 1,
-        "versions": {},
+        "versions": {"target": "t"},
         "time": "now",
         "cases": [e["key"] for e in entries],
     }
@@ -257,7 +263,7 @@ def test_a_verdict_waits_for_every_task():
 def test_what_predicts_harm():
     found = {
         (p["predictor"], p["harm"]): p["rho"]
-        for p in rows.predictions(rows.rows_of(made_up_run()))
+        for p in predictions.of_variants(rows.rows_of(made_up_run()))
     }
     # Losses 0.1, 0.3, 0.2 against KLD 0.01, 0.2, 0.3, and needles 4, 18, 2.
     assert found["mass lost", "KLD"] == pytest.approx(0.5)
@@ -266,18 +272,42 @@ def test_what_predicts_harm():
     assert not any("kv" in harm for _, harm in found)
 
 
-def test_the_report(tmp_path):
-    from heed.models import report
+def test_by_depth():
+    grid = [[0, 0, 0.05, 1.0, 9], [0, 1, 0.15, 3.0, 9], [1, 2, 1.0, -2.0, 9]]
+    found = rows.by_depth({"grid": grid, "lengths": [250, 1030]})
+    assert found == [[256, 0, 2.0, 2], [1024, 4, -2.0, 1]]
+    assert rows.by_depth({"grid": grid}) is None
 
-    path = tmp_path / "r.html"
-    report.write(path, made_up_run())
-    page = path.read_text()
-    assert "HEED_" not in page.replace("HEED_CACHE", "")
-    assert "heed eval &lt;x&gt;" in page and "https://" not in page.split("<script>")[0]
-    drawn = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]
-    assert len(json.loads(drawn)["rows"]) == 4
-    with pytest.raises(InputError, match="--html"):
-        report.write(tmp_path / "none" / "r.html", made_up_run())
+
+def test_each_layer_alone():
+    entries = made_up_run()
+    beneath = [
+        {"mass": 0.9, "rel_l2": 0.3, "rel_l2_heads": [0.1, 0.5], "density": 0.5},
+        {"mass": 0.5, "rel_l2": 0.4, "rel_l2_heads": [0.3, 0.4], "density": 0.5},
+        {"mass": 0.7, "rel_l2": 0.5, "rel_l2_heads": [0.3, 0.3], "density": 0.5},
+    ]
+    harms = [(2, 0.2, -1.0), (0, 0.1, -3.0), (1, 0.3, -2.0)]
+    alone = [
+        {"layer": layer, "kld": kld, "kld_error": 0.01, "margin_change": change}
+        for layer, kld, change in harms
+    ]
+    for entry in entries:
+        if entry.get("key") == "near:k=1/kernel/t":
+            entry["accuracy"]["layers"] = beneath
+    entries.append(result("near:k=1", "layers", {"layers": alone}))
+    entries[0]["run"]["cases"].append("near:k=1/layers/t")
+    found = summary.of(entries)
+    assert [p["layer"] for p in found["layer_points"]] == [2, 0, 1]
+    assert found["layer_points"][1]["relative L2, worst head"] == 0.5
+    rho = {(p["predictor"], p["harm"]): p["rho"] for p in found["layer_predictions"]}
+    assert rho["mass lost", "KLD"] == pytest.approx(1)
+    assert rho["relative L2", "needle margin lost"] == pytest.approx(-1)
+    assert rho["relative L2, worst head", "KLD"] == pytest.approx(-0.5)
+    assert ("density", "KLD") not in rho  # which is the same everywhere
+    # What looks beneath has no part in a verdict.
+    rows_ = {row["spec"]: row for row in found["rows"]}
+    assert rows_["near:k=1"]["verdict"] == "recall lost"
+    assert "layers" not in rows_["near:k=1"]["kernel"]
 
 
 def test_what_a_command_needs(monkeypatch):

@@ -152,10 +152,30 @@ def test_a_verdict_waits_for_every_text():
     assert near(entries)["verdict"] == "kept"
     left = [e for e in entries if e.get("key") != "near:k=1/lm/t2"]
     assert near(left)["verdict"] == "none"
-    for key in ("near:k=1/lm/t2", "near:k=1/kv/t", "near:k=1/kernel/t", "exact/lm/t2"):
-        refused = {"status": "NUMERICAL", "reason": "x", "accuracy": None, "cost": None}
-        some = [{**e, **refused} if e.get("key") == key else e for e in entries]
-        assert near(some)["verdict"] == "none", key
+    for key in ("near:k=1/lm/t2", "near:k=1/kv/t", "exact/lm/t2"):
+        assert near(without(entries, key))["verdict"] == "none", key
+
+
+REFUSED = {"status": "NUMERICAL", "reason": "x", "accuracy": None, "cost": None}
+
+
+def without(entries, key):
+    """The entries, one of them refused."""
+    return [{**e, **REFUSED} if e.get("key") == key else e for e in entries]
+
+
+def test_refused_numbers_of_attention_leave_the_text_valid():
+    entries = without(kept_run(), "near:k=1/kernel/t")
+    row = near(entries)
+    assert row["verdict"] == "kept" and row["refused"] is None
+    assert row["kernel"] is None and row["beneath_refused"] == "x"
+    table = rows.rows_of(entries)
+    cells = {name: read(row) for name, read in rows.columns(table)}
+    assert cells["density"] == cells["mass"] == "refused" and cells["verdict"] == "kept"
+    assert "near:k=1: numbers of attention refused: x" in rows.warnings(table)
+    assert "near:k=1: refused: x" not in rows.warnings(table)
+    text = near(without(kept_run(), "near:k=1/lm/t"))
+    assert text["refused"] == "x" and text["beneath_refused"] is None
 
 
 def grid_of(found):

@@ -55,7 +55,7 @@ function headGrid() {
       afterBuildTicks(axis) { axis.ticks = widest.heads.map((_, head) => ({value: head + 0.5})); }},
     y: {stacked: true, grid: {display: false}, ticks: {color: ink('--ink'), autoSkip: false}},
   }, {
-    tooltip: {displayColors: false, callbacks: {
+    legend: {display: false, saved: false}, tooltip: {displayColors: false, callbacks: {
       title: (items) => items.map((item) => layers[item.dataIndex].name),
       label: (item) => `head ${layers[item.dataIndex].heads[item.datasetIndex]}: ${title} ${show(format, item.dataset.values[item.dataIndex])}`}},
   }, {indexAxis: 'y'}, [cellTexts]);

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Puts style, script and Chart.js into page.html and writes it as a C++ string.
-# Run by the build: cmake -DPARTS=folder -DCHART_JS=file -DOUTPUT=file -P.
+# Run by the build: cmake -DPARTS=folder -DSCRIPTS=a.js,b.js -DCHART_JS=file
+# -DOUTPUT=file -P.
 
 file(READ ${PARTS}/page.html page)
-file(READ ${PARTS}/page.css style)
-foreach(part IN ITEMS numbers labels chart pictures lengths mass
-    row_errors phases coverage table heads other_runs svg_context exports page)
-  file(READ ${PARTS}/${part}.js text)
+file(READ ${PARTS}/shared/page.css style)
+string(REPLACE "," ";" SCRIPTS "${SCRIPTS}")
+foreach(part IN LISTS SCRIPTS)
+  file(READ ${PARTS}/${part} text)
   string(APPEND script "${text}\n")
 endforeach()
 file(READ ${CHART_JS} chart)

@@ -1,25 +1,7 @@
 // SPDX-FileCopyrightText: The heed authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The pictures beside the first: made once by Chart.js, then brought up to date.
-const drawn = {};  // by the id of their canvas
-
-function drawOn(id, type, content, scales, plugins, more = {}, hooks = [pointLabels]) {
-  const options = {animation: false, responsive: true, maintainAspectRatio: false, scales,
-    plugins: {legend: {display: false}, ...plugins}, ...more};
-  if (!drawn[id]) {
-    drawn[id] = new Chart(document.getElementById(id), {type, data: content, options, plugins: hooks});
-    return;
-  }
-  drawn[id].data = content;
-  drawn[id].options = options;
-  drawn[id].update();
-}
-
-// A tooltip of short lines under the name of the row.
-const rowTooltip = (lines) => ({
-  filter: (item) => !item.dataset.guide, displayColors: false,
-  callbacks: {title: (items) => (items.length ? items[0].dataset.label : ''), label: (item) => lines(item.raw)}});
+// What the pictures beside the first show.
 
 // Rows that are shown and passed, with their numbers.
 const shownRows = () => rows.map((row, index) => ({row, index, n: numbers(row)}))

@@ -9,7 +9,7 @@ import os
 import pathlib
 import re
 
-from heed.models import head_scores, report
+from heed.models import head_scores, page as pages
 from heed.models.errors import InputError
 
 COLOURS = {
@@ -118,7 +118,7 @@ def page(result, shown=None):
         "HEED_ENVIRONMENT": about,
         "HEED_DATA": data,
         "HEED_MAPS": here.with_name("atlas.js").read_text(encoding="utf-8"),
-        "HEED_CHART": report.chart_library(),
+        "HEED_CHART": pages.chart_library(),
     }
     # In one pass: what a text brings along is not replaced.
     return re.sub("|".join(parts), lambda found: parts[found[0]], text)

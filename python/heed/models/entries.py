@@ -34,6 +34,7 @@ _TASK = {
     "logp": _NUMBER,
     "grid": list,
 }
+_LAYER = {"layer": int, "kld": _NUMBER, "kld_error": _MAYBE}
 _RESULT = {"key": str, "spec": str, "task": str, "input": str, "status": str}
 STATUSES = ("OK", "UNSUPPORTED", "NUMERICAL", "OOM", "ERROR")
 
@@ -85,5 +86,9 @@ def wrong_in(entry):
         if not wrong and accuracy["mass"] is not None:
             wrong = _wrong(accuracy, _KERNEL_MASS, "accuracy.")
         return wrong or _wrong(cost, _KERNEL_COST, "cost.")
+    if task == "layers":
+        wrong = _wrong(accuracy, {"layers": list}, "accuracy.")
+        each = [] if wrong else (_wrong(row, _LAYER) for row in accuracy["layers"])
+        return wrong or ("accuracy.layers" if any(each) else None)
     wrong = _wrong(accuracy, _TASK, "accuracy.") or _wrong(cost, {}, "cost.")
     return wrong or ("accuracy.grid" if _wrong_grid(accuracy["grid"]) else None)

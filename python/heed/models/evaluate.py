@@ -13,9 +13,11 @@ import time
 import numpy as np
 
 import heed
-from heed.models import ahead, data, fitted, kernel, network, options as command
-from heed.models import places, report, results, rows, scores, tasks
+from heed.models import ahead, by_layer, data, fitted, kernel, network
+from heed.models import options as command, places, results, rows, scores
+from heed.models import summary, texts
 from heed.models.errors import InputError, run_command
+from heed.report import page as report
 
 FORMAT = 2  # of results: part of their keys
 
@@ -40,43 +42,6 @@ def _check_finite(values):
         raise ArithmeticError("gives numbers that are not finite")
 
 
-class Texts:
-    """The texts of a run, as tokens, and the documents of its tasks."""
-
-    def __init__(self, model, options):
-        self._model, self._options = model, options
-        self.tokens, self.sha256, self.labels = {}, {}, {}
-        for name in options.text:
-            label, text, sha256 = data.read_text(name)
-            self.labels[name], self.sha256[name] = label, sha256
-            if "lm" in options.tasks:
-                ids = model.prefix + model.encode(text)
-                if len(ids) < options.tokens:
-                    raise InputError(
-                        f"--text {name}: has {len(ids)} tokens, fewer than "
-                        f"{options.tokens}"
-                    )
-                self.tokens[name] = ids[: options.tokens]
-            if name == options.text[0]:
-                self._prose = text
-        self._documents = {}
-        for task in options.documents:
-            self.documents(task)
-
-    def documents(self, task):
-        """Those of all seeds."""
-        if task not in self._documents:
-            options, made = self._options, []
-            for seed in range(options.seed, options.seed + options.seeds):
-                rng = np.random.default_rng([seed, list(tasks.TASKS).index(task)])
-                count = options.documents[task]
-                made += tasks.build(
-                    task, self._prose, self._model.encode, rng, options.length, count
-                )
-            self._documents[task] = tasks.begun_by(self._model.prefix, made)
-        return self._documents[task]
-
-
 class Evaluation:
     """The cases of a run: each a variant and a task, measured and stored."""
 
@@ -92,10 +57,11 @@ class Evaluation:
                 f"--tokens, --length: {longest} is more than the model's "
                 f"{model.max_tokens} positions"
             )
-        self.texts = Texts(model, options)
+        self.texts = texts.Texts(model, options)
         self._ahead = {v["name"] for v in heed.variants() if v["selects_ahead"]}
         self._exact, self._inputs = {}, {}
-        self._kernel = None
+        self._kernel, self._by_layer = None, None
+        beneath = ["kernel", *(["layers"] if options.by_layer else [])]
         self._fits = None
         if set(self.specs) & set(places.FITTED):
             self._fits = fitted.Fits(
@@ -108,7 +74,7 @@ class Evaluation:
         self.cases = [
             (spec, task, text)
             for spec in ["exact", *self.specs]
-            for task in [*options.tasks, *(["kernel"] if spec != "exact" else [])]
+            for task in [*options.tasks, *(beneath if spec != "exact" else [])]
             for text in (options.text if task == "lm" else options.text[:1])
         ]
 
@@ -124,13 +90,19 @@ class Evaluation:
                 seen = self.texts.tokens[text]
             elif task == "kernel":
                 seen = self._kernel_ids(text)
+            elif task == "layers":
+                seen = [self.texts.tokens[text], self._asked("needle")]
             else:
-                seen = [
-                    [d.ids, [[i.position, i.right, i.distractors] for i in d.items]]
-                    for d in self.texts.documents(task)
-                ]
+                seen = self._asked(task)
             self._inputs[task, text] = results.key_of(seen)
         return self._inputs[task, text]
+
+    def _asked(self, task):
+        """What a task's documents say and ask; none where it is not run."""
+        return [
+            [d.ids, [[i.position, i.right, i.distractors] for i in d.items]]
+            for d in (self.texts.documents(task) if task in self.options.tasks else [])
+        ]
 
     def key(self, spec, task, text):
         where = "" if spec == "exact" or task == "kernel" else sorted(
@@ -145,15 +117,16 @@ class Evaluation:
     def missing(self):
         return [case for case in self.cases if not self.store.find(self.key(*case))]
 
-    def _forward(self, spec, ids):
-        """(last hidden states, seconds, seconds of attention)."""
+    def _forward(self, spec, ids, heads=None):
+        """(last hidden states, seconds, seconds of attention); heads: other places."""
         switch, fit = self.model.switch, None
         if spec in places.FITTED:
             fit = self._fits.find(spec)
             if isinstance(fit, str):
                 raise ValueError(fit)
         switch.reset()
-        switch.use(None if spec == "exact" else spec, self.where.heads, fit)
+        where = self.where.heads if heads is None else heads
+        switch.use(None if spec == "exact" else spec, where, fit)
         switch.seconds, began = 0.0, time.perf_counter()
         hidden = self.model.hidden(ids)
         return hidden, time.perf_counter() - began, switch.seconds
@@ -226,7 +199,22 @@ class Evaluation:
                 )
                 depth = round(item.depth, 3)
                 grid.append([number, i, depth, round(best, 4), item.distance])
-        return {**scores.task_summary(items), "grid": grid}, cost
+        lengths = [len(document.ids) for document in self.texts.documents(task)]
+        return {**scores.task_summary(items), "grid": grid, "lengths": lengths}, cost
+
+    def _layers(self, spec, text):
+        began = time.perf_counter()
+        if self._by_layer is None:
+            needles = "needle" in self.options.tasks
+            self._by_layer = by_layer.ByLayer(
+                self.model,
+                lambda *run: self._forward(*run)[0],
+                self.texts.tokens[text],
+                self.texts.documents("needle") if needles else [],
+            )
+        found = self._by_layer.of(spec, self.where.heads)
+        _check_finite([layer["kld"] for layer in found])
+        return {"layers": found}, {"seconds": time.perf_counter() - began}
 
     def _kernel_case(self, spec, text):
         """One forward serves all variants that still miss these numbers."""
@@ -280,6 +268,8 @@ class Evaluation:
                 found = self._lm(spec, text)
             elif task == "kernel":
                 found = self._kernel_case(spec, text)
+            elif task == "layers":
+                found = self._layers(spec, text)
             else:
                 found = self._task(spec, task)
             entry["accuracy"], entry["cost"] = found
@@ -312,6 +302,7 @@ class Evaluation:
                 },
                 "tokens": self.options.tokens,
                 "length": self.options.length,
+                "lengths": self.options.lengths,
                 "documents": self.options.documents,
                 "seeds": self.options.seeds,
                 "threads": self.options.threads,
@@ -324,18 +315,11 @@ class Evaluation:
         }
 
 
-def write_summary(path, table, entries):
-    """Writes the run, its rows and what predicts harm, without single layers."""
-    header, _ = rows.asked(entries)
-    header = {k: v for k, v in header.items() if k != "cases"}
-    for row in table:
-        if row["kernel"]:
-            row["kernel"].pop("layers", None)
-    summary = {"run": header, "rows": table, "predictions": rows.predictions(table)}
-    summary["warnings"] = rows.warnings(table)
+def write_summary(path, entries):
+    """Writes summary.of(): the run, its rows and what predicts harm."""
     try:
         with open(f"{path}.partial", "w", encoding="utf-8") as file:
-            json.dump(summary, file, indent=1)
+            json.dump(summary.of(entries), file, indent=1)
             file.write("\n")
         os.replace(f"{path}.partial", path)
     except OSError as error:
@@ -391,9 +375,9 @@ def run(argv):
         for line in rows.warnings(table):
             print(f"  {line}")
         if options.json:
-            write_summary(options.json, table, store.entries)
+            write_summary(options.json, store.entries)
         if options.html:
-            report.write(options.html, store.entries)
+            report.write(options.html, {"eval": summary.of(store.entries)})
         if left:
             print(f"The time budget left out {left} cases: the same command goes on.")
     finally:

@@ -91,6 +91,19 @@ def whole_number(low, high=None):
     return read
 
 
+def lengths_of(text, preset):
+    """Lengths of a list such as "512,1024", the shortest first."""
+    if text is None:
+        return [preset]
+    read = whole_number(1)
+    try:
+        found = [read(part) for part in text.split(",")]
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"--length: {error}") from None
+    refuse_repeated("--length", found)
+    return sorted(found)
+
+
 def add_common(parser):
     """Options of every command that runs a model."""
     parser.add_argument(
@@ -168,7 +181,14 @@ def parse(argv):
     parser.add_argument("--dense-layers", metavar="LIST", help="stay exact")
     count = whole_number(1)
     parser.add_argument("--documents", type=count, metavar="N", help="of each task")
-    parser.add_argument("--length", type=count, metavar="N", help="tokens of a document")
+    parser.add_argument(
+        "--length", metavar="N,M", help="tokens of a document; of each length as many"
+    )
+    parser.add_argument(
+        "--by-layer",
+        action="store_true",
+        help="each variant in each layer alone, too: a forward a layer",
+    )
     parser.add_argument("--time-budget", metavar="10m", help="begins no case after it")
     parser.add_argument("--out", default="eval.jsonl", metavar="FILE")
     parser.add_argument("--html", metavar="FILE", help="writes a report")
@@ -179,7 +199,8 @@ def parse(argv):
     options.text = options.text or preset["texts"]
     options.tokens = options.tokens or preset["tokens"]
     options.variants = options.variants or preset["variants"]
-    options.length = options.length or preset["length"]
+    options.lengths = lengths_of(options.length, preset["length"])
+    options.length = max(options.lengths)
     options.seeds = preset["seeds"]
     named = options.tasks
     options.tasks = preset["tasks"] if named is None else named.split(",")
@@ -194,7 +215,12 @@ def parse(argv):
     options.documents = {task: options.documents or counts[task] for task in asked}
     budget = options.time_budget
     options.time_budget = seconds_of(budget) if budget else None
-    for name, low in (("tokens", 32), ("length", 256)):
-        if getattr(options, name) < low:
+    for name, value, low in (
+        ("tokens", options.tokens, 32),
+        ("length", min(options.lengths), 256),
+    ):
+        if value < low:
             raise InputError(f"--{name}: needs to be at least {low}")
+    if options.by_layer and "lm" not in options.tasks:
+        raise InputError("--by-layer: needs lm among --tasks")
     return options

@@ -4,6 +4,7 @@
 
 from heed.models import scores
 
+BENEATH = ("kernel", "layers")  # tasks that look at attention, not at the model
 STARVED = 0.5  # of a layer's attention kept: below it, a sentence says so
 
 
@@ -19,6 +20,24 @@ def _paired(exact, other):
     before = {(i[0], i[1], i[2]): i[3] for i in exact["grid"]}
     pairs = [(i[3] - before[i[0], i[1], i[2]], i[0]) for i in other["grid"]]
     return scores.clustered([p[0] for p in pairs], [p[1] for p in pairs])
+
+
+def by_depth(summary):
+    """[[tokens, fifth, mean margin, items], ...]: by length and depth of the answer.
+
+    tokens: of the documents, rounded to 64, as prose fills them to a sentence. None
+    where a result does not say its documents' lengths.
+    """
+    if "lengths" not in summary:
+        return None
+    cells = {}
+    for document, _, depth, margin, _ in summary["grid"]:
+        tokens = 64 * round(summary["lengths"][document] / 64)
+        cells.setdefault((tokens, min(int(depth * 5), 4)), []).append(margin)
+    return [
+        [*cell, sum(margins) / len(margins), len(margins)]
+        for cell, margins in sorted(cells.items())
+    ]
 
 
 def _task_rows(exact, own):
@@ -39,6 +58,7 @@ def _task_rows(exact, own):
             "margin_change_error": error,
             "logp": summary["logp"],
             "documents": summary["documents"],
+            "by_depth": by_depth(summary),
             "retained": scores.retained(exact[name], summary) if able else None,
             "retained_error": (
                 scores.retained_error(exact[name], summary) if able else None
@@ -52,25 +72,38 @@ def rows_of(entries):
 
     spec, lm ({text: numbers}), kernel, tasks; kld and ln_ratio (of the text that
     suffers most), worst_task, worst_share, worst_share_error, verdict, rung,
-    model_seconds, refused. The verdict is "none" where a case was refused, or a text
-    or a task was not run.
+    model_seconds; refused and beneath_refused, sentences: of a text or a task, and of
+    the numbers of attention alone. The verdict is "none" where a text or a task was
+    refused or not run; numbers of attention have no part in it.
     """
     _, found = asked(entries)
     by_spec, asked_of = {}, set()
     for entry in found.values():
         spec = by_spec.setdefault(
             entry["spec"],
-            {"lm": {}, "tasks": {}, "kernel": None, "refused": None, "ran": set()},
+            {
+                "lm": {},
+                "tasks": {},
+                "kernel": None,
+                "layers": [],
+                "refused": None,
+                "beneath_refused": None,
+                "ran": set(),
+            },
         )
         spec["ahead"] = entry.get("selects_ahead", False)
         spec["fit"] = entry.get("fit")
-        if entry["task"] != "kernel":
+        beneath = entry["task"] in BENEATH
+        if not beneath:
             asked_of.add((entry["task"], entry["input"]))
         if entry["status"] != "OK":
-            spec["refused"] = entry["reason"] or entry["status"]
+            which = "beneath_refused" if beneath else "refused"
+            spec[which] = entry["reason"] or entry["status"]
             continue
         spec["ran"].add((entry["task"], entry["input"]))
-        if entry["task"] == "lm":
+        if entry["task"] == "layers":
+            spec["layers"] = entry["accuracy"]["layers"]
+        elif entry["task"] == "lm":
             spec["lm"][entry["input"]] = {**entry["accuracy"], **entry["cost"]}
         elif entry["task"] == "kernel":
             spec["kernel"] = {**entry["accuracy"], **entry["cost"]}
@@ -84,9 +117,7 @@ def rows_of(entries):
         row = {"spec": name, **own, "tasks": tasks, "kld": None, "ln_ratio": None}
         if own["lm"]:
             row["model_seconds"] = sum(t["model_s"] for t in own["lm"].values())
-            row["attention_seconds"] = sum(
-                t["attention_s"] for t in own["lm"].values()
-            )
+            row["attention_seconds"] = sum(t["attention_s"] for t in own["lm"].values())
         if name != "exact":
             if own["lm"]:
                 worst = max(own["lm"].values(), key=lambda numbers: numbers["kld"])
@@ -111,48 +142,6 @@ def rows_of(entries):
     return rows
 
 
-PREDICTORS = {
-    "mass lost": lambda k: None if k["mass"] is None else 1 - k["mass"],
-    "mass lost, worst layer": lambda k: (
-        None if k["mass"] is None else 1 - k["worst_layer_mass"]
-    ),
-    "relative L2, mean of layers": lambda k: k["rel_l2"],
-    "relative L2, worst head": lambda k: k["rel_l2_worst_head"],
-    "density": lambda k: k["density"],
-}
-
-
-def predictions(rows):
-    """Which number of attention goes with harm: rank correlations over variants.
-
-    A list of {"predictor", "harm", "rho", "variants"}: with KLD, and with the
-    change of each task's margin that exact attention can do.
-    """
-    variants = [r for r in rows if r["spec"] != "exact" and r["kernel"]]
-    able = sorted({n for r in variants for n, t in r["tasks"].items() if t["able"]})
-    harms = {"KLD": lambda r: r["kld"]}
-    for task in able:
-        harms[f"{task} margin lost"] = lambda r, task=task: (
-            -r["tasks"][task]["margin_change"] if task in r["tasks"] else None
-        )
-    found = []
-    for predictor, read in PREDICTORS.items():
-        for harm, cost in harms.items():
-            pairs = [(read(r["kernel"]), cost(r)) for r in variants]
-            pairs = [p for p in pairs if None not in p]
-            rho = scores.rank_correlation(*zip(*pairs)) if pairs else None
-            if rho is not None:
-                found.append(
-                    {
-                        "predictor": predictor,
-                        "harm": harm,
-                        "rho": rho,
-                        "variants": len(pairs),
-                    }
-                )
-    return found
-
-
 def number(value, digits=3):
     """Short text of a number; a dash for none."""
     if value is None:
@@ -173,9 +162,14 @@ def with_error(value, error, digits=3):
 def columns(rows):
     """[(heading, function of a row)] of the main table."""
     tasks = list(dict.fromkeys(n for r in rows for n in r["tasks"]))
-    of_kernel = lambda key, digits: (
-        lambda r: number(r["kernel"][key], digits) if r["kernel"] else "-"
-    )
+
+    def of_kernel(key, digits):
+        def cell(row):
+            if row["kernel"]:
+                return number(row["kernel"][key], digits)
+            return "refused" if row.get("beneath_refused") else "-"
+
+        return cell
 
     def task_cell(name):
         def cell(row):
@@ -251,6 +245,10 @@ def warnings(rows):
     for row in rows:
         if row["refused"]:
             lines.append(f"{row['spec']}: refused: {row['refused']}")
+        if row["beneath_refused"]:
+            lines.append(
+                f"{row['spec']}: numbers of attention refused: {row['beneath_refused']}"
+            )
         if row["ahead"]:
             lines.append(
                 f"{row['spec']}: chooses by later tokens too: what stands ahead of a "

@@ -14,12 +14,14 @@ const boxAround = (x, y, width, height) =>
 // first: they are what a reader looks for.
 function labelled(of) {
   return of.data.datasets.flatMap((set, index) => (set.labelOf ? of.getDatasetMeta(index).data.map((point, i) =>
-    ({x: point.x, y: point.y, text: set.labelOf(set.data[i], i), first: set.data[i].n?.pareto ? 0 : 1}))
+    ({x: point.x, y: point.y, over: set.labelOver, text: set.labelOf(set.data[i], i), first: set.data[i].n?.pareto ? 0 : 1}))
     : [])).filter((point) => point.text && isFinite(point.x) && isFinite(point.y)).sort((a, b) => a.first - b.first);
 }
 
-// Right, left, above, below; the corners last.
-function placesAround({x, y}, width) {
+// Right, left, above, below; the corners last. Over a line that goes to the right:
+// from the point on, above and below.
+function placesAround({x, y, over}, width) {
+  if (over) return [-1, 1].map((side) => boxAround(x + width / 2 + 2, y + side * LABEL.size / 1.4, width, LABEL.size + 2));
   const aside = width / 2 + LABEL.gap, up = LABEL.size / 2 + LABEL.gap;
   return [[aside, 0], [-aside, 0], [0, -up], [0, up], [aside, -up / 2], [aside, up / 2], [-aside, -up / 2], [-aside, up / 2]]
     .map(([dx, dy]) => boxAround(x + dx, y + dy, width, LABEL.size + 2));
@@ -51,11 +53,3 @@ const pointLabels = {
     ctx.restore();
   },
 };
-
-// A row in few words: its variant, and the values of the knobs in which the rows
-// of that variant differ.
-function labelOfRow(row) {
-  const others = rows.filter((other) => other.variant === row.variant);
-  const values = Object.entries(row.knobs).filter(([k, v]) => others.some((other) => other.knobs[k] !== v));
-  return [row.variant, ...values.map(([, v]) => v)].join(' ');
-}

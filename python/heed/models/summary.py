@@ -1,0 +1,24 @@
+# SPDX-FileCopyrightText: The heed authors
+# SPDX-License-Identifier: Apache-2.0
+"""What `heed eval --json` writes, which `heed report` reads."""
+
+from heed.models import predictions, rows
+
+
+def of(entries):
+    """The run, its rows, what predicts harm, and warnings, of a file's last run."""
+    header, _ = rows.asked(entries)
+    table = rows.rows_of(entries)
+    points = predictions.layer_points(table)
+    for row in table:
+        row.pop("layers")
+        if row["kernel"]:
+            row["kernel"] = {k: v for k, v in row["kernel"].items() if k != "layers"}
+    return {
+        "run": {k: v for k, v in header.items() if k != "cases"},
+        "rows": table,
+        "predictions": predictions.of_variants(table),
+        "layer_points": points,
+        "layer_predictions": predictions.of_layers(points),
+        "warnings": rows.warnings(table),
+    }
