@@ -15,7 +15,7 @@ import numpy as np
 import heed
 from heed.models import ahead, data, kernel, network, options as command, places
 from heed.models import report, results, rows, scores, tasks
-from heed.models.errors import InputError
+from heed.models.errors import InputError, run_command
 
 FORMAT = 2  # of results: part of their keys
 
@@ -381,11 +381,5 @@ def run(argv):
 
 
 def main(argv):
-    try:
-        return run(argv)
-    except InputError as error:
-        print(f"heed eval: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("heed eval: interrupted: the same command goes on", file=sys.stderr)
-        return 130
+    said = "interrupted: the same command goes on"
+    return run_command("eval", run, argv, said)

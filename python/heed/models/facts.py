@@ -16,7 +16,7 @@ import numpy as np
 
 from heed.models import ablation, capitals, data, evaluate, heads
 from heed.models import network, options as command, places, scores, tasks
-from heed.models.errors import InputError
+from heed.models.errors import InputError, run_command
 
 DRAWS = 8
 WINDOW = "window_sink:window=64:sink=4"
@@ -288,10 +288,4 @@ def run(argv):
 
 
 def main(argv):
-    try:
-        return run(argv)
-    except InputError as error:
-        print(f"heed facts: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return run_command("facts", run, argv)

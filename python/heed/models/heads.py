@@ -13,7 +13,7 @@ import torch
 
 from heed.models import ablation, atlas, data, evaluate, head_scores, network
 from heed.models import options as command, scores, tasks
-from heed.models.errors import InputError
+from heed.models.errors import InputError, run_command
 
 REPETITION = 256  # tokens of the block that is given twice
 SEGMENT = 128  # tokens of an example of Taylor importance
@@ -322,10 +322,4 @@ def run(argv):
 
 
 def main(argv):
-    try:
-        return run(argv)
-    except InputError as error:
-        print(f"heed heads: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return run_command("heads", run, argv)
