@@ -14,6 +14,7 @@ import sys
 # Commands that are Python, since they run models: the module whose main() each is.
 # All others are the tool's.
 _IN_PYTHON = {
+    "bars": "heed.models.bars",
     "capture": "heed._capture",
     "eval": "heed.models.evaluate",
     "facts": "heed.models.facts",
