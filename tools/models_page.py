@@ -197,7 +197,12 @@ def bars_table(bars):
     """Every bar by its main number; then the lines of each, and what is not alike."""
     run = bars["run"]
     lines = [
-        [f"`{b['bar']}`: {b['title']}", b["published"], plain(b["ours"], b["error"]), b["label"]]
+        [
+            f"`{b['bar']}`: {b['title']}",
+            b["published"],
+            plain(b["ours"], b["error"]),
+            b["label"],
+        ]
         for b in bars["bars"]
     ]
     seconds = sum(b["seconds"] for b in bars["bars"])
@@ -207,7 +212,8 @@ def bars_table(bars):
     )
     text += table(["result", "published", "ours", "label"], lines)
     for bar in bars["bars"]:
-        text += f"\n**{bar['title']}: {bar['label']}.** {bar['source']}. Rule: {bar['rule']}.\n"
+        text += f"\n**{bar['title']}: {bar['label']}.** {bar['source']}. "
+        text += f"Rule: {bar['rule']}.\n"
         if bar["reason"]:
             text += f"Not measured: {bar['reason']}.\n"
         text += "\n"

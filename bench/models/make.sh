@@ -18,4 +18,9 @@ mkdir -p "$folder"
 "$heed" eval --preset quick --out "$work/eval.jsonl" --json "$folder/eval.json"
 sed -i "s#$work/##" "$folder/eval.json"  # a folder that nobody has
 "$heed" heads --out "$folder/heads.json"
+also=()
+[ -d "bench/results/$1" ] && also=(--folder "bench/results/$1")
+"$heed" bars --folder "$folder" "${also[@]}" --out "$work/bars.jsonl" \
+  --json "$folder/bars.json"
+sed -i "s#$work/##" "$folder/bars.json"
 python3 tools/models_page.py write

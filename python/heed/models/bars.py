@@ -50,12 +50,17 @@ def parse(argv):
     parser.add_argument("--list", action="store_true", help="what bars there are")
     parser.add_argument(
         "--folder",
+        action="append",
+        default=[],
         metavar="DIR",
         help="takes eval.json, heads.json, facts.json and heed compare's lengths.json "
-        "and even.json from there instead of running them, where they have what it takes",
+        "and even.json from there instead of running them, where they have what it "
+        "takes; may be repeated",
     )
     parser.add_argument("--out", default="bars.jsonl", metavar="FILE")
-    parser.add_argument("--json", metavar="FILE", help="writes the bars with their labels")
+    parser.add_argument(
+        "--json", metavar="FILE", help="writes the bars with their labels"
+    )
     parser.add_argument("--fresh", action="store_true", help="forgets earlier results")
     options = parser.parse_args(argv)
     options.tokens = options.tokens or 2048
@@ -83,7 +88,7 @@ class Bars:
 
     def key(self, bar):
         """Of what a bar's numbers depend on."""
-        taken = {name: self.context.folder.sha256(name) for name in bar.files}
+        taken = {name: self.context.folders.sha256(name) for name in bar.files}
         parts = [FORMAT, heed.__version__, bar.name, self.options.seed, taken]
         if bar.needs_model:
             parts += [self.context.sha256, self.text_sha256, self.options.tokens]

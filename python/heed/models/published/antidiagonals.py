@@ -58,7 +58,8 @@ def _measure(context, ways):
     tokens = min(context.tokens, context.captured_tokens)
     base = context.kept(_spec(THRESHOLD, 0, 0), tokens)
     points = {
-        way: [context.kept(spec, tokens) for spec in specs] for way, specs in ways.items()
+        way: [context.kept(spec, tokens) for spec in specs]
+        for way, specs in ways.items()
     }
     return {
         "tokens": tokens,
@@ -100,7 +101,9 @@ def _numbers_ways(ours, own, published):
     for way, numbers in ours["ways"].items():
         found.append(Number(f"{at}, {way}", published[way], numbers["mass"]))
         found.append(
-            Number(f"less than {own}, {way}", "-", numbers["less"], numbers["less_error"])
+            Number(
+                f"less than {own}, {way}", "-", numbers["less"], numbers["less_error"]
+            )
         )
     return found
 

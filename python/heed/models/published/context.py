@@ -25,19 +25,22 @@ def model_sha256(name):
     return data.sha256_of_folder(name)
 
 
-class Folder:
-    """Results of other commands, by the names of their files."""
+class Folders:
+    """Results of other commands, by the names of their files: the first that has one."""
 
-    def __init__(self, path, sha256):
-        self.path, self._sha256 = path, sha256
-        if path is not None and not pathlib.Path(path).is_dir():
-            raise InputError(f"--folder {path}: is no folder")
+    def __init__(self, paths, sha256):
+        self._paths, self._sha256 = [pathlib.Path(path) for path in paths], sha256
+        for path in self._paths:
+            if not path.is_dir():
+                raise InputError(f"--folder {path}: is no folder")
+
+    def _file(self, name):
+        return next((p / name for p in self._paths if (p / name).is_file()), None)
 
     def sha256(self, name):
         """Of a file; None where it is not there."""
-        path = pathlib.Path(self.path or "", name)
-        there = self.path is not None and path.is_file()
-        return data.sha256_of_file(path) if there else None
+        path = self._file(name)
+        return path and data.sha256_of_file(path)
 
     def take(self, name, read):
         """read(what a file holds), or None without the file, or where that is None.
@@ -45,9 +48,9 @@ class Folder:
         Raises InputError for a file that is not what its command writes, or whose
         numbers are another model's.
         """
-        if self.sha256(name) is None:
+        path = self._file(name)
+        if path is None:
             return None
-        path = pathlib.Path(self.path, name)
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             if name in OF_MODELS:
@@ -57,7 +60,13 @@ class Folder:
             taken = read(found)
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: cannot be read: {error}") from None
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
+        except (
+            KeyError,
+            TypeError,
+            IndexError,
+            AttributeError,
+            StopIteration,
+        ) as error:
             raise InputError(
                 f"{path}: is no such result of heed, or an older one: {error!r}"
             ) from None
@@ -71,7 +80,7 @@ class Context:
         self.options, self.seed, self.tokens = options, options.seed, options.tokens
         self.threads, self.text, self.progress = options.threads, text, progress
         self.sha256 = model_sha256(options.model)
-        self.folder = Folder(options.folder, self.sha256)
+        self.folders = Folders(options.folder, self.sha256)
         self._losses = {}
 
     @functools.cached_property

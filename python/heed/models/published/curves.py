@@ -97,7 +97,9 @@ def numbers(ours):
     for i, place in enumerate(ours["places"]):
         for way in (VERTICAL, BLOCKS, LOCAL):
             loss, error = place[way]
-            what = f"loss over exact attention's at density {place['density']:.2f}, {way}"
+            what = (
+                f"loss over exact attention's at density {place['density']:.2f}, {way}"
+            )
             published = f"{PUBLISHED[way][i]:.3f} at {(0.2, 0.3, 0.4)[i]}"
             found.append(Number(what, published, loss, error))
     return found

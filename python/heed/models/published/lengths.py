@@ -21,7 +21,10 @@ REPEATS = 3
 SPARSE = "vertical_slash"
 AT = "mass=0.95"
 LAYER = 2  # of the captured ones: in the middle
-EARLIEST, LATEST = 10_000, 50_000  # published: slower at the first, faster at the second
+EARLIEST, LATEST = (
+    10_000,
+    50_000,
+)  # published: slower at the first, faster at the second
 LONG = 16384  # tokens of random numbers, at which the share of choosing is taken
 CHOOSING = 0.25
 CHOOSE = ("estimate", "select", "build")
@@ -64,13 +67,15 @@ def _compare(variants, lengths, *options, **inputs):
             variants=variants, threads=1, repeats=REPEATS, options=options, **inputs
         )
     except FileNotFoundError as error:
-        raise Unable(f"needs the tool heed: {error.strerror}: {error.filename}") from None
+        raise Unable(
+            f"needs the tool heed: {error.strerror}: {error.filename}"
+        ) from None
     return made.result
 
 
 def measure_linear(context):
     read = lambda found: crossings(found, CAB)
-    taken = context.folder.take("lengths.json", read)
+    taken = context.folders.take("lengths.json", read)
     if taken:
         return taken
     context.progress("lengths of linear variants")
@@ -94,15 +99,18 @@ def _length(what, published, found):
 
 def numbers_linear(ours):
     return [
-        _length(f"tokens from which {name} pays (0: at {ours['lengths'][0]} already)",
-                f"{published:,}", ours["variants"][name])
+        _length(
+            f"tokens from which {name} pays (0: at {ours['lengths'][0]} already)",
+            f"{published:,}",
+            ours["variants"][name],
+        )
         for name, published in CAB.items()
     ]
 
 
 def measure_sparse(context):
     read = lambda found: crossings(found, [SPARSE])
-    found = context.folder.take("even.json", read)
+    found = context.folders.take("even.json", read)
     if not found:
         layers = context.captured(LENGTHS[-1])
         layer, kept, arguments = layers[min(LAYER, len(layers) - 1)]
@@ -141,7 +149,9 @@ def numbers_sparse(ours):
             f"between {EARLIEST:,} and {LATEST:,}",
             ours["variants"][SPARSE],
         ),
-        Number(f"share of choosing at {LONG:,} tokens", "0.3 at 10,000", ours["choosing"]),
+        Number(
+            f"share of choosing at {LONG:,} tokens", "0.3 at 10,000", ours["choosing"]
+        ),
     ]
 
 

@@ -87,7 +87,9 @@ def numbers(ours):
     least, most = (pick(row["ratio"] for row in rows) for pick in (min, max))
     middle = lambda name: float(np.median([row[name] for row in rows]))
     return [
-        Number("RMS error of unfused f16 over fused, mean of shapes", "1.7", ratio, error),
+        Number(
+            "RMS error of unfused f16 over fused, mean of shapes", "1.7", ratio, error
+        ),
         Number("the least of them", "-", least),
         Number("the most", "-", most),
         Number("RMS error, unfused, median of shapes", "3.2e-4", middle("unfused")),

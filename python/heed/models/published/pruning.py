@@ -47,7 +47,7 @@ def _from_heads(found):
 
 
 def measure(context):
-    taken = context.folder.take("heads.json", _from_heads)
+    taken = context.folders.take("heads.json", _from_heads)
     if taken:
         return taken
     model, ids = context.model, context.ids(2 * TOKENS)
@@ -70,7 +70,9 @@ def measure(context):
         random = []
         for draw in range(DRAWS):
             rng = np.random.default_rng([context.seed, draw])
-            random.append(change([every[i] for i in rng.permutation(len(every))], share)[0])
+            random.append(
+                change([every[i] for i in rng.permutation(len(every))], share)[0]
+            )
         points.append(_point(share, *change(least, share), random))
         context.progress(f"{100 * share:.0f} % of heads taken away")
     return {"heads": len(every), "points": points}
@@ -88,7 +90,9 @@ def judge(ours):
 
 def numbers(ours):
     found = []
-    for point, published in zip(ours["points"], ("0 (WMT, BLEU)", "0 (BERT, accuracy)")):
+    for point, published in zip(
+        ours["points"], ("0 (WMT, BLEU)", "0 (BERT, accuracy)")
+    ):
         share = f"{100 * point['share']:.0f} % of heads away"
         found.append(
             Number(
@@ -99,7 +103,12 @@ def numbers(ours):
             )
         )
         found.append(
-            Number(f"{share}: in random orders", "-", point["random"], point["random_error"])
+            Number(
+                f"{share}: in random orders",
+                "-",
+                point["random"],
+                point["random_error"],
+            )
         )
     return found
 

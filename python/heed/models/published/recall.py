@@ -6,7 +6,14 @@ import numpy as np
 
 import heed
 from heed.models import scores
-from heed.models.published.bar import DIRECTION, NOT_SEEN, REDONE, Bar, Number, surely_above
+from heed.models.published.bar import (
+    DIRECTION,
+    NOT_SEEN,
+    REDONE,
+    Bar,
+    Number,
+    surely_above,
+)
 
 DIMS = (16, 32, 64)
 PAIRS = (4, 8, 16, 32, 64, 128, 256)
@@ -110,8 +117,10 @@ def judge(ours):
     most = max(linear[WIDTH])
     # More pairs: less comes back. More state: more does.
     falls = linear[WIDTH][most][0] < SURE and all(
-        surely_above(linear[dim][most][0] - linear[less][most][0],
-                     np.hypot(linear[dim][most][1], linear[less][most][1]))
+        surely_above(
+            linear[dim][most][0] - linear[less][most][0],
+            np.hypot(linear[dim][most][1], linear[less][most][1]),
+        )
         for less, dim in zip(dims, dims[1:])
     )
     if exact < SURE or not falls:

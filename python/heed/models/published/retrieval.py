@@ -38,7 +38,7 @@ def _share(values):
 
 def measure_share(context):
     read = lambda found: _share([head["retrieval"] for head in found["heads"]])
-    taken = context.folder.take("heads.json", read)
+    taken = context.folders.take("heads.json", read)
     return taken or _share(_counts(context).ravel())
 
 
@@ -77,7 +77,7 @@ def _from_facts(found):
 
 
 def measure_masked(context):
-    taken = context.folder.take("facts.json", _from_facts)
+    taken = context.folders.take("facts.json", _from_facts)
     if taken:
         return taken
     model, documents = context.model, context.needles(ASKED, LENGTH, 0)

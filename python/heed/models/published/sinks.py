@@ -52,7 +52,7 @@ def _from_eval(found):
 
 
 def measure(context):
-    taken = context.folder.take("eval.json", _from_eval)
+    taken = context.folders.take("eval.json", _from_eval)
     if taken:
         return taken
     windows = [window for window in WINDOWS if 2 * window <= context.tokens]
@@ -84,7 +84,9 @@ def judge(ours):
     four = [s for s in ours["settings"] if s["sink"] == 4]
     if not all(surely_above(s["over_four"], s["over_four_error"]) for s in none):
         return NOT_SEEN
-    within = all(surely_above(-s["ln_ratio"], s["ln_ratio_error"], -RECOVERED) for s in four)
+    within = all(
+        surely_above(-s["ln_ratio"], s["ln_ratio_error"], -RECOVERED) for s in four
+    )
     return REDONE if within else DIRECTION
 
 
