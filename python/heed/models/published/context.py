@@ -81,7 +81,7 @@ class Context:
         self.threads, self.text, self.progress = options.threads, text, progress
         self.sha256 = model_sha256(options.model)
         self.folders = Folders(options.folder, self.sha256)
-        self._losses = {}
+        self._losses, self._exact_lse = {}, {}
 
     @functools.cached_property
     def model(self):
@@ -180,10 +180,14 @@ class Context:
 
     def kept(self, spec, tokens):
         """[(density, share of attention kept) of each captured layer] of a variant."""
-        found = []
-        for _, (q, k, v), arguments in self.captured(tokens):
-            _, exact = heed.attention(q, k, v, return_lse=True, **arguments)
-            run = heed.run_variant(spec, q, k, v, **arguments)
+        found, layers = [], self.captured(tokens)
+        if tokens not in self._exact_lse:
+            self._exact_lse[tokens] = [
+                heed.attention(*qkv, return_lse=True, **arguments)[1]
+                for _, qkv, arguments in layers
+            ]
+        for (_, qkv, arguments), exact in zip(layers, self._exact_lse[tokens]):
+            run = heed.run_variant(spec, *qkv, **arguments)
             mass = torch.exp(run.lse.double() - exact.double()).clamp(0, 1)
             found.append((run.density, float(mass.mean())))
         self.progress(f"attention kept, {spec}, {tokens} tokens")
