@@ -21,7 +21,7 @@ from heed.models.published import (
 )  # noqa: E402
 from heed.models.published.bar import NOT_COMPARABLE, Unable  # noqa: E402
 from test_eval import folder  # noqa: E402,F401
-from test_models import prose  # noqa: E402
+from test_tasks import prose  # noqa: E402
 
 TOKENS = 512
 

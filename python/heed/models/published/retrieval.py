@@ -168,7 +168,7 @@ BARS = (
     Bar(
         name="retrieval_share",
         title="Few heads retrieve",
-        source=f"{_SOURCE}: less than 5 %; shares by the scores of its repository",
+        source=f"{_SOURCE}; shares by the scores of its repository",
         rule="redone: the share of heads with a score of 0.1 or more lies in the published "
         "range, 2.1 to 6.2 %; direction only: there are some, and no more than 10 %",
         differences=(
@@ -184,7 +184,7 @@ BARS = (
     Bar(
         name="retrieval_masked",
         title="Without retrieval heads the needle is lost, without random heads it is not",
-        source=f"{_SOURCE}, figure 4",
+        source=_SOURCE,
         rule="redone: without the retrieval heads the needle's margin falls below that "
         "without random heads, by 1.96 errors of documents and draws, and below each of "
         "eight draws; direction only: it falls below their mean",
