@@ -205,11 +205,7 @@ def bars_table(bars):
         ]
         for b in bars["bars"]
     ]
-    seconds = sum(b["seconds"] for b in bars["bars"])
-    text = (
-        f"{run['text']}, {run['tokens']:,} tokens; {run['cpu']}, {run['threads']} threads, "
-        f"{seconds / 60:.0f} minutes.\n\n"
-    )
+    text = f"{run['model']}; {run['text']}, {run['tokens']:,} tokens; {run['cpu']}.\n\n"
     text += table(["result", "published", "ours", "label"], lines)
     for bar in bars["bars"]:
         text += f"\n**{bar['title']}: {bar['label']}.** {bar['source']}. "
@@ -221,8 +217,10 @@ def bars_table(bars):
             known = "" if n["published"] == "-" else f"; published: {n['published']}"
             text += f"- {n['what']}: {plain(n['ours'], n['error'])}{known}\n"
         text += f"- not like for like: {'; '.join(bar['not_like_for_like'])}\n"
-        if taken := (bar["measured"] or {}).get("taken_from"):
-            text += f"- taken from `{taken}`\n"
+        measured_ = bar["measured"] or {}
+        if taken := measured_.get("taken_from"):
+            of = f", of {measured_['cpu']}" if "cpu" in measured_ else ""
+            text += f"- taken from `{taken}`{of}\n"
     return text
 
 

@@ -91,7 +91,9 @@ class Bars:
         taken = {name: self.context.folders.sha256(name) for name in bar.files}
         parts = [FORMAT, heed.__version__, bar.name, self.options.seed, taken]
         if bar.needs_model:
-            parts += [self.context.sha256, self.text_sha256, self.options.tokens]
+            parts += [self.context.sha256, self.text_sha256]
+        if bar.needs_model and bar.needs_tokens:
+            parts.append(self.options.tokens)
         return results.key_of(parts)
 
     def result(self, bar):

@@ -43,7 +43,7 @@ class Bar:
     label, and numbers() its lines, the main one first. rule says in words what
     judge() does. differences: where the comparison is not like for like. files:
     results that measure() may take instead of running. needs_model: whether it
-    depends on the model and the text.
+    depends on the model and the text; needs_tokens: and on how much of the text.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Bar:
     numbers: Callable[[Dict[str, Any]], List[Number]]
     files: Tuple[str, ...] = ()
     needs_model: bool = True
+    needs_tokens: bool = True
 
 
 def surely_above(value, error, limit=0.0):

@@ -74,14 +74,17 @@ class Folders:
 
 
 class Context:
-    """Of one run. What costs time is made when a bar asks, and once."""
+    """Of one run. What costs time is made when a bar asks, and once.
+
+    found: what bars leave for one another.
+    """
 
     def __init__(self, options, text, progress=lambda what: None):
         self.options, self.seed, self.tokens = options, options.seed, options.tokens
         self.threads, self.text, self.progress = options.threads, text, progress
         self.sha256 = model_sha256(options.model)
         self.folders = Folders(options.folder, self.sha256)
-        self._losses, self._exact_lse = {}, {}
+        self.found, self._losses, self._exact_lse = {}, {}, {}
 
     @functools.cached_property
     def model(self):

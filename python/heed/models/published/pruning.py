@@ -131,5 +131,6 @@ BARS = (
         judge=judge,
         numbers=numbers,
         files=("heads.json",),
+        needs_tokens=False,
     ),
 )
