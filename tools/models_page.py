@@ -5,7 +5,7 @@
 
 usage: models_page.py write     fills what stands between <!-- name --> and
                                 <!-- end --> of the page, from every folder that
-                                has eval.json and heads.json
+                                has the files of the block
        models_page.py check     whether that is what write makes
 """
 
@@ -205,24 +205,66 @@ def ranking_table(heads):
     return "\n" + table(head, lines)
 
 
+def plain(value, error=None):
+    """A number and its error by three digits that count."""
+    if value is None:
+        return "-"
+    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return text if error is None else f"{text} ± {error:.2g}"
+
+
+def bars_table(bars):
+    """Every bar by its main number; then the lines of each, and what is not alike."""
+    run = bars["run"]
+    lines = [
+        [
+            f"`{b['bar']}`: {b['title']}",
+            b["published"],
+            plain(b["ours"], b["error"]),
+            b["label"],
+        ]
+        for b in bars["bars"]
+    ]
+    text = f"{run['model']}; {run['text']}, {run['tokens']:,} tokens; {run['cpu']}.\n\n"
+    text += table(["result", "published", "ours", "label"], lines)
+    for bar in bars["bars"]:
+        text += f"\n**{bar['title']}: {bar['label']}.** {bar['source']}. "
+        text += f"Rule: {bar['rule']}.\n"
+        if bar["reason"]:
+            text += f"Not measured: {bar['reason']}.\n"
+        text += "\n"
+        for n in bar["numbers"]:
+            known = "" if n["published"] == "-" else f"; published: {n['published']}"
+            text += f"- {n['what']}: {plain(n['ours'], n['error'])}{known}\n"
+        text += f"- not like for like: {'; '.join(bar['not_like_for_like'])}\n"
+        measured_ = bar["measured"] or {}
+        if taken := measured_.get("taken_from"):
+            of = f", of {measured_['cpu']}" if "cpu" in measured_ else ""
+            text += f"- taken from `{taken}`{of}\n"
+    return text
+
+
 BLOCKS = {
     "measured": measured,
     "eval": eval_table,
     "verdicts": verdicts,
     "kernel": kernel_table,
     "heads": head_types,
+    "bars": bars_table,
 }
+FILES = {"bars": ["bars"]}  # of a block, where they are others than eval and heads
 
 
 def page(text):
     """The page with its blocks made anew: of each CPU's folder, in their order."""
-    found = {}
-    for folder in sorted(p for p in RESULTS.iterdir() if p.is_dir()):
-        files = [folder / f"{name}.json" for name in ("eval", "heads")]
-        if all(file.is_file() for file in files):
-            found[folder.name] = [json.loads(file.read_text()) for file in files]
+    folders = sorted(p for p in RESULTS.iterdir() if p.is_dir())
 
     def fill(match):
+        found = {}
+        for folder in folders:
+            files = [folder / f"{f}.json" for f in FILES.get(match[1], ["eval", "heads"])]
+            if all(file.is_file() for file in files):
+                found[folder.name] = [json.loads(file.read_text()) for file in files]
         made = [
             (f"**{name}**\n\n" if len(found) > 1 else "") + BLOCKS[match[1]](*results)
             for name, results in found.items()

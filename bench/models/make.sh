@@ -36,6 +36,11 @@ else
   "$heed" heads --ablate mean --prune --out "$folder/heads.json"
   "$heed" facts --out "$folder/facts.json"
 fi
+also=()
+[ -d "bench/results/$1" ] && also=(--folder "bench/results/$1")
+"$heed" bars --folder "$folder" "${also[@]}" --out "$work/bars.jsonl" \
+  --json "$folder/bars.json"
+sed -i "s#$work/##" "$folder/bars.json"
 # The pictures, by the python that has the wheel.
 python=$(dirname "$(command -v "$heed")")/python3
 browser=$(command -v chromium || command -v chromium-browser || true)

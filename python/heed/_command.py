@@ -15,6 +15,7 @@ import sys
 # module whose main() each is.
 # All others are the tool's.
 _IN_PYTHON = {
+    "bars": "heed.models.bars",
     "capture": "heed._capture",
     "eval": "heed.models.evaluate",
     "facts": "heed.models.facts",

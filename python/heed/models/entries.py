@@ -78,6 +78,8 @@ def wrong_in(entry):
         return None if isinstance(entry.get("reason"), (str, type(None))) else "reason"
     task, exact = entry["task"], entry["spec"] == "exact"
     accuracy, cost = entry.get("accuracy"), entry.get("cost")
+    if task == "bar":  # each bar knows what its own numbers are
+        return _wrong(accuracy, {}, "accuracy.") or _wrong(cost, {}, "cost.")
     if task == "lm":
         wrong = _wrong(accuracy, _LM_EXACT if exact else _LM, "accuracy.")
         return wrong or _wrong(cost, _LM_COST, "cost.")
