@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: The heed authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs linear_study and draws what it found into bench/studies/linear.
+"""Runs linear_study and linear_errors, draws what they found into bench/studies/linear
+and puts it into docs/linear.md.
 
-    bash tools/build.sh release --target linear_study
-    python3 bench/studies/linear_pictures.py [build/release/bin/linear_study]
+    bash tools/build.sh release --target linear_study linear_errors
+    python3 bench/studies/linear_pictures.py [build/release/bin]
 
 Numbers are the CSV files beside the pictures; they are the same on every CPU that
 has FMA. No package is needed.
@@ -18,8 +19,9 @@ import sys
 from xml.sax.saxutils import escape
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "data/smollm2_135m_moby_dick.safetensors"
 FOLDER = ROOT / "bench/studies/linear"
-COLOURS = ["#3b82f6", "#d97706", "#16a34a", "#db2777", "#78716c"]
+COLOURS = ["#3b82f6", "#d97706", "#16a34a", "#db2777", "#78716c", "#7c3aed"]
 STYLE = ("text{fill:#1c1917}.ground{fill:#fff}.grid{stroke:#d6d3d1}"
          "@media (prefers-color-scheme: dark)"
          "{text{fill:#e7e5e4}.ground{fill:#1c1917}.grid{stroke:#44403c}}")
@@ -39,9 +41,9 @@ class Axis:
         return self.begin + share * (self.end - self.begin)
 
 
-def panel(title, x_name, x_ticks, y_ticks, lines, log_y, left):
+def panel(title, x_name, x_ticks, y_ticks, lines, log_y, left, log_x=True, joined=True):
     """One chart; lines: name to points (x, y)."""
-    x = Axis([t for t, _ in x_ticks], left + LEFT, left + WIDTH - RIGHT, True)
+    x = Axis([t for t, _ in x_ticks], left + LEFT, left + WIDTH - RIGHT, log_x)
     y = Axis([t for t, _ in y_ticks], HEIGHT - BOTTOM, TOP, log_y)
     text = lambda at, down, words, anchor="middle", more="": (
         f'<text x="{at:.1f}" y="{down:.1f}" text-anchor="{anchor}"{more}>{escape(words)}</text>')
@@ -55,7 +57,8 @@ def panel(title, x_name, x_ticks, y_ticks, lines, log_y, left):
     for (name, points), colour in zip(lines.items(), COLOURS):
         places = [(x(a), y(min(max(b, y_ticks[0][0]), y_ticks[-1][0]))) for a, b in points]
         path = "L".join(f"{a:.1f} {b:.1f}" for a, b in places)
-        out.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        if joined:
+            out.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         out += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in places]
     for row, (name, colour) in enumerate(zip(lines, COLOURS)):
         down = TOP + 14 + 18 * row
@@ -74,8 +77,9 @@ def write_svg(name, title, panels):
         f'<rect width="{width}" height="{HEIGHT}" class="ground"/>\n{body}\n</svg>\n')
 
 
-def study(program, name):
-    text = subprocess.run([program, name], check=True, capture_output=True, text=True).stdout
+def study(program, name, argument=None):
+    text = subprocess.run([program, argument or name], check=True, capture_output=True,
+                          text=True).stdout
     (FOLDER / f"{name}.csv").write_text(text)
     return list(csv.DictReader(io.StringIO(text)))
 
@@ -111,11 +115,32 @@ def draw_recall(rows):
     write_svg("recall", "Share of items recalled, by bytes of state", charts)
 
 
+def draw_errors(rows):
+    """Every head a point: error against its entropy, and against what is predicted."""
+    numbers = lambda name: [float(row[name]) for row in rows]
+    errors = [(e, f"{e:g}") for e in (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)]
+    points = lambda x, name: list(zip(numbers(x), numbers(name)))
+    names = ["window_linear", "performer", "hedgehog", "based", "mean"]
+    entropy = [(float(n), str(n)) for n in range(7)]
+    exponents = numbers("exponent")
+    ends = range(int(min(exponents) // 20) * 20, int(max(exponents)) + 20, 20)
+    write_svg("errors", "Error of softmax attention's stand-ins, a point a head", [
+        panel("relative L2 error against entropy", "entropy of the head's attention, nats",
+              entropy, errors, {name: points("entropy", name) for name in names}, True, 0,
+              log_x=False, joined=False),
+        panel("the same of random features", "|q' + k'|² under attention",
+              [(float(n), str(n)) for n in ends], errors,
+              {name: points("exponent", name) for name in ("performer", "rfa")}, True, WIDTH,
+              log_x=False, joined=False)])
+
+
 def main():
-    program = sys.argv[1] if len(sys.argv) > 1 else str(ROOT / "build/release/bin/linear_study")
+    programs = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build/release/bin")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    draw_decay(study(program, "decay"))
-    draw_recall(study(program, "recall"))
+    draw_decay(study(programs / "linear_study", "decay"))
+    draw_recall(study(programs / "linear_study", "recall"))
+    draw_errors(study(programs / "linear_errors", "errors", SAMPLE))
+    subprocess.run([sys.executable, ROOT / "tools/linear_page.py", "write"], check=True)
 
 
 if __name__ == "__main__":

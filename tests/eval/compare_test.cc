@@ -73,6 +73,20 @@ TEST(Compare, PassesEveryVariantOfTheBuild) {
   EXPECT_NEAR(result.rows[0].total.mass_mean, 1, 1e-5);
 }
 
+// References are asked for some rows at a time, which stand where they stood.
+TEST(Compare, PassesVariantsThatKnowPlaces) {
+  for (const char* problem : {"b1_h2_d16_q150_f32", "b1_h2_d16_q90_k130_f32",
+                              "b1_h2_d16_q150_k60_f32_causal_off10"}) {
+    const CompareResult result = Compare(
+        {DefaultSetting(Real("aft")), DefaultSetting(Real("cosformer"))},
+        problem);
+    for (const auto& row : result.rows) {
+      EXPECT_EQ(row.total.gate, Gate::kPassed)
+          << problem << ": " << row.total.reason;
+    }
+  }
+}
+
 // Their references are of all rows, or of none.
 TEST(Compare, PassesVariantsWithoutACausalForm) {
   std::vector<NamedVariant> variants = eval::AllVariants();

@@ -98,7 +98,9 @@ Variant cosformer() {
           .num_knobs = 2,
           .cost = EstimateCost,
           .run = RunVariant,
-          .reference = ReferenceOf<Law>};
+          .reference = ReferenceOf<Law>,
+          // The length that m stands for by default counts them.
+          .reference_of_all_rows = true};
 }
 
 }  // namespace heed::variants
