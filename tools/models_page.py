@@ -5,7 +5,7 @@
 
 usage: models_page.py write     fills what stands between <!-- name --> and
                                 <!-- end --> of the page, from every folder that
-                                has eval.json and heads.json
+                                has eval.json and heads.json, or fitted.json
        models_page.py check     whether that is what write makes
 """
 
@@ -202,26 +202,61 @@ def ranking_table(heads):
     return "\n" + table(head, lines)
 
 
+def fitted_table(eval_):
+    """Linear attention with and without fitted maps: a run of `heed eval` on text."""
+    run = eval_["run"]
+    texts = ", ".join(f"`{name}`" for name in run["texts"])
+    lines = []
+    for row in eval_["rows"]:
+        if row["spec"] == "exact":
+            continue
+        fit = row.get("fit")
+        lines.append(
+            [
+                f"`{row['spec']}`",
+                f"{row['kld']:.3f} ± {row['kld_error']:.3f}",
+                row["rung"],
+                signed(row["ln_ratio"], row["ln_ratio_error"]),
+                percent(row["same_top"]),
+                fixed(row["kernel"]["rel_l2"]),
+                fixed(fit["divergence"]) if fit else "-",
+            ]
+        )
+    head = ["variant", "KLD", "like", "ln PPL ratio", "same top", "rel L2", "weights"]
+    return (
+        f"{run['model']}, {run['tokens']:,} tokens of {texts}; `{run['command']}`. The "
+        "last column is the KL divergence of fitted weights from softmax's, in nats, "
+        "where they were fitted.\n\n" + table(head, lines)
+    )
+
+
 BLOCKS = {
     "measured": measured,
     "eval": eval_table,
     "verdicts": verdicts,
     "kernel": kernel_table,
     "heads": head_types,
+    "fitted": fitted_table,
 }
+FILES = {"fitted": ("fitted",)}  # of blocks that are not made of eval and heads
 
 
 def page(text):
     """The page with its blocks made anew: of each CPU's folder, in their order."""
-    found = {}
-    for folder in sorted(p for p in RESULTS.iterdir() if p.is_dir()):
-        files = [folder / f"{name}.json" for name in ("eval", "heads")]
-        if all(file.is_file() for file in files):
-            found[folder.name] = [json.loads(file.read_text()) for file in files]
+
+    def folders_with(*names):
+        found = {}
+        for folder in sorted(p for p in RESULTS.iterdir() if p.is_dir()):
+            files = [folder / f"{name}.json" for name in names]
+            if all(file.is_file() for file in files):
+                found[folder.name] = [json.loads(file.read_text()) for file in files]
+        return found
 
     def fill(match):
+        block = BLOCKS[match[1]]
+        found = folders_with(*FILES.get(match[1], ("eval", "heads")))
         made = [
-            (f"**{name}**\n\n" if len(found) > 1 else "") + BLOCKS[match[1]](*results)
+            (f"**{name}**\n\n" if len(found) > 1 else "") + block(*results)
             for name, results in found.items()
         ]
         return f"<!-- {match[1]} -->\n\n" + "\n".join(made) + "\n<!-- end -->"
