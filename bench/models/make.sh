@@ -16,6 +16,9 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$folder"
 
 "$heed" eval --preset quick --out "$work/eval.jsonl" --json "$folder/eval.json"
-sed -i "s#$work/##" "$folder/eval.json"  # a folder that nobody has
+"$heed" eval --tokens 512 --tasks lm --variants hedgehog_fitted ridge_fitted linear_elu \
+  window_linear:window=64 window_sink:window=64:sink=0 --out "$work/fitted.jsonl" \
+  --json "$folder/fitted.json"
+sed -i "s#$work/##" "$folder/eval.json" "$folder/fitted.json"  # a folder that nobody has
 "$heed" heads --out "$folder/heads.json"
 python3 tools/models_page.py write
