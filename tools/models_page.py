@@ -5,7 +5,8 @@
 
 usage: models_page.py write     fills what stands between <!-- name --> and
                                 <!-- end --> of the page, from every folder that
-                                has eval.json and heads.json, or fitted.json
+                                has eval.json and heads.json, fitted.json or
+                                dropped.json
        models_page.py check     whether that is what write makes
 """
 
@@ -202,32 +203,37 @@ def ranking_table(heads):
     return "\n" + table(head, lines)
 
 
-def fitted_table(eval_):
-    """Linear attention with and without fitted maps: a run of `heed eval` on text."""
+def text_costs(eval_):
+    """What variants cost a text: of a run of `heed eval` that asked for little else."""
     run = eval_["run"]
     texts = ", ".join(f"`{name}`" for name in run["texts"])
+    fitted = any(row.get("fit") for row in eval_["rows"])
     lines = []
     for row in eval_["rows"]:
         if row["spec"] == "exact":
             continue
-        fit = row.get("fit")
-        lines.append(
-            [
-                f"`{row['spec']}`",
-                f"{row['kld']:.3f} ± {row['kld_error']:.3f}",
-                row["rung"],
-                signed(row["ln_ratio"], row["ln_ratio_error"]),
-                percent(row["same_top"]),
-                fixed(row["kernel"]["rel_l2"]),
-                fixed(fit["divergence"]) if fit else "-",
-            ]
+        cells = [
+            f"`{row['spec']}`",
+            f"{row['kld']:.3f} ± {row['kld_error']:.3f}",
+            row["rung"],
+            signed(row["ln_ratio"], row["ln_ratio_error"]),
+            percent(row["same_top"]),
+            fixed(row["kernel"]["rel_l2"], 3),
+        ]
+        if fitted:
+            fit = row.get("fit")
+            cells.append(fixed(fit["divergence"]) if fit else "-")
+        lines.append(cells)
+    head = ["variant", "KLD", "like", "ln PPL ratio", "same top", "rel L2"]
+    about = f"{run['model']}, {run['tokens']:,} tokens of {texts}; {run['cpu']}.\n"
+    if fitted:
+        head.append("weights")
+        text = next(row["fit"]["text"] for row in eval_["rows"] if row.get("fit"))
+        about = (
+            f"{about[:-1]} Fitted on the end of {text}; the last column is how far "
+            "fitted weights are from softmax's there (KL, nats).\n"
         )
-    head = ["variant", "KLD", "like", "ln PPL ratio", "same top", "rel L2", "weights"]
-    return (
-        f"{run['model']}, {run['tokens']:,} tokens of {texts}; `{run['command']}`. The "
-        "last column is the KL divergence of fitted weights from softmax's, in nats, "
-        "where they were fitted.\n\n" + table(head, lines)
-    )
+    return about + "\n" + table(head, lines)
 
 
 BLOCKS = {
@@ -236,9 +242,11 @@ BLOCKS = {
     "verdicts": verdicts,
     "kernel": kernel_table,
     "heads": head_types,
-    "fitted": fitted_table,
+    "fitted": text_costs,
+    "dropped": text_costs,
 }
-FILES = {"fitted": ("fitted",)}  # of blocks that are not made of eval and heads
+# Of blocks that are not made of eval and heads.
+FILES = {name: (name,) for name in ("fitted", "dropped")}
 
 
 def page(text):

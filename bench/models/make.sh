@@ -19,6 +19,8 @@ mkdir -p "$folder"
 "$heed" eval --tokens 512 --tasks lm --variants hedgehog_fitted ridge_fitted linear_elu \
   window_linear:window=64 window_sink:window=64:sink=0 --out "$work/fitted.jsonl" \
   --json "$folder/fitted.json"
-sed -i "s#$work/##" "$folder/eval.json" "$folder/fitted.json"  # a folder that nobody has
+"$heed" eval --tokens 384 --tasks lm --variants sparq:k=32,64:r=16:local=8 \
+  sparq_mean:k=32,64:r=16:local=8 --out "$work/dropped.jsonl" --json "$folder/dropped.json"
+sed -i "s#$work/##" "$folder"/{eval,fitted,dropped}.json  # a folder that nobody has
 "$heed" heads --out "$folder/heads.json"
 python3 tools/models_page.py write
