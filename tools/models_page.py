@@ -5,7 +5,7 @@
 
 usage: models_page.py write     fills what stands between <!-- name --> and
                                 <!-- end --> of the page, from every folder that
-                                has the files of the block
+                                 has the files that they are made of
        models_page.py check     whether that is what write makes
 """
 
@@ -244,29 +244,65 @@ def bars_table(bars):
     return text
 
 
+def text_costs(eval_):
+    """What variants cost a text: of a run of `heed eval` that asked for little else."""
+    run = eval_["run"]
+    texts = ", ".join(f"`{name}`" for name in run["texts"])
+    fitted = any(row.get("fit") for row in eval_["rows"])
+    lines = []
+    for row in eval_["rows"]:
+        if row["spec"] == "exact":
+            continue
+        cells = [
+            f"`{row['spec']}`",
+            f"{row['kld']:.3f} ± {row['kld_error']:.3f}",
+            row["rung"],
+            signed(row["ln_ratio"], row["ln_ratio_error"]),
+            percent(row["same_top"]),
+            fixed(row["kernel"]["rel_l2"], 3),
+        ]
+        if fitted:
+            fit = row.get("fit")
+            cells.append(fixed(fit["divergence"]) if fit else "-")
+        lines.append(cells)
+    head = ["variant", "KLD", "like", "ln PPL ratio", "same top", "rel L2"]
+    about = f"{run['model']}, {run['tokens']:,} tokens of {texts}; {run['cpu']}.\n"
+    if fitted:
+        head.append("weights")
+        text = next(row["fit"]["text"] for row in eval_["rows"] if row.get("fit"))
+        about = (
+            f"{about[:-1]} Fitted on the end of {text}; the last column is how far "
+            "fitted weights are from softmax's there (KL, nats).\n"
+        )
+    return about + "\n" + table(head, lines)
+
+
+# By block: what makes it, and of which files of a folder.
+OF_EVAL = ("eval", "heads")
 BLOCKS = {
-    "measured": measured,
-    "eval": eval_table,
-    "verdicts": verdicts,
-    "kernel": kernel_table,
-    "heads": head_types,
-    "bars": bars_table,
+    "measured": (measured, OF_EVAL),
+    "eval": (eval_table, OF_EVAL),
+    "verdicts": (verdicts, OF_EVAL),
+    "kernel": (kernel_table, OF_EVAL),
+    "heads": (head_types, OF_EVAL),
+    "fitted": (text_costs, ("fitted",)),
+    "dropped": (text_costs, ("dropped",)),
+    "bars": (bars_table, ("bars",)),
 }
-FILES = {"bars": ["bars"]}  # of a block, where they are others than eval and heads
 
 
 def page(text):
     """The page with its blocks made anew: of each CPU's folder, in their order."""
-    folders = sorted(p for p in RESULTS.iterdir() if p.is_dir())
 
     def fill(match):
+        make, names = BLOCKS[match[1]]
         found = {}
-        for folder in folders:
-            files = [folder / f"{f}.json" for f in FILES.get(match[1], ["eval", "heads"])]
+        for folder in sorted(p for p in RESULTS.iterdir() if p.is_dir()):
+            files = [folder / f"{name}.json" for name in names]
             if all(file.is_file() for file in files):
                 found[folder.name] = [json.loads(file.read_text()) for file in files]
         made = [
-            (f"**{name}**\n\n" if len(found) > 1 else "") + BLOCKS[match[1]](*results)
+            (f"**{name}**\n\n" if len(found) > 1 else "") + make(*results)
             for name, results in found.items()
         ]
         return f"<!-- {match[1]} -->\n\n" + "\n".join(made) + "\n<!-- end -->"

@@ -36,6 +36,10 @@ else
   "$heed" heads --ablate mean --prune --out "$folder/heads.json"
   "$heed" facts --out "$folder/facts.json"
 fi
+evaluate fitted --tokens 512 --tasks lm --variants hedgehog_fitted ridge_fitted linear_elu \
+  window_linear:window=64 window_sink:window=64:sink=0
+evaluate dropped --tokens 384 --tasks lm --variants sparq:k=32,64:r=16:local=8 \
+  sparq_mean:k=32,64:r=16:local=8
 also=()
 [ -d "bench/results/$1" ] && also=(--folder "bench/results/$1")
 "$heed" bars --folder "$folder" "${also[@]}" --out "$work/bars.jsonl" \

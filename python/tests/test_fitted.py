@@ -178,6 +178,8 @@ def test_a_run(folder, tmp_path, capsys, monkeypatch):  # noqa: F811
     text = ["--fit-text", str(tmp_path / "none")]
     assert run(folder, tmp_path / "r.jsonl", *more[:2], *text, *more[4:])[0] == 1
     assert "none" in capsys.readouterr().err
+    assert run(folder, tmp_path / "r.jsonl", *more[:4], "--variants", "kv_int8")[0] == 1
+    assert "none of the variants is fitted" in capsys.readouterr().err
 
 
 def test_an_attention_that_is_not_said(tmp_path):

@@ -20,6 +20,7 @@ from heed import hf
 from heed.models import data, weights
 from heed.models.errors import InputError
 
+TEXT = "code"  # that is fitted on where none is named
 WINDOWS = 2  # pieces of the text
 STEPS, STEP_ROWS, RATE = 100, 64, 0.02  # of the descent
 RIDGE_ROWS, RIDGE = 512, 1e-3  # rows of a piece; share of the mean square
