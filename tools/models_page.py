@@ -185,7 +185,24 @@ def head_types(eval_, heads):
         f"({100 * found / len(heads['heads']):.1f} %) have a retrieval score of 0.1 or "
         "more; Wu et al. 2024 found 2.1 to 6.2 % in models of 7B parameters and more.\n"
     )
-    return text
+    return text + ranking_table(heads)
+
+
+def ranking_table(heads):
+    """How alike heads rank, of a run that has it."""
+    if not heads.get("rankings"):
+        return ""
+    lines = [
+        [
+            f"{pair['a']}; {pair['b']}",
+            "-" if pair["rho"] is None else f"{pair['rho']:+.2f}",
+            f"{pair['shared']} of {pair['top']}",
+            fixed(pair["by_chance"], 1),
+        ]
+        for pair in heads["rankings"]
+    ]
+    head = ["heads by", "rank correlation", "shared among the highest", "by chance"]
+    return "\n" + table(head, lines)
 
 
 BLOCKS = {

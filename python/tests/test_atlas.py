@@ -99,7 +99,7 @@ def root_of(page, tmp_path):
 
 
 def curve(loss):
-    return [{"share": s, "loss": loss, "other_loss": loss, "margin": 1.0} for s in (0.1,)]
+    return [{"share": 0.1, "loss": loss, "other_loss": loss, "margin": 1.0}]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
-from heed.models import fitted, network, weights  # noqa: E402
+from heed.models import data, fitted, network, weights  # noqa: E402
 from heed.models.errors import InputError  # noqa: E402
 from test_eval import folder, run  # noqa: E402,F401
 
@@ -151,8 +151,6 @@ def test_pieces_stay_apart(folder):  # noqa: F811
     model.prefix = []
     whole = len(ids) // 2
     fitted.Fits(model, path, whole, {}, 1)
-    import heed.models.data as data
-
     scored = {"x": data.read_text(path)[2]}
     with pytest.raises(InputError, match="scored apart"):
         fitted.Fits(model, path, whole, scored, 1)
@@ -175,10 +173,13 @@ def test_a_run(folder, tmp_path, capsys, monkeypatch):  # noqa: F811
     assert "fitted on 256 tokens of text.txt" in capsys.readouterr().out
     # Another seed fits other maps, and is another result.
     _, again = run(folder, tmp_path / "r.jsonl", *more, "--seed", "2")
-    assert again["hedgehog_fitted", "lm"]["key"] != found["hedgehog_fitted", "lm"]["key"]
+    keys = [of["hedgehog_fitted", "lm"]["key"] for of in (found, again)]
+    assert keys[0] != keys[1]
     text = ["--fit-text", str(tmp_path / "none")]
     assert run(folder, tmp_path / "r.jsonl", *more[:2], *text, *more[4:])[0] == 1
     assert "none" in capsys.readouterr().err
+    assert run(folder, tmp_path / "r.jsonl", *more[:4], "--variants", "kv_int8")[0] == 1
+    assert "none of the variants is fitted" in capsys.readouterr().err
 
 
 def test_an_attention_that_is_not_said(tmp_path):

@@ -49,7 +49,8 @@ def _rankings(found):
     lines = "".join(
         f"<tr><td>{html.escape(pair['a'])}</td><td>{html.escape(pair['b'])}</td>"
         f"<td>{'-' if pair['rho'] is None else format(pair['rho'], '+.2f')}</td>"
-        f"<td>{pair['shared']} of {pair['top']}</td><td>{pair['by_chance']:.1f}</td></tr>"
+        f"<td>{pair['shared']} of {pair['top']}</td>"
+        f"<td>{pair['by_chance']:.1f}</td></tr>"
         for pair in found
     )
     return (
@@ -67,10 +68,10 @@ def _significant(result):
         if found:
             sentences += (
                 f"<li>{html.escape(text['text'])}: taken away alone "
-                f"({found['how']}), {found['significant']} of {len(text['heads'])} heads "
-                "change the loss by 1.96 standard errors; chance alone would say "
-                f"{found['by_chance']:.1f}. By 3.5 errors: {found['beyond_3.5_errors']}."
-                "</li>"
+                f"({found['how']}), {found['significant']} of "
+                f"{len(text['heads'])} heads change the loss by 1.96 standard errors; "
+                f"chance alone would say {found['by_chance']:.1f}. By 3.5 errors: "
+                f"{found['beyond_3.5_errors']}.</li>"
             )
     return sentences
 

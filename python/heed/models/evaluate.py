@@ -356,7 +356,10 @@ def run(argv):
     for name in options.text:
         data.read_text(name)
     if set(specs) & set(places.FITTED):
+        options.fit_text = options.fit_text or fitted.TEXT
         data.read_text(options.fit_text)
+    elif options.fit_text:
+        raise InputError("--fit-text: none of the variants is fitted")
     if not specs:
         raise InputError("--variants: names none but exact attention")
     for name in ("html", "json"):

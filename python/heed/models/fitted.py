@@ -20,6 +20,7 @@ from heed import hf
 from heed.models import data, weights
 from heed.models.errors import InputError
 
+TEXT = "code"  # that is fitted on where none is named
 WINDOWS = 2  # pieces of the text
 STEPS, STEP_ROWS, RATE = 100, 64, 0.02  # of the descent
 RIDGE_ROWS, RIDGE = 512, 1e-3  # rows of a piece; share of the mean square
@@ -95,7 +96,8 @@ class Hedgehog:
         self.query, self.key = (x.detach() for x in maps)
 
     def weights(self, q, k, rows):
-        of_queries = features(q[0][:, rows], self.query.repeat_interleave(self.group, 0))
+        of_heads = self.query.repeat_interleave(self.group, 0)
+        of_queries = features(q[0][:, rows], of_heads)
         return linear_weights(of_queries, features(k[0], self.key), rows)
 
     def inputs(self, q, k):

@@ -71,7 +71,9 @@ def measure(model, ids, specs, progress=lambda layer: None, fits={}):
     """Runs one forward; returns ({spec: [numbers of a layer, ...]}, exact seconds).
 
     fits: of those that are fitted (fitted.py), or a sentence why one is not; their
-    time is without making the features of a ridge. A variant that refuses a layer has its sentence, a str, instead of the list; all
+    time is without making the features of a ridge.
+
+    A variant that refuses a layer has its sentence, a str, instead of the list; all
     have one where the model's attention is not what queries, keys and values say.
     """
     refused = {spec: fit for spec, fit in fits.items() if isinstance(fit, str)}

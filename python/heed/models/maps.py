@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The heed authors
 # SPDX-License-Identifier: Apache-2.0
-"""Attention maps of every head on the first tokens of a text, small enough for a page."""
+"""Attention maps of every head on the first tokens of a text, to stand in a page."""
 
 import base64
 
@@ -33,7 +33,7 @@ def fitting(tokens, heads):
 def of_text(model, ids, tokens):
     """{"tokens": [text of each], "heads": [packed map, layer by layer]}."""
     ids = ids[: fitting(tokens, model.layers * model.heads)]
-    layers = weights.observed(model, ids, lambda found: [packed(map_) for map_ in found])
+    layers = weights.observed(model, ids, lambda found: [packed(m) for m in found])
     return {
         "tokens": [model.tokenizer.decode([token]) for token in ids],
         "heads": [map_ for layer in layers for map_ in layer],

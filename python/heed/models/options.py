@@ -164,7 +164,6 @@ def parse(argv):
     )
     parser.add_argument(
         "--fit-text",
-        default="code",
         metavar="FILE",
         help="whose end maps are fitted on (default: code)",
     )

@@ -41,9 +41,7 @@ def rankings(texts):
     if len(texts) > 1:
         for name in criteria:
             both = (column(heads, name) for heads in texts)
-            found.append(
-                {"a": name, "b": f"{name}, other text", **alike(*both)}
-            )
+            found.append({"a": name, "b": f"{name}, other text", **alike(*both)})
     for a, b in itertools.combinations(criteria, 2):
         first = texts[0]
         found.append({"a": a, "b": b, **alike(column(first, a), column(first, b))})

@@ -257,8 +257,8 @@ def warnings(rows):
         if row["fit"]:
             fit = row["fit"]
             lines.append(
-                f"{row['spec']}: fitted on {fit['tokens']} tokens of {fit['text']}; "
-                f"its weights there are {fit['divergence']:.2f} nats (KL) from softmax's"
+                f"{row['spec']}: fitted on {fit['tokens']} tokens of {fit['text']}; its "
+                f"weights there are {fit['divergence']:.2f} nats (KL) from softmax's"
             )
         numbers = row["kernel"]
         mass = numbers.get("worst_layer_mass") if numbers else None
