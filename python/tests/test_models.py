@@ -304,6 +304,11 @@ def test_each_layer_alone():
     assert rho["relative L2", "needle margin lost"] == pytest.approx(-1)
     assert rho["relative L2, worst head", "KLD"] == pytest.approx(-0.5)
     assert ("density", "KLD") not in rho  # which is the same everywhere
+    assert {p["variants"] for p in found["layer_predictions"]} == {1}
+    linear = {**found["layer_points"][0], "spec": "l", "mass lost": None}
+    both = predictions.of_layers([*found["layer_points"], linear])
+    counts = {p["predictor"]: (p["variants"], p["points"]) for p in both}
+    assert counts["mass lost"] == (1, 3) and counts["relative L2"] == (2, 4)
     # What looks beneath has no part in a verdict.
     rows_ = {row["spec"]: row for row in found["rows"]}
     assert rows_["near:k=1"]["verdict"] == "recall lost"

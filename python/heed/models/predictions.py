@@ -78,8 +78,8 @@ def of_layers(points):
     found = []
     for predictor in LAYER_PREDICTORS:
         for harm, key in (("KLD", "kld"), ("needle margin lost", "margin_lost")):
-            pairs = [(p[predictor], p.get(key)) for p in points]
-            pairs = [pair for pair in pairs if None not in pair]
+            known = [p for p in points if None not in (p[predictor], p.get(key))]
+            pairs = [(p[predictor], p[key]) for p in known]
             rho = scores.rank_correlation(*zip(*pairs)) if pairs else None
             if rho is not None:
                 found.append(
@@ -87,7 +87,7 @@ def of_layers(points):
                         "predictor": predictor,
                         "harm": harm,
                         "rho": rho,
-                        "variants": len({p["spec"] for p in points}),
+                        "variants": len({p["spec"] for p in known}),
                         "points": len(pairs),
                     }
                 )

@@ -197,7 +197,12 @@ def footer(results, command):
     commands += [command] if command else []
     pairs = []
     for name, about in made.items():
-        of = [about.get("cpu"), about.get("time")]
+        of = [about.get("cpu")]
+        if "threads" in about:
+            of.append(f"{about['threads']} threads")
+        if "where" in about:
+            of.append(f"variants in {about['where']}")
+        of.append(about.get("time"))
         if "versions" in about:
             of.append(", ".join(f"{k} {v}" for k, v in about["versions"].items()))
         pairs.append((name, "; ".join(part for part in of if part)))
