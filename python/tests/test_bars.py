@@ -170,6 +170,10 @@ def test_curves():
         easy = {**place, curves.LOCAL: (9.0, error)}
         return curves.judge({"places": [easy, place, easy]})
 
+    lines = curves.numbers({"places": [{**places[0], "density": 0.34}, places[2]]})
+    assert [line.published[-3:] for line in lines] == ["0.3"] * 3 + ["0.4"] * 3
+    assert [line.ours for line in lines][2] == places[0][curves.LOCAL][0]
+
     assert judge(0.2, 0.2) == REDONE  # the error of a difference is 0.05
     assert judge(0.21, 0.2) == DIRECTION and judge(0.2, 0.21) == DIRECTION
     assert judge(0.31, 0.1) == NOT_SEEN and judge(0.1, 0.31) == NOT_SEEN
