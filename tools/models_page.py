@@ -209,8 +209,9 @@ def plain(value, error=None):
     """A number and its error by three digits that count."""
     if value is None:
         return "-"
-    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return text if error is None else f"{text} ± {error:.2g}"
+    short = lambda x, digits: f"{x:,.0f}" if abs(x) >= 100 else f"{x:.{digits}g}"
+    text = short(value, 3)
+    return text if error is None else f"{text} ± {short(error, 2)}"
 
 
 def bars_table(bars):
@@ -225,7 +226,13 @@ def bars_table(bars):
         ]
         for b in bars["bars"]
     ]
-    text = f"{run['model']}; {run['text']}, {run['tokens']:,} tokens; {run['cpu']}.\n\n"
+    text = f"{run['model']}; {run['text']}, {run['tokens']:,} tokens; {run['cpu']}.\n"
+    if run["load"] > run["processors"]:
+        text += (
+            f"Beside other work, a load of {run['load']:.0f} on {run['processors']} "
+            "processors: read no times here but who is faster.\n"
+        )
+    text += "\n"
     text += table(["result", "published", "ours", "label"], lines)
     for bar in bars["bars"]:
         text += f"\n**{bar['title']}: {bar['label']}.** {bar['source']}. "

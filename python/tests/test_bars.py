@@ -130,6 +130,12 @@ def test_xattention():
     assert judge(0.02, 0.02) == DIRECTION
     assert judge(0.02, 0.019) == NOT_SEEN and judge(-0.1, 0.1) == NOT_SEEN
 
+    ways = {"diagonal": way(0.02), "drawn": way(0.03)}
+    ours = {"ways": ways, "density": 0.5, "mass": 0.9}
+    lines = antidiagonals.numbers_pattern(ours)
+    assert [line.ours for line in lines] == [0.02, 0.03, 0.9]
+    assert lines[0].published.startswith("7.4") and "diagonal" in lines[0].what
+
     def density(last, falls, tokens=4096):
         points = [
             {"tokens": tokens // 2, "density": 0.7, "density_error": 0.01},
@@ -169,6 +175,10 @@ def test_curves():
         }
         easy = {**place, curves.LOCAL: (9.0, error)}
         return curves.judge({"places": [easy, place, easy]})
+
+    lines = curves.numbers({"places": [{**places[0], "density": 0.34}, places[2]]})
+    assert [line.published[-3:] for line in lines] == ["0.3"] * 3 + ["0.4"] * 3
+    assert [line.ours for line in lines][2] == places[0][curves.LOCAL][0]
 
     assert judge(0.2, 0.2) == REDONE  # the error of a difference is 0.05
     assert judge(0.21, 0.2) == DIRECTION and judge(0.2, 0.21) == DIRECTION

@@ -146,6 +146,7 @@ class Bars:
                 "threads": options.threads,
                 "cpu": evaluate.cpu_name(),
                 "processors": os.cpu_count(),
+                "load": round(os.getloadavg()[0], 1),
                 "versions": network.versions(),
                 "cases": [self.key(bar) for bar in self.bars],
                 "time": evaluate.now(),
