@@ -18,6 +18,7 @@ _IN_PYTHON = {
     "eval": "heed.models.evaluate",
     "facts": "heed.models.facts",
     "heads": "heed.models.heads",
+    "positions": "heed.models.positions",
 }
 
 

@@ -61,6 +61,7 @@ Numerics NumericsOf(nb::handle name);
 
 void BindCall(nb::module_& m);
 void BindCache(nb::module_& m);
+void BindRope(nb::module_& m);
 void BindKeyValue(nb::module_& m);
 void BindVariants(nb::module_& m);
 

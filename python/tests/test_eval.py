@@ -14,7 +14,7 @@ tokenizers = pytest.importorskip("tokenizers")
 from heed.models import capitals, evaluate, kernel, network  # noqa: E402
 from heed.models import places, tasks  # noqa: E402
 from heed.models.errors import InputError  # noqa: E402
-from test_models import prose  # noqa: E402
+from test_tasks import prose  # noqa: E402
 
 SIZES = {
     "hidden_size": 32,
