@@ -6,8 +6,8 @@
     python3 bench/studies/head_count.py --json bench/models/CPU/head_count.json
 
 Vaswani et al. 2017 (arXiv:1706.03762), Table 3 (A), in shape: the width is shared out
-to more and more heads, so that parameters and work of the products stay the same. Models
-are Llamas of bytes; attention is heed's forward, and the backward of
+to more and more heads, so that parameters and work of the products stay the same.
+Models are Llamas of bytes; attention is heed's forward, and the backward of
 heed.torch.attention. Models of a seed begin with the same weights and see the same
 batches, whatever their heads, so that losses of a seed are paired. Runs are lines of
 --out: the same command goes on where it was stopped. Needs heed, torch, transformers.
@@ -31,7 +31,7 @@ from heed.models.errors import InputError
 
 # Perplexity by heads of the paper's Table 3: row (A), and the base model's 8.
 PUBLISHED = {1: 5.29, 4: 5.00, 8: 4.92, 16: 4.91, 32: 5.01}
-WIDTH, LAYERS, CONTEXT, BATCH = 128, 4, 256, 4
+WIDTH, LAYERS, CONTEXT, BATCH = 128, 2, 128, 4
 HELD_OUT = 0.1  # of the text, its end
 WINDOWS = 64  # of the held-out text, on which losses are measured
 RATE, WARMUP = 3e-3, 30
@@ -74,8 +74,8 @@ def model_of(heads, seed, attention="heed"):
 
 
 def loss_of(model, batch):
-    logits = model(batch[:, :-1], use_cache=False).logits
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+    logits = model(batch[:, :-1], use_cache=False).logits.flatten(0, 1)
+    return torch.nn.functional.cross_entropy(logits, batch[:, 1:].flatten())
 
 
 def gradients(model, batch):
@@ -100,7 +100,8 @@ class Text:
         begin = round((1 - HELD_OUT) * len(words))
         self.held_out = words[begin:]
         self._train, self._rest = (
-            torch.tensor(encode(part).input_ids) for part in (words[:begin], words[begin:])
+            torch.tensor(encode(part).input_ids)
+            for part in (words[:begin], words[begin:])
         )
         if len(self._rest) <= CONTEXT + WINDOWS:
             raise InputError(f"the text has {len(words)} characters, too few")
@@ -199,7 +200,7 @@ def parse(argv):
     )
     parser.add_argument("--heads", default="1,2,4,8,16", metavar="LIST")
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
-    parser.add_argument("--steps", type=int, default=600, metavar="N")
+    parser.add_argument("--steps", type=int, default=400, metavar="N")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--text", default="moby", metavar="FILE")
     parser.add_argument("--out", default="head_count.jsonl", metavar="FILE")
@@ -234,8 +235,11 @@ def run(argv):
     }
     out = pathlib.Path(options.out)
     lines = out.read_text().splitlines() if out.exists() else []
-    runs = {(r["heads"], r["seed"]): r for r in map(json.loads, lines)
-            if r["settings"] == settings}
+    runs = {
+        (run["heads"], run["seed"]): run
+        for run in map(json.loads, lines)
+        if run["settings"] == settings
+    }
     batch = text.batch(np.random.default_rng(0))
     for seed in range(1, options.seeds + 1):
         for heads in options.heads:
@@ -243,11 +247,12 @@ def run(argv):
             if (heads, seed) in runs and not saves:
                 continue
             began = time.monotonic()
-            error = gradient_error(heads, seed, batch)
-            if not error < 1e-4:
-                raise InputError(f"{heads} heads: gradients are {error:.1e} from torch's")
+            off = gradient_error(heads, seed, batch)
+            if not off < 1e-4:
+                raise InputError(f"{heads} heads: gradients are {off:.1e} from torch's")
             model, curve = train(heads, seed, options.steps, text)
-            found = {"heads": heads, "seed": seed, "gradient_error": error, "curve": curve}
+            found = {"heads": heads, "seed": seed, "gradient_error": off}
+            found["curve"] = curve
             seconds = time.monotonic() - began
             print(
                 f"{heads} heads, seed {seed}: {curve[-1][1]:.4f} ({seconds:.0f} s)",

@@ -2,9 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Attention to a cache that grows: new keys and values are appended first.
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>

@@ -117,7 +117,12 @@ def test_replaced_tables_are_the_models_own(tmp_path, kind):
         ),
     ],
 )
-def test_a_turned_model_is_the_one_of_that_configuration(folder, model, theirs, turn):  # noqa: F811
+def test_a_turned_model_is_one_of_that_configuration(
+    folder,  # noqa: F811
+    model,
+    theirs,
+    turn,
+):
     config = transformers.AutoConfig.from_pretrained(folder)
     config.rope_parameters = {"rope_theta": 10000.0, **theirs}
     stretched = transformers.AutoModelForCausalLM.from_pretrained(
@@ -168,10 +173,11 @@ def test_shifts_change_nothing(model):
     for by in (1, 1000, 100000):
         moved_ = hidden(model, Turn(place=lambda n: np.arange(n) + by))
         torch.testing.assert_close(moved_, own, atol=1e-4, rtol=1e-3)
-    for turn in (Turn(speed=0.5), Turn(speed=0.0), Turn(place=lambda n: 2 * np.arange(n))):
+    apart = Turn(place=lambda n: 2 * np.arange(n))
+    for turn in (Turn(speed=0.5), Turn(speed=0.0), apart):
         assert not torch.allclose(hidden(model, turn), own, atol=1e-2)
-    twice = hidden(model, Turn(place=lambda n: 2 * np.arange(n)))
-    torch.testing.assert_close(twice, hidden(model, Turn(speed=2.0)), atol=1e-4, rtol=1e-3)
+    twice = hidden(model, Turn(speed=2.0))
+    torch.testing.assert_close(hidden(model, apart), twice, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(model.hidden(IDS), own)
 
 

@@ -18,7 +18,7 @@ WITHOUT = Turn(speed=0.0)
 
 
 def difference(got, want):
-    """How far results are apart: relative L2, and the share of numbers of equal bits."""
+    """How far results are apart: relative L2, and the share of equal bit patterns."""
     apart = (got - want).double().norm() / want.double().norm()
     same = got.view(torch.int32) == want.view(torch.int32)
     return {"rel_l2": float(apart), "equal": float(same.double().mean())}

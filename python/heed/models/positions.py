@@ -45,7 +45,8 @@ class Study:
         ids = self.model.prefix + self.model.encode(text)
         if len(ids) < tokens:
             raise InputError(
-                f"--text {self.options.text}: has {len(ids)} tokens, fewer than {tokens}"
+                f"--text {self.options.text}: has {len(ids)} tokens, fewer than "
+                f"{tokens}"
             )
         return ids[:tokens]
 
@@ -186,9 +187,9 @@ def text_table(result):
 def parse(argv):
     parser = command._Parser(
         prog="heed positions",
-        description="What tells a model's attention the order of tokens, what the model "
-        "loses where its positions are changed, and how far beyond its trained length "
-        "they carry it.",
+        description="What tells a model's attention the order of tokens, what the "
+        "model loses where its positions are changed, and how far beyond its trained "
+        "length they carry it.",
     )
     command.add_common(parser)
     count = command.whole_number(8)
@@ -198,7 +199,7 @@ def parse(argv):
         "--trained",
         type=count,
         metavar="N",
-        help="tokens that the model was trained on, where its configuration does not say",
+        help="tokens that the model was trained on, where its configuration errs",
     )
     parser.add_argument("--out", default="positions.jsonl", metavar="FILE")
     parser.add_argument("--json", metavar="FILE", help="writes the tables")

@@ -64,8 +64,8 @@ class Rotary:
         ]
         if len(found) != 1:
             raise InputError(
-                f"{model.name}: has {len(found)} modules of rotary positions, where one "
-                "for all layers is needed"
+                f"{model.name}: has {len(found)} modules of rotary positions, where "
+                "one for all layers is needed"
             )
         self._module = found[0]
         self.frequencies = found[0].inv_freq.double().numpy()
@@ -92,7 +92,8 @@ class Rotary:
             for interleaved in (False, True):
                 want = self._as_the_model(tables, interleaved)
                 if all(
-                    x.shape[1:] == y.shape and torch.allclose(x[0].float(), y, atol=1e-4)
+                    x.shape[1:] == y.shape
+                    and torch.allclose(x[0].float(), y, atol=1e-4)
                     for x, y in zip(own, want)
                 ):
                     return interleaved

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The heed authors
 # SPDX-License-Identifier: Apache-2.0
-"""Losses beyond the length that a model was trained on, with its positions stretched."""
+"""Losses beyond the length that a model was trained on, its positions stretched."""
 
 import numpy as np
 
@@ -95,8 +95,8 @@ def summary(found, tokens, trained):
 def lines_of(found):
     buckets = found["rows"][0]["buckets"]
     lines = [
-        f"loss by position, {found['texts']} texts of {found['tokens']:,} tokens, model "
-        f"trained on {found['trained']:,}; change from the text cut into pieces:",
+        f"loss by position, {found['texts']} texts of {found['tokens']:,} tokens, "
+        f"model trained on {found['trained']:,}; change from the text cut into pieces:",
         f"{'scaling':10s}" + "".join(f"{'to ' + str(b['last']):>17s}" for b in buckets),
     ]
     for row in found["rows"]:
