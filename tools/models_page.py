@@ -34,7 +34,8 @@ def percent(value):
 
 
 def signed(value, error, digits=2):
-    return f"{value:+.{digits}f} ± {error:.{digits}f}"
+    more = "" if error is None else f" ± {error:.{digits}f}"
+    return f"{value:+.{digits}f}{more}"
 
 
 def measured(eval_, heads):
@@ -261,10 +262,8 @@ def head_count(study):
         [
             str(row["heads"]),
             str(row["head_dim"]),
-            f"{row['loss']:.4f} ± {row['loss_error']:.4f}",
-            "-"
-            if row is best
-            else signed(row["change"], row["change_error"], 4),
+            signed(row["loss"], row["loss_error"], 4).lstrip("+"),
+            "-" if row is best else signed(row["change"], row["change_error"], 4),
             fixed(published[row["heads"]]),
         ]
         for row in rows

@@ -4,7 +4,7 @@
 
 # Measures what docs/models.md shows, into bench/models/CPU/, with the `heed` of an
 # installed wheel, and writes the page anew. Minutes on two quiet cores for eval and
-# heads; an hour for positions and for the heads that are trained.
+# heads; a quarter of an hour each for positions and for the heads that are trained.
 #
 # usage: bash bench/models/make.sh CPU [HEED [PYTHON]]
 set -euo pipefail
@@ -22,7 +22,7 @@ sed -i "s#$work/##" "$folder/eval.json"  # a folder that nobody has
 "$heed" heads --out "$folder/heads.json"
 "$python" bench/studies/head_count.py --out "$work/head_count.jsonl" \
   --save "$work/llama_of_bytes" --json "$folder/head_count.json"
-"$heed" positions --preset full --out "$work/positions.jsonl" \
+"$heed" positions --out "$work/positions.jsonl" \
   --json "$folder/positions.json"
 "$heed" positions "$work/llama_of_bytes" --parts length --preset full \
   --text "$work/llama_of_bytes/held_out.txt" --out "$work/small.jsonl" --json "$folder/positions_small.json"
