@@ -211,7 +211,10 @@ def positions_of(positions):
     )
     head = ["positions", "loss", "change"]
     for task in ("needle", "induction"):
-        head += [f"{task}: right", "margin"]
+        head += [f"{task}: right", "change of margin"]
+    shifted = [r for r in positions["turns"] if r["name"].startswith("shifted")]
+    moved = max(abs(r["loss_change"]) for r in shifted)
+    text += f"Shifted by a constant, the loss changes by {moved:.1e} at most.\n\n"
     lines = []
     for row in positions["turns"]:
         cells = [row["name"], f"{row['loss']:.3f}"]

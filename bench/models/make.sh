@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Measures what docs/models.md shows, into bench/models/CPU/, with the `heed` of an
-# installed wheel, and writes the page anew. Minutes on two quiet cores for eval and
-# heads; a quarter of an hour each for positions and for the heads that are trained.
+# installed wheel, and writes the page anew. Minutes on two quiet cores for each of them.
 #
 # usage: bash bench/models/make.sh CPU [HEED [PYTHON]]
 set -euo pipefail
