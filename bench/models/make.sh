@@ -14,6 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 folder=bench/models/${1:?the name of the CPU, such as zen5}
 how=${2:-quick}
 heed=${3:-heed}
+python=$(dirname "$(command -v "$heed")")/python3  # that of the wheel
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$folder"
@@ -40,13 +41,19 @@ evaluate fitted --tokens 512 --tasks lm --variants hedgehog_fitted ridge_fitted 
   window_linear:window=64 window_sink:window=64:sink=0
 evaluate dropped --tokens 384 --tasks lm --variants sparq:k=32,64:r=16:local=8 \
   sparq_mean:k=32,64:r=16:local=8
+"$python" bench/studies/head_count.py --out "$work/head_count.jsonl" \
+  --save "$work/llama_of_bytes" --json "$folder/head_count.json"
+"$heed" positions --out "$work/positions.jsonl" --json "$folder/positions.json"
+"$heed" positions "$work/llama_of_bytes" --parts length --preset full \
+  --text "$work/llama_of_bytes/held_out.txt" --out "$work/small.jsonl" \
+  --json "$folder/positions_small.json"
+sed -i "s#$work/##g" "$folder"/positions*.json "$folder/head_count.json"
 also=()
 [ -d "bench/results/$1" ] && also=(--folder "bench/results/$1")
 "$heed" bars --folder "$folder" "${also[@]}" --out "$work/bars.jsonl" \
   --json "$folder/bars.json"
 sed -i "s#$work/##" "$folder/bars.json"
-# The pictures, by the python that has the wheel.
-python=$(dirname "$(command -v "$heed")")/python3
+# The pictures.
 browser=$(command -v chromium || command -v chromium-browser || true)
 [ -z "$browser" ] || "$python" tools/findings_page.py pictures "$browser"
 python3 tools/findings_page.py write

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exact attention: documentation and defaults; the work is in _heed."""
 
-from typing import Any, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from heed._heed import explain as _explain
 from heed._heed import merge_state as _merge_state
 from heed._heed import rope_frequencies as _rope_frequencies
 from heed._heed import rope_tables as _rope_tables
+from heed._heed import scaled_rope_tables as _scaled_rope_tables
 from heed._heed import with_kvcache as _with_kvcache
 from heed._quantized import lend as _lend
 from heed._types import Integers, Tensor, Window
@@ -258,13 +259,23 @@ def rope_tables(
     theta: float = 10000.0,
     first: int = 0,
     frequencies: Optional[Sequence[float]] = None,
+    scaling: Optional[Dict[str, Any]] = None,
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Returns (cos, sin) for with_kvcache, float32 [positions, rotary_dim / 2].
 
     Of the positions from `first` on, by angles theta^(-2 i / rotary_dim) a
     position (Su et al. 2021, arXiv:2104.09864), or by `frequencies`, which
     models that stretch their positions change. The same bits on every machine.
+
+    scaling: how a model's positions were stretched, the numbers of
+    heed::RopeScaling by name: {"kind": "yarn", "factor": 4,
+    "original_positions": 2048}. Kinds are linear, ntk, yarn and llama3; tables
+    are multiplied by yarn's attention factor. Not together with frequencies.
     """
+    if scaling is not None:
+        if frequencies is not None:
+            raise ValueError("scaling: not together with frequencies")
+        return _scaled_rope_tables(theta, rotary_dim, scaling, positions, first)
     if frequencies is None:
         frequencies = _rope_frequencies(theta, rotary_dim)
     elif 2 * len(frequencies) != rotary_dim:

@@ -20,6 +20,7 @@ _IN_PYTHON = {
     "eval": "heed.models.evaluate",
     "facts": "heed.models.facts",
     "heads": "heed.models.heads",
+    "positions": "heed.models.positions",
     "report": "heed.report.command",
 }
 

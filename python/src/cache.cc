@@ -2,9 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Attention to a cache that grows: new keys and values are appended first.
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -262,40 +259,12 @@ nb::object WithKvCache(nb::handle q, nb::handle k_cache, nb::handle v_cache,
   return nb::make_tuple(out, lse);
 }
 
-nb::tuple RopeTables(const std::vector<double>& frequencies,
-                     nb::handle positions_given, nb::handle first_given) {
-  const int64_t positions = IntegerOf(positions_given, "positions");
-  const int64_t first = IntegerOf(first_given, "first");
-  const int64_t pairs = static_cast<int64_t>(frequencies.size());
-  if (positions < 0) RaiseValue("positions: needs to be at least 0");
-  if (first < 0) RaiseValue("first: needs to be at least 0");
-  const Tensor none;
-  const nb::object cos = NewTensor(none, {positions, pairs}, true);
-  const nb::object sin = NewTensor(none, {positions, pairs}, true);
-  const Tensor cos_tensor(cos, "cos", true), sin_tensor(sin, "sin", true);
-  RaiseUnlessOk(FillRopeTables(frequencies.data(), 2 * pairs, first, positions,
-                               static_cast<float*>(cos_tensor.data()),
-                               static_cast<float*>(sin_tensor.data())));
-  return nb::make_tuple(cos, sin);
-}
-
-std::vector<double> Frequencies(nb::handle theta, nb::handle dim_given) {
-  const int64_t rotary_dim = IntegerOf(dim_given, "rotary_dim");
-  std::vector<double> frequency(512);
-  RaiseUnlessOk(
-      RopeFrequencies(NumberOf(theta, "theta"), rotary_dim, frequency.data()));
-  frequency.resize(static_cast<size_t>(rotary_dim / 2));
-  return frequency;
-}
-
 }  // namespace
 
 void BindCache(nb::module_& m) {
   static PyMethodDef methods[] = {FastMethod<&WithKvCache>("with_kvcache"),
                                   {nullptr, nullptr, 0, nullptr}};
   PyModule_AddFunctions(m.ptr(), methods);
-  m.def("rope_tables", &RopeTables);
-  m.def("rope_frequencies", &Frequencies);
 }
 
 }  // namespace heed::python

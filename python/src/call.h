@@ -61,6 +61,7 @@ Numerics NumericsOf(nb::handle name);
 
 void BindCall(nb::module_& m);
 void BindCache(nb::module_& m);
+void BindRope(nb::module_& m);
 void BindKeyValue(nb::module_& m);
 void BindVariants(nb::module_& m);
 void BindXla(nb::module_& m);  // nothing where XLA's headers were not

@@ -71,6 +71,7 @@ NB_MODULE(_heed, m) {
   using namespace heed::python;  // NOLINT
   BindCall(m);
   BindCache(m);
+  BindRope(m);
   BindKeyValue(m);
   BindVariants(m);
   BindXla(m);

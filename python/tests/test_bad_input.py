@@ -202,6 +202,35 @@ def test_rope_tables():
 
 
 @pytest.mark.parametrize(
+    "scaling, error, words",
+    [
+        ([("kind", "ntk")], TypeError, "scaling: needs a dict"),
+        ({}, ValueError, "scaling: needs a kind"),
+        ({"kind": "default"}, ValueError, "linear, ntk, yarn or llama3"),
+        ({"kind": 3}, ValueError, "linear, ntk, yarn or llama3"),
+        ({"kind": "ntk", "by": 2}, ValueError, "scaling: has no number 'by'"),
+        ({"kind": "ntk", "factor": "x"}, TypeError, "factor: needs a number"),
+        ({"kind": "ntk", "factor": 0.5}, ValueError, "factor"),
+        ({"kind": "yarn", "factor": 2}, ValueError, "original_positions"),
+        (
+            {"kind": "yarn", "original_positions": 1.5},
+            TypeError,
+            "original_positions: needs a whole number",
+        ),
+    ],
+)
+def test_scaled_rope_tables(scaling, error, words):
+    with pytest.raises(error, match=words):
+        heed.rope_tables(8, 2, scaling=scaling)
+
+
+def test_scaling_and_frequencies():
+    scaling = {"kind": "linear", "factor": 2}
+    with pytest.raises(ValueError, match="scaling: not together"):
+        heed.rope_tables(4, 2, frequencies=[1, 0.1], scaling=scaling)
+
+
+@pytest.mark.parametrize(
     "lengths, words",
     [
         (-1, "cache_seqlens"),

@@ -30,7 +30,7 @@ def _is_ours(data):
     )
 
 
-def _entries(path, data):
+def _entries(path, data, wrong_in=checks.wrong_in):
     """(entries, whole bytes) of a file's bytes, as read_lines."""
     if not _is_ours(data):
         raise InputError(f"{path}: is no file of results: name another")
@@ -41,7 +41,7 @@ def _entries(path, data):
             entry = json.loads(line)
         except (ValueError, RecursionError):
             entry = None
-        wrong = checks.wrong_in(entry)
+        wrong = wrong_in(entry)
         if wrong:
             raise InputError(
                 f"{path}: line {number} is no result ({wrong}): mend it, or give "
@@ -67,9 +67,10 @@ class Store:
     A file that is there is locked and read at once; one that is not is made by the
     first append(). fresh: what it held goes away with the first append(); a file
     none of whose lines begins as a result is another's, and refused nevertheless.
+    wrong_in: says of an entry what makes it none of these results, or None.
     """
 
-    def __init__(self, path, fresh=False):
+    def __init__(self, path, fresh=False, wrong_in=checks.wrong_in):
         self.path, self.entries = pathlib.Path(path), []
         self._file, self._whole = None, 0
         try:
@@ -77,7 +78,7 @@ class Store:
                 self._open()
                 data = self.path.read_bytes()
                 if not fresh:
-                    self.entries, self._whole = _entries(self.path, data)
+                    self.entries, self._whole = _entries(self.path, data, wrong_in)
                 elif not _is_ours(data):
                     raise InputError(f"{path}: is no file of results: name another")
         except OSError as error:
