@@ -60,5 +60,19 @@ if [ -n "$heed" ]; then
   form "$source/docs/results.md" | sed 's/](.*/]/' >"$work/kept"
   form "$work/page.md" | sed 's/](.*/]/' >"$work/new"
   diff "$work/kept" "$work/new" || fail "the new page has another form"
+  # Every part that a folder may have, whether one has it yet or not.
+  mkdir -p "$work/parts/all"
+  parts=$("$python" -c "import sys; sys.path.insert(0, '$source/tools')
+import results; print(*results.PARTS)")
+  for name in $parts; do
+    case $name in
+      lengths | even* | decode) cp "$folder/lengths.json" "$work/parts/all/$name.json" ;;
+      *) cp "$folder/sample.json" "$work/parts/all/$name.json" ;;
+    esac
+  done
+  "$python" "$source/tools/results.py" write "$work/parts" "$work/parts.md"
+  # That of the sample has two headings.
+  [ "$(grep -c '^### ' "$work/parts.md")" -eq $(($(wc -w <<<"$parts") + 1)) ] ||
+    fail "a part of the page is missing"
 fi
 echo "passed"
