@@ -244,8 +244,13 @@ void Register(const Primitive& primitive, const Size& size,
 
 constexpr int64_t kTokens = 4096, kHeads = 2;
 
+constexpr LoopKind kLoops[] = {LoopKind::kFourSweeps, LoopKind::kTwoPasses,
+                               LoopKind::kFused};
+
 const char* NameOf(LoopKind kind) {
-  return kind == LoopKind::kFused ? "fused" : "four_sweeps";
+  return kind == LoopKind::kFused       ? "fused"
+         : kind == LoopKind::kTwoPasses ? "two_passes"
+                                        : "four_sweeps";
 }
 
 std::string CaseOf(const Primitive& primitive, int64_t dim,
@@ -329,12 +334,12 @@ void RegisterLinear() {
       for (const int64_t dim : {64, 128}) {
         // Loops for what they are used for; beside the scan, to be compared.
         const bool loops = primitive.decay_dim >= 0 && !primitive.untied;
-        for (const LoopKind kind : {LoopKind::kFourSweeps, LoopKind::kFused}) {
+        for (const LoopKind kind : kLoops) {
           if (loops) RegisterLoop(primitive, dim, kind, target.name);
         }
         Register(primitive, {1, kTokens, kHeads, dim}, target.name, 1, 0);
         if (std::string(target.name) != DefaultTarget()) continue;
-        for (const int chunk : {8, 16, 32}) {
+        for (const int chunk : {4, 8, 16, 32}) {
           const Size size = {1, kTokens, kHeads, dim};
           Register(primitive, size, target.name, 1, chunk);
           for (const int tile : {16, 32, 64, 128}) {

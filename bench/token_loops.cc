@@ -83,6 +83,45 @@ void FourSweeps(const bench::TokenLoop& l) {
   }
 }
 
+void TwoPasses(const bench::TokenLoop& l) {
+  const hn::ScalableTag<float> d;
+  const size_t N = hn::Lanes(d), dim = static_cast<size_t>(l.dim);
+  HWY_ALIGN float read[kMaxDim], asked[kMaxDim];
+  for (int64_t i = 0; i < l.tokens; ++i) {
+    const Token t = TokenAt(l, i);
+    for (size_t x = 0; x < dim; x += N) {
+      hn::StoreU(hn::Zero(d), d, read + x);
+      hn::StoreU(hn::Zero(d), d, asked + x);
+    }
+    float both = 0;
+    for (size_t m = 0; m < dim; ++m) {
+      const float* row = l.state + m * dim;
+      const auto k = hn::Set(d, t.key[m]), q = hn::Set(d, t.query[m]);
+      both += t.query[m] * t.key[m];
+      for (size_t x = 0; x < dim; x += N) {
+        const auto s = hn::LoadU(d, row + x);
+        hn::StoreU(hn::MulAdd(q, s, hn::LoadU(d, asked + x)), d, asked + x);
+        if (l.beta == nullptr) continue;
+        hn::StoreU(hn::MulAdd(k, s, hn::LoadU(d, read + x)), d, read + x);
+      }
+    }
+    // What is written stands where what was read did.
+    for (size_t x = 0; x < dim; ++x) {
+      read[x] = t.beta * (t.value[x] - t.decay * read[x]);
+      t.out[x] = l.scale * (both * read[x] + t.decay * asked[x]);
+    }
+    const auto decay = hn::Set(d, t.decay);
+    for (size_t m = 0; m < dim; ++m) {
+      float* row = l.state + m * dim;
+      const auto k = hn::Set(d, t.key[m]);
+      for (size_t x = 0; x < dim; x += N) {
+        const auto kept = hn::Mul(decay, hn::LoadU(d, row + x));
+        hn::StoreU(hn::MulAdd(k, hn::LoadU(d, read + x), kept), d, row + x);
+      }
+    }
+  }
+}
+
 // Four vectors of columns, over all tokens.
 template <bool kErases>
 HWY_INLINE void FusedTile(const bench::TokenLoop& l, size_t first) {
@@ -157,10 +196,16 @@ bool RunLoop(bench::LoopKind kind, const bench::TokenLoop& loop) {
   const size_t tile = 4 * hn::Lanes(hn::ScalableTag<float>());
   const size_t dim = static_cast<size_t>(loop.dim);
   if (dim % tile != 0 || dim > kMaxDim) return false;
-  if (kind == bench::LoopKind::kFourSweeps) {
-    FourSweeps(loop);
-  } else {
-    Fused(loop);
+  switch (kind) {
+    case bench::LoopKind::kFourSweeps:
+      FourSweeps(loop);
+      break;
+    case bench::LoopKind::kTwoPasses:
+      TwoPasses(loop);
+      break;
+    case bench::LoopKind::kFused:
+      Fused(loop);
+      break;
   }
   return true;
 }

@@ -27,10 +27,11 @@ enum class LoopKind {
   // is written, is read under the query. As ggml and ONNX Runtime have it, here
   // with lanes along the values, which spares the sums across lanes.
   kFourSweeps,
-  // Tiles of four vectors of columns outside, tokens inside: one pass reads
-  // under
-  // key and query at once, one fades and writes. The tile stays in the
-  // first-level cache.
+  // Each token passes over the whole state twice: it is read under key and
+  // query at once, then it fades and is written.
+  kTwoPasses,
+  // The same two passes over tiles of four vectors of columns, tiles outside
+  // and tokens inside. The tile stays in the first-level cache.
   kFused,
 };
 

@@ -9,6 +9,7 @@ usage: linear_page.py write     fills what stands between <!-- name --> and
 """
 
 import csv
+import json
 import pathlib
 import re
 import statistics
@@ -66,7 +67,47 @@ def errors():
     )
 
 
-BLOCKS = {"errors": errors}
+def sweep_line(rows, loops):
+    """The fastest tile and chunk, the plan's own, and the loops, in nanoseconds."""
+    tiled = [r for r in rows if r["tile"]]
+    own = next(r for r in rows if not r["tile"] and not r["loop"])
+    best = min(tiled, key=lambda r: r["ns"])
+    times = {r["loop"]: r["ns"] for r in rows if r["loop"]}
+    return [
+        f"{own['ns']:.0f} ({own['peak']:.2f})",
+        f"{best['ns']:.0f} ({best['peak']:.2f})",
+        f"{best['chunk']} / {best['tile']}",
+        f"{max(r['ns'] for r in tiled) / best['ns']:.1f}",
+        *(f"{times[loop] / own['ns']:.2f}" if loop in times else "-" for loop in loops),
+    ]
+
+
+def sweep():
+    """Nothing where no machine's numbers are kept."""
+    if not (KEPT / "sweep.json").exists():
+        return ""
+    data = json.loads((KEPT / "sweep.json").read_text())
+    lines = []
+    for primitive, title in data["primitives"].items():
+        for dim in (64, 128):
+            rows = [r for r in data["rows"] if (r["primitive"], r["dim"]) == (primitive, dim)]
+            lines.append([f"{title}, {dim}", *sweep_line(rows, data["loops"])])
+    head = [
+        "",
+        "as planned: ns a token (share of peak)",
+        "fastest",
+        "its chunk / tile",
+        "slowest over fastest",
+        *(f"{title} over planned" for title in data["loops"].values()),
+    ]
+    picture = (
+        "\n![Time of scans by chunk length, a line a tile, with the best loop and the FMA peak; "
+        "head_dim 128](../bench/studies/linear/sweep.svg)\n"
+    )
+    return f"{data['cpu']}, `{data['target']}`:\n\n" + table(head, lines) + picture
+
+
+BLOCKS = {"errors": errors, "sweep": sweep}
 
 
 def page():

@@ -8,7 +8,7 @@ and puts it into docs/linear.md.
     python3 bench/studies/linear_pictures.py [build/release/bin]
 
 Numbers are the CSV files beside the pictures; they are the same on every CPU that
-has FMA. No package is needed.
+has FMA. What needs a clock is scan_sweep.py's. No package is needed.
 """
 import csv
 import io
