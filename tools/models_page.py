@@ -233,6 +233,8 @@ def bars_table(bars):
             f"Beside other work, a load of {run['load']:.0f} on {run['processors']} "
             "processors: read no times here but who is faster.\n"
         )
+    if run["left_out"]:
+        text += f"Not in this run: {', '.join(f'`{b}`' for b in run['left_out'])}.\n"
     text += "\n"
     text += table(["result", "published", "ours", "label"], lines)
     for bar in bars["bars"]:

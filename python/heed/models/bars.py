@@ -146,6 +146,7 @@ class Bars:
                 "threads": options.threads,
                 "cpu": evaluate.cpu_name(),
                 "processors": os.cpu_count(),
+                "left_out": [name for name in BARS if name not in options.only],
                 "load": round(os.getloadavg()[0], 1),
                 "versions": network.versions(),
                 "cases": [self.key(bar) for bar in self.bars],
