@@ -16,6 +16,7 @@
 #include "tests/support/check.h"
 #include "tests/support/quick.h"
 #include "tests/support/ragged_case.h"
+#include "tests/support/run.h"
 #include "tests/support/targets.h"
 
 namespace heed::test {
@@ -126,6 +127,52 @@ TEST_P(HeadsTogether, RaggedAndInPages) {
       ragged.Check(GetParam(), workers, false);
     }
   }
+}
+
+// What changes scores has a place in each of the tiles: each key head has the
+// bits that it has alone.
+TEST_P(HeadsTogether, ScoreInputs) {
+  constexpr int64_t kBatch = 2, kHeads = 8, kKvHeads = 4, kRows = 2, kKeys = 90;
+  const eval::Tensors tensors =
+      eval::MakeTensors(ProblemOf("b2_h8_kv4_d16_q2_k90_causal"), {});
+  const auto numbers = [](int64_t count) {
+    std::vector<float> made(static_cast<size_t>(count));
+    for (size_t i = 0; i < made.size(); ++i) {
+      made[i] = static_cast<float>(i * 37 % 101) / 50 - 1;
+    }
+    return made;
+  };
+  const std::vector<float> bias = numbers(kBatch * kHeads * kRows * kKeys);
+  const std::vector<float> of_heads = numbers(kBatch * kHeads);
+  AttentionArgs args = tensors.Args();
+  args.scores.bias = Bhsd(bias.data(), kBatch, kHeads, kRows, kKeys);
+  args.scores.alibi_slopes = Bshd(of_heads.data(), kBatch, 1, kHeads, 1);
+  args.scores.sink_logits = Bshd(of_heads.data(), kBatch, 1, kHeads, 1);
+  const AttentionParams& params = tensors.problem.params;
+  const Laid laid(GetParam(), params, args, 1);
+  EXPECT_EQ(laid.run.all.together, laid.plan.decode_rows > 0 ? kKvHeads : 1);
+  const RunConfig config{GetParam()};
+  ASSERT_TRUE(RunOn(config, params, args).ok());
+  const std::vector<float> out = tensors.out.Dense(), lse = tensors.lse.Dense();
+  tensors.ClearOutput();
+  for (int64_t head = 0; head < kKvHeads; ++head) {
+    AttentionArgs alone = args;
+    const auto cut = [&](auto* view, int64_t of) {
+      view->data = internal::BytesAt(*view, 0, 0, head * of);
+      view->extent[2] = of;
+    };
+    cut(&alone.key, 1);
+    cut(&alone.value, 1);
+    cut(&alone.query, kHeads / kKvHeads);
+    cut(&alone.out, kHeads / kKvHeads);
+    cut(&alone.lse, kHeads / kKvHeads);
+    cut(&alone.scores.bias, kHeads / kKvHeads);
+    cut(&alone.scores.alibi_slopes, kHeads / kKvHeads);
+    cut(&alone.scores.sink_logits, kHeads / kKvHeads);
+    ASSERT_TRUE(RunOn(config, params, alone).ok());
+  }
+  EXPECT_EQ(tensors.out.Dense(), out);
+  EXPECT_EQ(tensors.lse.Dense(), lse);
 }
 
 // Every worker keeps a share.

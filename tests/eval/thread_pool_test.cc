@@ -21,7 +21,6 @@ namespace {
 struct Job {
   explicit Job(int64_t num_tasks, int max_workers)
       : runs(static_cast<size_t>(num_tasks), 0),
-        of_worker(static_cast<size_t>(max_workers), 0),
         busy(static_cast<size_t>(max_workers)) {}
 
   static void Task(void* ctx, int64_t i, int worker) {
@@ -29,8 +28,6 @@ struct Job {
     const auto slot = static_cast<size_t>(worker);
     if (job.busy[slot].exchange(true)) job.shared_slot = true;
     ++job.runs[static_cast<size_t>(i)];
-    ++job.of_worker[slot];
-    if (job.pause.count() > 0) std::this_thread::sleep_for(job.pause);
     job.busy[slot].store(false);
   }
 
@@ -44,11 +41,39 @@ struct Job {
     EXPECT_FALSE(shared_slot);
   }
 
-  std::vector<int> runs;       // of each task
-  std::vector<int> of_worker;  // tasks
+  std::vector<int> runs;  // of each task
   std::vector<std::atomic<bool>> busy;
   std::atomic<bool> shared_slot{false};
-  std::chrono::microseconds pause{0};
+};
+
+// A task for each thread, none of which ends before all have begun: so each
+// thread must come, however late the system lets it run.
+struct Meeting {
+  explicit Meeting(int num_threads) : missing(num_threads) {}
+
+  static void Task(void* ctx, int64_t /*i*/, int worker) {
+    Meeting& meeting = *static_cast<Meeting*>(ctx);
+    --meeting.missing;
+    // Only who is never woken is as late as that.
+    const auto end =
+        std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (meeting.missing > 0) {
+      std::this_thread::yield();
+      if (std::chrono::steady_clock::now() > end) meeting.missed = true;
+      if (meeting.missed) return;
+    }
+    if (worker != 0) std::this_thread::sleep_for(meeting.others_stay);
+    ++meeting.ended;
+  }
+
+  void RunOn(const Executor& executor) {
+    executor.parallel_for(executor.self, executor.max_workers, this, &Task);
+  }
+
+  std::atomic<int> missing;
+  std::atomic<bool> missed{false};
+  std::atomic<int> ended{0};
+  std::chrono::microseconds others_stay{0};
 };
 
 TEST(ThreadPoolTest, RunsEveryTaskOnce) {
@@ -76,40 +101,31 @@ TEST(ThreadPoolTest, ManyShortJobs) {
   }
 }
 
-// Longer apart than threads watch, so that all have to be woken.
+// Longer apart than threads watch, so that all have to be woken; and with more
+// threads than processors, which do not watch.
 TEST(ThreadPoolTest, WakesWhoSleeps) {
-  ThreadPool pool(3);
-  for (int turn = 0; turn < 20; ++turn) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    Job job(3, 3);
-    job.pause = std::chrono::milliseconds(2);
-    job.RunOn(pool.executor());
-    job.ExpectAllOnce();
-    if (turn == 0) continue;  // threads start late
-    int helped = 0;
-    for (const int count : job.of_worker) helped += count > 0;
-    EXPECT_GT(helped, 1) << "in turn " << turn;
+  for (const int threads : {2, 3, 9}) {
+    ThreadPool pool(threads);
+    for (int turn = 0; turn < 20; ++turn) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      Meeting meeting(threads);
+      meeting.RunOn(pool.executor());
+      ASSERT_FALSE(meeting.missed) << threads << " threads, turn " << turn;
+      ASSERT_EQ(meeting.ended, threads);
+    }
   }
 }
 
-// The caller's own tasks end long before those of others.
+// The caller's own task ends before those of others: while it watches for that,
+// and after it has fallen asleep.
 TEST(ThreadPoolTest, WaitsForTheLast) {
   ThreadPool pool(2);
-  for (int turn = 0; turn < 20; ++turn) {
-    std::atomic<int> ended{0};
-    struct Context {
-      std::atomic<int>* ended;
-    } context{&ended};
-    const Executor executor = pool.executor();
-    executor.parallel_for(
-        executor.self, 2, &context, [](void* ctx, int64_t, int worker) {
-          const Context& of_job = *static_cast<Context*>(ctx);
-          if (worker != 0) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(2));
-          }
-          of_job.ended->fetch_add(1);
-        });
-    EXPECT_EQ(ended.load(), 2);
+  for (int turn = 0; turn < 40; ++turn) {
+    Meeting meeting(2);
+    meeting.others_stay = std::chrono::microseconds(turn % 2 == 0 ? 2000 : 20);
+    meeting.RunOn(pool.executor());
+    ASSERT_FALSE(meeting.missed);
+    ASSERT_EQ(meeting.ended, 2) << "in turn " << turn;
   }
 }
 
