@@ -372,10 +372,13 @@ def head_count(study):
         ]
         for row in rows
     ]
+    seeds = f"{study['seeds']} seeds"
+    if study["seeds"] == 1:
+        seeds = "one seed alone, which has no error, so that neighbours are not ordered"
     return (
         f"{study['model']}, {study['parameters']:,} parameters, {study['steps']:,} steps "
         f"of {study['batch']} x {study['context']} bytes of {study['text']}; "
-        f"{study['seeds']} seeds; {study['cpu']}, heed {study['versions']['heed']}, torch "
+        f"{seeds}; {study['cpu']}, heed {study['versions']['heed']}, torch "
         f"{study['versions']['torch']}. First gradients are within "
         f"{study['worst_gradient_error']:.0e} of PyTorch's attention's.\n\n"
         + table(
