@@ -313,18 +313,38 @@ def write(folder, name, content):
     (folder / name).write_text(text)
 
 
+MINE = {"model_sha256": "mine", "text": "T", "text_sha256": "prose"}
+
+
+def test_the_text_of_an_evaluation_is_its_first(tmp_path):
+    folder = context.Folders([str(tmp_path)], "mine", "prose")
+    texts = {"a": {"label": "A", "sha256": "verse"}}
+    texts["b"] = {"label": "B", "sha256": "prose"}
+    read = lambda found: {"n": 1}
+    for names, refused in (("ba", False), ("ab", True)):
+        run = {"model_sha256": "mine", "texts": {name: texts[name] for name in names}}
+        write(tmp_path, "eval.json", {"run": run})
+        if refused:
+            with pytest.raises(InputError, match="of another text, A"):
+                folder.take("eval.json", read)
+        else:
+            assert folder.take("eval.json", read)["n"] == 1
+
+
 def test_results_of_other_commands(tmp_path):
-    folder = context.Folders([str(tmp_path)], "mine")
+    folder = context.Folders([str(tmp_path)], "mine", "prose")
     read = lambda found: {"n": found["n"]}
     assert (
         folder.take("heads.json", read) is None and folder.sha256("heads.json") is None
     )
-    write(tmp_path, "heads.json", {"model_sha256": "mine", "n": 3})
+    write(tmp_path, "heads.json", {**MINE, "n": 3})
     assert folder.take("heads.json", read) == {"n": 3, "taken_from": "heads.json"}
     assert folder.take("heads.json", lambda _: None) is None
     for content, words in (
         ({"model_sha256": "other", "model": "that", "n": 3}, "of another model, that"),
-        ({"model_sha256": "mine"}, "older one: KeyError"),
+        ({**MINE, "text_sha256": "verse", "n": 3}, "of another text, T"),
+        (MINE, "older one: KeyError"),
+        ({"model_sha256": "mine", "n": 3}, "older one: KeyError"),
         ([], "no such result"),
         ("{", "cannot be read"),
     ):
@@ -332,12 +352,12 @@ def test_results_of_other_commands(tmp_path):
         with pytest.raises(InputError, match=words):
             folder.take("heads.json", read)
     (tmp_path / "first").mkdir()
-    both = context.Folders([str(tmp_path / "first"), str(tmp_path)], "mine")
+    both = context.Folders([str(tmp_path / "first"), str(tmp_path)], "mine", "prose")
     assert both.sha256("heads.json") == folder.sha256("heads.json")
-    write(tmp_path / "first", "heads.json", {"model_sha256": "mine", "n": 1})
+    write(tmp_path / "first", "heads.json", {**MINE, "n": 1})
     assert both.take("heads.json", read)["n"] == 1
     with pytest.raises(InputError, match="is no folder"):
-        context.Folders([str(tmp_path / "none")], "mine")
+        context.Folders([str(tmp_path / "none")], "mine", "prose")
 
 
 def test_what_is_taken():
@@ -356,7 +376,12 @@ def test_what_is_taken():
     assert sinks._from_eval({"run": {**run, "tokens": 512}, "rows": rows}) is None
 
     curve = lambda loss: [
-        {"share": share, "loss": loss * share, "loss_error": 0.1}
+        {
+            "share": share,
+            "loss": 0.0,
+            "other_loss": loss * share,
+            "other_loss_error": 0.1,
+        }
         for share in (0.1, 0.2, 0.4)
     ]
     kept = {"curves": {"taylor": curve(1)}, "random": [curve(2), curve(4)]}
@@ -366,6 +391,10 @@ def test_what_is_taken():
         0.6
     )
     assert pruning._from_heads({"heads": []}) is None
+    # Of one text: its order was made on the tokens whose loss it is.
+    for point in kept["curves"]["taylor"]:
+        del point["other_loss"]
+    assert pruning._from_heads({"heads": [0] * 8, "pruning": kept}) is None
 
     off = {"heads_off": 3, "needles_margin": -2.0, "needles_margin_error": 0.1}
     others = {**off, "needles_margin": -0.5}

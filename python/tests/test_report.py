@@ -104,6 +104,15 @@ def test_heads_are_judged_on_the_other_text():
     assert answer["word"] == "more than 90 %" and "0.400 ± 0.001" in answer["says"][-1]
 
 
+def test_no_head_is_no_share():
+    curve = made.curve(0.0, 0.05, 0.5)
+    curve[0].update(heads=0, loss_error=0.0)
+    answer = answers.heads_needed(made.heads({"a": curve}, [curve]))
+    assert answer["word"] == "more than 80 %"
+    answer = answers.heads_needed(made.heads({"a": curve[:1]}, [curve[:1]]))
+    assert answer["word"] == "not measured"
+
+
 def test_heads_of_trained_models():
     answer = answers.heads_needed(None, made.head_count())
     assert answer["word"] == "not measured" and answer["says"] == [

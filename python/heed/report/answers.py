@@ -172,7 +172,10 @@ def heads_needed(heads, head_count=None):
     every = curves(heads)
     if not every:
         return _answer(HEADS, "not measured", says, _HEADS_RULE)
-    points = [(p, name) for name, curve in every.items() for p in curve]
+    # A share of few heads can be none of them.
+    points = [(p, name) for name, curve in every.items() for p in curve if p["heads"]]
+    if not points:
+        return _answer(HEADS, "not measured", says, _HEADS_RULE)
     bound = bound_of(len(points))
 
     def side(point):
