@@ -121,6 +121,13 @@ def test_heads_of_trained_models():
     ]
 
 
+def test_heads_of_one_seed():
+    found = made.head_count()
+    for row in found["rows"]:
+        row.update(loss_error=None, change_error=None)
+    assert answers.trained(found).endswith("8: 0.250. One seed: without errors.")
+
+
 def test_heads_without_pruning():
     assert answers.heads_needed(made.heads())["word"] == "not measured"
 

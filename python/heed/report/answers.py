@@ -156,10 +156,11 @@ def trained(head_count):
         for row in rows
         if row is not best
     )
+    alone = " One seed: without errors." if best["loss_error"] is None else ""
     return (
         f"Trained from the start at one size, {best['heads']} heads lose least, "
         f"{with_error(best['loss'], best['loss_error'], 3)} nats; by how much more "
-        f"others lose: {changes}."
+        f"others lose: {changes}.{alone}"
     )
 
 
