@@ -399,11 +399,13 @@ def test_what_is_taken():
     others = {**off, "needles_margin": -0.5}
     rows = [{"name": "MLP off"}, {"name": "3 retrieval heads off", **off}]
     rows += [{"name": "3 random heads off, 8 draws", **others}]
-    base = {"needles_right": 3, "needles": 4}
+    base = {"needles_right": 3, "needles": 4, "needles_margin": 1.0}
     draws = [{"needles_margin": -0.4}, {"needles_margin": -0.6}]
     found = retrieval._from_facts({"rows": rows, "baseline": base, "draws": draws})
     assert (found["change"], found["random"], found["accuracy"]) == (-2, -0.5, 0.75)
     assert found["draws"] == [-0.4, -0.6] and found["masked"] == 3
+    unable = {"rows": rows, "baseline": {**base, "needles_margin": -0.1}, "draws": draws}
+    assert retrieval._from_facts(unable) is None
 
 
 def test_every_bar_says_what_it_must():

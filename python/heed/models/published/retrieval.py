@@ -70,6 +70,8 @@ def _from_facts(found):
     (off,) = [row for name, row in rows.items() if "retrieval" in name]
     (others,) = [row for name, row in rows.items() if "random" in name]
     base = found["baseline"]
+    if base["needles_margin"] <= 0:
+        return None  # the model does not find needles: measure_masked() says it
     return {
         "masked": off["heads_off"],
         "accuracy": base["needles_right"] / base["needles"],
