@@ -23,7 +23,8 @@ import tempfile
 from xml.dom import minidom
 
 import models_page
-from models_page import percent, signed, table
+from model_tables import variants as of_variants
+from model_tables.words import percent, signed, table
 
 ROOT = models_page.ROOT
 NAMES = ("eval", "needles", "layers", "heads", "facts", "head_count")
@@ -102,7 +103,7 @@ def measured(run):
             cpu = about.get("cpu") or result["environment"]["cpu"]
             made = result["run"] if name in COMPARED else about["versions"]
             lines.append([f"`{about['command']}`", cpu, made["target"]])
-    text = models_page.measured(run["eval"], run["heads"])
+    text = of_variants.measured(run["eval"], run["heads"])
     return text + "\n" + table(["command", "CPU", "kernels"], lines)
 
 
@@ -119,7 +120,7 @@ def store_or_retrieve(run):
 
 
 def variants(run):
-    return models_page.eval_table(run["eval"], run["heads"])
+    return of_variants.eval_table(run["eval"], run["heads"])
 
 
 def pruning(run):

@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import pathlib
+import shlex
 import sys
 import time
 
@@ -26,8 +27,11 @@ import transformers
 
 import heed
 import heed.hf
-from heed.models import data, evaluate, network, scores
+from heed.models import data, evaluate, network, results, scores
 from heed.models.errors import InputError
+from heed.models.heads import results_file
+from heed.models.options import whole_number
+from heed.models.places import is_number
 
 # Perplexity by heads of the paper's Table 3: row (A), and the base model's 8.
 PUBLISHED = {1: 5.29, 4: 5.00, 8: 4.92, 16: 4.91, 32: 5.01}
@@ -199,19 +203,77 @@ def parse(argv):
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--heads", default="1,2,4,8,16", metavar="LIST")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N")
-    parser.add_argument("--steps", type=int, default=400, metavar="N")
-    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    count = whole_number(1)
+    parser.add_argument("--seeds", type=count, default=3, metavar="N")
+    parser.add_argument("--steps", type=count, default=400, metavar="N")
+    parser.add_argument("--threads", type=count, default=1, metavar="N")
     parser.add_argument("--text", default="moby", metavar="FILE")
     parser.add_argument("--out", default="head_count.jsonl", metavar="FILE")
     parser.add_argument("--json", metavar="FILE", help="writes rows and what made them")
     parser.add_argument("--save", metavar="FOLDER", help="one model: 4 heads, seed 1")
     options = parser.parse_args(argv)
-    options.heads = [int(heads) for heads in options.heads.split(",")]
+    options.heads = options.heads.split(",")
     for heads in options.heads:
-        if heads < 1 or WIDTH % (2 * heads):
+        if not is_number(heads) or not int(heads) or WIDTH % (2 * int(heads)):
             parser.error(f"--heads {heads}: {WIDTH} channels need pairs in each head")
+    options.heads = list(dict.fromkeys(map(int, options.heads)))
+    if options.json:
+        results_file("--json", options.json)
     return options
+
+
+def wrong_in(entry):
+    """What in a line of results is missing or of another type, or None."""
+    if not isinstance(entry, dict):
+        return "no object"
+    kinds = {"key": str, "status": str, "heads": int, "seed": int}
+    kinds.update(gradient_error=float, curve=list)
+    for name, kind in kinds.items():
+        if not isinstance(entry.get(name), kind):
+            return name
+    return None
+
+
+def runs_of(options, settings, text, store, encode):
+    """Every run that was asked for: those that are there, and new ones."""
+    batch, asked = text.batch(np.random.default_rng(0)), []
+    for seed in range(1, options.seeds + 1):
+        for heads in options.heads:
+            saves = options.save and (heads, seed) == (4, 1)
+            key = results.key_of([settings, heads, seed])
+            found = None if saves else store.find(key)
+            if found is None:
+                found, model = one_run(heads, seed, options.steps, text, batch)
+                store.append({"key": key, "status": "OK", **found})
+                if saves:
+                    save(options.save, model, encode, text)
+            names = ("heads", "seed", "gradient_error", "curve")
+            asked.append({name: found[name] for name in names})
+    return asked
+
+
+def one_run(heads, seed, steps, text, batch):
+    """(what a run found, its model); its first gradients are held to PyTorch's."""
+    began = time.monotonic()
+    off = gradient_error(heads, seed, batch)
+    if not off < 1e-4:
+        raise InputError(f"{heads} heads: gradients are {off:.1e} from torch's")
+    model, curve = train(heads, seed, steps, text)
+    seconds = time.monotonic() - began
+    print(
+        f"{heads} heads, seed {seed}: {curve[-1][1]:.4f} ({seconds:.0f} s)",
+        file=sys.stderr,
+    )
+    found = {"heads": heads, "seed": seed, "gradient_error": off, "curve": curve}
+    return found, model
+
+
+def save(folder, model, encode, text):
+    """A model, its tokenizer, and the text that it was not trained on."""
+    model.save_pretrained(folder)
+    encode.save_pretrained(folder)
+    rest = pathlib.Path(folder) / "held_out.txt"
+    rest.write_text(text.held_out, encoding="utf-8")
 
 
 def run(argv):
@@ -233,47 +295,16 @@ def run(argv):
         "windows": WINDOWS,
         "rate": RATE,
     }
-    out = pathlib.Path(options.out)
-    lines = out.read_text().splitlines() if out.exists() else []
-    runs = {
-        (run["heads"], run["seed"]): run
-        for run in map(json.loads, lines)
-        if run["settings"] == settings
-    }
-    batch = text.batch(np.random.default_rng(0))
-    for seed in range(1, options.seeds + 1):
-        for heads in options.heads:
-            saves = options.save and (heads, seed) == (4, 1)
-            if (heads, seed) in runs and not saves:
-                continue
-            began = time.monotonic()
-            off = gradient_error(heads, seed, batch)
-            if not off < 1e-4:
-                raise InputError(f"{heads} heads: gradients are {off:.1e} from torch's")
-            model, curve = train(heads, seed, options.steps, text)
-            found = {"heads": heads, "seed": seed, "gradient_error": off}
-            found["curve"] = curve
-            seconds = time.monotonic() - began
-            print(
-                f"{heads} heads, seed {seed}: {curve[-1][1]:.4f} ({seconds:.0f} s)",
-                file=sys.stderr,
-            )
-            runs[heads, seed] = {**found, "settings": settings}
-            with open(out, "a", encoding="utf-8") as file:
-                file.write(json.dumps(runs[heads, seed]) + "\n")
-            if saves:
-                model.save_pretrained(options.save)
-                encode.save_pretrained(options.save)
-                rest = pathlib.Path(options.save) / "held_out.txt"
-                rest.write_text(text.held_out, encoding="utf-8")
-    asked = [
-        r for (h, s), r in runs.items() if h in options.heads and s <= options.seeds
-    ]
+    store = results.Store(options.out, wrong_in=wrong_in)
+    try:
+        asked = runs_of(options, settings, text, store, encode)
+    finally:
+        store.close()
     rows = rows_of(asked)
     print(lines_of(rows))
     if options.json:
         result = {
-            "command": "head_count.py " + " ".join(argv),
+            "command": "head_count.py " + shlex.join(argv),
             **settings,
             "seeds": options.seeds,
             "worst_gradient_error": max(r["gradient_error"] for r in asked),
@@ -281,7 +312,7 @@ def run(argv):
             "versions": network.versions(),
             "time": evaluate.now(),
             "rows": rows,
-            "runs": [{k: v for k, v in r.items() if k != "settings"} for r in asked],
+            "runs": asked,
         }
         pathlib.Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
     return 0

@@ -357,7 +357,8 @@ def attention(
     )
     if isinstance(k, Quantized) or isinstance(v, Quantized):
         parts = (*_parts_of("k", k), *_parts_of("v", v))
-        _refuse_gradients(q=q, k=parts[0], v=parts[5], bias=bias, sink_logits=sink_logits)
+        names = ("bias", "mask", "alibi_slopes", "sink_logits")
+        _refuse_gradients(q=q, k=parts[0], v=parts[5], **dict(zip(names, scores)))
         out, lse = torch.ops.heed.attention_quantized(q, *parts, *scores, *rule)
     else:
         out, lse = torch.ops.heed.attention(q, k, v, *scores, *rule)

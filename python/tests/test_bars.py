@@ -70,7 +70,7 @@ def point(share, loss, random, error=0.002):
 def test_pruning():
     wide = [0.5, 0.6, 0.7, 0.8]
     much = point(0.4, 3.0, wide)
-    for loss, label in ((0.005, REDONE), (0.008, NOT_SEEN), (-0.1, REDONE)):
+    for loss, label in ((0.005, DIRECTION), (0.008, NOT_SEEN), (-0.1, DIRECTION)):
         assert pruning.judge({"points": [point(0.2, loss, wide), much]}) == label
     # The mean of draws is 0.65 and its error 0.065.
     for loss, label in ((0.5, DIRECTION), (0.54, NOT_SEEN)):
@@ -102,14 +102,13 @@ def test_retrieval_masked():
     draws = [-0.1, 0.0, 0.1, 0.0]
     base = {"random": 0.0, "random_error": 0.3, "draws": draws, "change_error": 0.4}
     for change, label in (
-        (-1.0, REDONE),  # the error of both is 0.5
-        (-0.97, DIRECTION),
-        (-0.01, DIRECTION),
+        (-1.0, DIRECTION),  # the error of both is 0.5
+        (-0.97, NOT_SEEN),
         (0.01, NOT_SEEN),
     ):
         assert retrieval.judge_masked({**base, "change": change}) == label
     wide = {**base, "draws": [-3.0, 1.0, 1.0, 1.0]}  # one draw does as much harm
-    assert retrieval.judge_masked({**wide, "change": -1.0}) == DIRECTION
+    assert retrieval.judge_masked({**wide, "change": -1.0}) == NOT_SEEN
 
 
 def test_equal_density():
@@ -313,18 +312,38 @@ def write(folder, name, content):
     (folder / name).write_text(text)
 
 
+MINE = {"model_sha256": "mine", "text": "T", "text_sha256": "prose"}
+
+
+def test_the_text_of_an_evaluation_is_its_first(tmp_path):
+    folder = context.Folders([str(tmp_path)], "mine", "prose")
+    texts = {"a": {"label": "A", "sha256": "verse"}}
+    texts["b"] = {"label": "B", "sha256": "prose"}
+    read = lambda found: {"n": 1}
+    for names, refused in (("ba", False), ("ab", True)):
+        run = {"model_sha256": "mine", "texts": {name: texts[name] for name in names}}
+        write(tmp_path, "eval.json", {"run": run})
+        if refused:
+            with pytest.raises(InputError, match="of another text, A"):
+                folder.take("eval.json", read)
+        else:
+            assert folder.take("eval.json", read)["n"] == 1
+
+
 def test_results_of_other_commands(tmp_path):
-    folder = context.Folders([str(tmp_path)], "mine")
+    folder = context.Folders([str(tmp_path)], "mine", "prose")
     read = lambda found: {"n": found["n"]}
     assert (
         folder.take("heads.json", read) is None and folder.sha256("heads.json") is None
     )
-    write(tmp_path, "heads.json", {"model_sha256": "mine", "n": 3})
+    write(tmp_path, "heads.json", {**MINE, "n": 3})
     assert folder.take("heads.json", read) == {"n": 3, "taken_from": "heads.json"}
     assert folder.take("heads.json", lambda _: None) is None
     for content, words in (
         ({"model_sha256": "other", "model": "that", "n": 3}, "of another model, that"),
-        ({"model_sha256": "mine"}, "older one: KeyError"),
+        ({**MINE, "text_sha256": "verse", "n": 3}, "of another text, T"),
+        (MINE, "older one: KeyError"),
+        ({"model_sha256": "mine", "n": 3}, "older one: KeyError"),
         ([], "no such result"),
         ("{", "cannot be read"),
     ):
@@ -332,12 +351,12 @@ def test_results_of_other_commands(tmp_path):
         with pytest.raises(InputError, match=words):
             folder.take("heads.json", read)
     (tmp_path / "first").mkdir()
-    both = context.Folders([str(tmp_path / "first"), str(tmp_path)], "mine")
+    both = context.Folders([str(tmp_path / "first"), str(tmp_path)], "mine", "prose")
     assert both.sha256("heads.json") == folder.sha256("heads.json")
-    write(tmp_path / "first", "heads.json", {"model_sha256": "mine", "n": 1})
+    write(tmp_path / "first", "heads.json", {**MINE, "n": 1})
     assert both.take("heads.json", read)["n"] == 1
     with pytest.raises(InputError, match="is no folder"):
-        context.Folders([str(tmp_path / "none")], "mine")
+        context.Folders([str(tmp_path / "none")], "mine", "prose")
 
 
 def test_what_is_taken():
@@ -356,7 +375,12 @@ def test_what_is_taken():
     assert sinks._from_eval({"run": {**run, "tokens": 512}, "rows": rows}) is None
 
     curve = lambda loss: [
-        {"share": share, "loss": loss * share, "loss_error": 0.1}
+        {
+            "share": share,
+            "loss": 0.0,
+            "other_loss": loss * share,
+            "other_loss_error": 0.1,
+        }
         for share in (0.1, 0.2, 0.4)
     ]
     kept = {"curves": {"taylor": curve(1)}, "random": [curve(2), curve(4)]}
@@ -366,16 +390,22 @@ def test_what_is_taken():
         0.6
     )
     assert pruning._from_heads({"heads": []}) is None
+    # Of one text: its order was made on the tokens whose loss it is.
+    for point in kept["curves"]["taylor"]:
+        del point["other_loss"]
+    assert pruning._from_heads({"heads": [0] * 8, "pruning": kept}) is None
 
     off = {"heads_off": 3, "needles_margin": -2.0, "needles_margin_error": 0.1}
     others = {**off, "needles_margin": -0.5}
     rows = [{"name": "MLP off"}, {"name": "3 retrieval heads off", **off}]
     rows += [{"name": "3 random heads off, 8 draws", **others}]
-    base = {"needles_right": 3, "needles": 4}
+    base = {"needles_right": 3, "needles": 4, "needles_margin": 1.0}
     draws = [{"needles_margin": -0.4}, {"needles_margin": -0.6}]
     found = retrieval._from_facts({"rows": rows, "baseline": base, "draws": draws})
     assert (found["change"], found["random"], found["accuracy"]) == (-2, -0.5, 0.75)
     assert found["draws"] == [-0.4, -0.6] and found["masked"] == 3
+    unable = {"rows": rows, "baseline": {**base, "needles_margin": -0.1}, "draws": draws}
+    assert retrieval._from_facts(unable) is None
 
 
 def test_every_bar_says_what_it_must():

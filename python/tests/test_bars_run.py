@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")
 
-from heed.models import ablation, bars, network  # noqa: E402
+from heed.models import ablation, bars, data, network  # noqa: E402
 from heed.models.published import (
     antidiagonals,
     context,
@@ -35,7 +35,7 @@ def arguments(folder, *more):  # noqa: F811
 def made(folder):  # noqa: F811
     (folder / "text.txt").write_text(prose(3000))
     chosen = bars.parse(arguments(folder))
-    return context.Context(chosen, (folder / "text.txt").read_text())
+    return context.Context(chosen, (folder / "text.txt").read_text(), "text")
 
 
 def test_losses_under_variants(made):
@@ -152,13 +152,16 @@ def test_results_that_are_there(folder, tmp_path, capsys, monkeypatch):  # noqa:
     monkeypatch.setattr(network, "load", lambda *_: pytest.fail("loads a model"))
     heads = [{"retrieval": 0.2}, *[{"retrieval": 0.0}] * 19]
     sha256 = context.model_sha256(str(folder))
+    _, _, text_sha256 = data.read_text(str(folder / "text.txt"))
     content = {"model": "tiny", "model_sha256": sha256, "heads": heads}
+    content.update(text="prose", text_sha256=text_sha256)
     (tmp_path / "heads.json").write_text(json.dumps(content))
     out = tmp_path / "bars.jsonl"
     argv = arguments(folder, "--out", str(out), "--only", "retrieval_share")
     argv += ["--folder", str(tmp_path)]
     assert bars.main(argv) == 0
-    assert "redone" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "redone" in said and "taken from heads.json" in said
     (entry,) = [e for e in map(json.loads, out.read_text().splitlines()) if "key" in e]
     assert entry["accuracy"]["share"] == 0.05
     assert entry["accuracy"]["taken_from"] == "heads.json"

@@ -18,6 +18,7 @@ if not SCRIPT.is_file():
     pytest.skip("needs a checkout", allow_module_level=True)
 
 from heed.models import network  # noqa: E402
+from heed.models.errors import InputError  # noqa: E402
 from test_tasks import prose  # noqa: E402
 
 
@@ -109,3 +110,24 @@ def test_the_study(study, tmp_path, capsys):
     study.train = None
     assert study.run(argv) == 0
     assert capsys.readouterr().err == ""
+    # What a killed run left of its last line is made again; another's file is not.
+    out, train = tmp_path / "r.jsonl", []
+    whole = out.read_bytes()
+    out.write_bytes(whole[:-30])
+    study.train = lambda *asked: train.append(asked[:2]) or (None, [[8, 1.0]])
+    assert study.run(argv) == 0
+    assert train == [(4, 2)] and len(out.read_bytes().splitlines()) == 4
+    for foreign in (b'{"heads": 4}\n', b'{"run":{}}\n', b"text\n"):
+        out.write_bytes(foreign)
+        with pytest.raises(InputError, match="no (file of results|result)"):
+            study.run(argv)
+        assert out.read_bytes() == foreign
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--seeds", "0"], ["--steps", "0"], ["--heads", "a"], ["--heads", "0"]]
+)
+def test_bad_arguments(study, wrong, capsys):
+    with pytest.raises(SystemExit):
+        study.parse(wrong)
+    assert wrong[0] in capsys.readouterr().err

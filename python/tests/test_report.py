@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`heed report`: its answers by their rules, what it takes, the page in a browser."""
 
+import copy
+import functools
 import importlib
 import json
 import pathlib
@@ -13,7 +15,7 @@ import made_results as made
 import pytest
 
 from heed.models.errors import InputError
-from heed.report import answers, command, inputs, page
+from heed.report import answers, command, inputs, kinds, page
 
 
 def with_rows(*rows):
@@ -102,12 +104,28 @@ def test_heads_are_judged_on_the_other_text():
     assert answer["word"] == "more than 90 %" and "0.400 ± 0.001" in answer["says"][-1]
 
 
+def test_no_head_is_no_share():
+    curve = made.curve(0.0, 0.05, 0.5)
+    curve[0].update(heads=0, loss_error=0.0)
+    answer = answers.heads_needed(made.heads({"a": curve}, [curve]))
+    assert answer["word"] == "more than 80 %"
+    answer = answers.heads_needed(made.heads({"a": curve[:1]}, [curve[:1]]))
+    assert answer["word"] == "not measured"
+
+
 def test_heads_of_trained_models():
     answer = answers.heads_needed(None, made.head_count())
     assert answer["word"] == "not measured" and answer["says"] == [
         "Trained from the start at one size, 4 heads lose least, 2.375 ± 0.010 nats; by "
         "how much more others lose: 1: 0.125 ± 0.005, 8: 0.250 ± 0.005."
     ]
+
+
+def test_heads_of_one_seed():
+    found = made.head_count()
+    for row in found["rows"]:
+        row.update(loss_error=None, change_error=None)
+    assert answers.trained(found).endswith("8: 0.250. One seed: without errors.")
 
 
 def test_heads_without_pruning():
@@ -221,6 +239,63 @@ def test_what_is_refused(tmp_path, capsys):
     wrong["heads"][3]["layer"] = "3"
     refused("heads[3].layer", "--heads", written("w", wrong))
     refused("its folder", "--heads", heads, "--html", str(tmp_path / "none" / "r.html"))
+
+
+def broken(found):
+    """A result with each of its fields gone, null, another's or empty, one at a time."""
+
+    def places(x, at=()):
+        inner = x.items() if isinstance(x, dict) else enumerate(x[:2])
+        for key, value in inner:
+            yield (*at, key)
+            if isinstance(value, (dict, list)):
+                yield from places(value, (*at, key))
+
+    for *at, last in places(found):
+        for instead in ("gone", None, "<b>", []):
+            result = copy.deepcopy(found)
+            inner = functools.reduce(lambda x, key: x[key], at, result)
+            if instead == "gone":
+                del inner[last]
+            else:
+                inner[last] = instead
+            yield [*at, last], instead, result
+
+
+@pytest.mark.parametrize("name", kinds.KINDS)
+def test_a_broken_result_is_refused_or_shown(tmp_path, name):
+    results = {
+        **made.all_of(),
+        "needles": made.eval_(),
+        "head_count": made.head_count(),
+        "positions": made.positions(),
+        "bars": made.bars(),
+    }
+    path, refused, shown = tmp_path / "r.json", 0, 0
+    for at, instead, result in broken(results[name]):
+        path.write_text(json.dumps(result))
+        try:
+            found = inputs.read(None, {name: str(path)})
+        except InputError:
+            refused += 1
+            continue
+        try:
+            text = page.page(found, "heed report")
+        except Exception as error:
+            pytest.fail(f"{name}: {at} is {instead}: {error!r}")
+        shown += 1
+        assert "<b></" not in text
+    assert refused and shown
+
+
+def test_names_of_tasks_are_words_of_a_page():
+    found = made.eval_()
+    for row in found["rows"]:
+        row["tasks"] = {f"<i>{name}": task for name, task in row["tasks"].items()}
+    for task in found["rows"][1]["tasks"].values():
+        task["by_depth"] = [[64, 0, 1.0, 2]]
+    text = page.page({"eval": found}, "heed report")
+    assert "<h3>&lt;i&gt;needle</h3>" in text and "<i>needle" not in text.split("<script")[0]
 
 
 def test_the_page(tmp_path, capsys):

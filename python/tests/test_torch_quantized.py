@@ -86,6 +86,9 @@ def test_what_is_refused(qkv):
     rows = [heed.quantize_kv(x) for x in (k, v)]
     with pytest.raises(ValueError, match="q: has no gradient where keys"):
         heed.torch.attention(q.clone().requires_grad_(), *rows)
+    slopes = torch.rand(q.shape[2], requires_grad=True)
+    with pytest.raises(ValueError, match="alibi_slopes: has no gradient"):
+        heed.torch.attention(q, *rows, alibi_slopes=slopes)
     with torch.no_grad():
         heed.torch.attention(q.clone().requires_grad_(), *rows)
     plain = heed.quantize_kv(k.numpy())

@@ -83,7 +83,7 @@ class Bars:
         label, text, sha256 = data.read_text(options.text)
         self.options, self.store, self.progress = options, store, progress
         self.label, self.text_sha256 = label, sha256
-        self.context = context.Context(options, text, progress)
+        self.context = context.Context(options, text, sha256, progress)
         self.bars = [BARS[name] for name in options.only]
 
     def key(self, bar):
@@ -203,6 +203,8 @@ def text_table(found):
             published = f" (published: {line['published']})"
             known = published if line["published"] != "-" else ""
             lines.append(f"{'':{width}s}    {line['what']}: {ours}{known}")
+        if taken := (bar["measured"] or {}).get("taken_from"):
+            lines.append(f"{'':{width}s}    taken from {taken}")
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@
 import json
 import math
 import os
+import shlex
 import sys
 import time
 
@@ -251,7 +252,7 @@ def run(argv):
     ]
     first = texts[0]
     result = {
-        "command": "heed heads " + " ".join(argv),
+        "command": "heed heads " + shlex.join(argv),
         "model": model.name,
         "model_sha256": model.sha256,
         "tokens": options.tokens,

@@ -18,7 +18,7 @@ import numpy as np
 import heed
 from heed.models import data, evaluate, heads, moved, network, options as command
 from heed.models import order, results, stretch
-from heed.models.errors import InputError
+from heed.models.errors import InputError, run_command
 from heed.models.rotary import Rotary, Turn
 
 FORMAT = 1  # of results: part of their keys
@@ -269,11 +269,6 @@ def write_summary(path, result):
 
 
 def main(argv):
-    try:
-        return run(argv)
-    except InputError as error:
-        print(f"heed positions: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("heed positions: interrupted: the same command goes on", file=sys.stderr)
-        return 130
+    return run_command(
+        "positions", run, argv, interrupted="interrupted: the same command goes on"
+    )

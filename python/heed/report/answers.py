@@ -156,10 +156,11 @@ def trained(head_count):
         for row in rows
         if row is not best
     )
+    alone = " One seed: without errors." if best["loss_error"] is None else ""
     return (
         f"Trained from the start at one size, {best['heads']} heads lose least, "
         f"{with_error(best['loss'], best['loss_error'], 3)} nats; by how much more "
-        f"others lose: {changes}."
+        f"others lose: {changes}.{alone}"
     )
 
 
@@ -172,7 +173,10 @@ def heads_needed(heads, head_count=None):
     every = curves(heads)
     if not every:
         return _answer(HEADS, "not measured", says, _HEADS_RULE)
-    points = [(p, name) for name, curve in every.items() for p in curve]
+    # A share of few heads can be none of them.
+    points = [(p, name) for name, curve in every.items() for p in curve if p["heads"]]
+    if not points:
+        return _answer(HEADS, "not measured", says, _HEADS_RULE)
     bound = bound_of(len(points))
 
     def side(point):

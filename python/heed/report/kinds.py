@@ -3,9 +3,13 @@
 """The kinds of results that a report takes: what each shows, and what it holds."""
 
 from dataclasses import dataclass
-from typing import Callable
+from types import FunctionType
+from typing import Any, Callable
 
-OBJECT, LIST, TEXT, NUMBER = dict, list, str, (int, float)
+from heed.models import head_scores
+from heed.models.atlas import COLOURS
+
+OBJECT, TEXT, NUMBER = dict, str, (int, float)
 MAYBE = (int, float, type(None))
 
 
@@ -14,8 +18,9 @@ class Kind:
     """A kind of result: what it shows, the command that makes it, and its form.
 
     form: of an object {field: form}, where a field "name?" may be missing and "*"
-    stands for all; of a list [form of each entry]; of anything else its types, which
-    may be an object's or null (_Nullable).
+    stands for all; of a list [form of each entry], or _Some or _Cells of it; of a word
+    the set of words that it can be; of anything else its types. _Nullable: or null. A
+    function says the form of what depends on it.
     about: the part of a result that says its model, machine and time.
     """
 
@@ -27,7 +32,21 @@ class Kind:
 
 @dataclass(frozen=True)
 class _Nullable:
-    form: dict
+    form: Any
+
+
+@dataclass(frozen=True)
+class _Some:
+    """A list that is not empty."""
+
+    form: Any
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """A list of as many entries, a form each."""
+
+    forms: tuple
 
 
 _RUN = {
@@ -45,9 +64,9 @@ _COMPARISON = {
     "format": TEXT,
     "command": TEXT,
     "run": OBJECT,
-    "input": {"metadata": OBJECT, "layers": LIST},
+    "input": {"metadata": OBJECT, "layers": list},
     "environment": {"cpu": TEXT},
-    "rows": [
+    "rows": _Some(
         {
             "name": TEXT,
             "variant": TEXT,
@@ -55,33 +74,35 @@ _COMPARISON = {
             "rel_l2": MAYBE,
             "speedup?": MAYBE,
         }
-    ],
+    ),
 }
-_SWEPT = {
+_SWEPT = lambda row: {
     "name": TEXT,
     "efficiency": TEXT,
-    "efficiency_length": MAYBE,
+    "efficiency_length": NUMBER if row.get("efficiency") == "crosses" else MAYBE,
+    "efficiency_shortest?": MAYBE,
+    "efficiency_longest?": MAYBE,
     "time": [MAYBE],
     "speedup": [MAYBE],
 }
-_BY_DEPTH = {"by_depth?": (list, type(None))}
+_BY_DEPTH = {"by_depth?": _Nullable([_Cells((int, int, NUMBER, int))])}
 _TASK = {
     "able": bool,
     "accuracy": NUMBER,
-    "margin_change": MAYBE,
+    "margin_change": NUMBER,
     "documents": int,
     **_BY_DEPTH,
 }
-_KERNEL = {
+_KERNEL = lambda kernel: {
     "density": MAYBE,
     "mass": MAYBE,
     "rel_l2": NUMBER,
     "rel_l2_worst_head": NUMBER,
     "time_ratio": MAYBE,
     "choosing_share": MAYBE,
-    "worst_layer_mass?": NUMBER,
+    **({"worst_layer_mass": NUMBER} if kernel.get("mass") is not None else {}),
 }
-_ROW = {
+_EXACT = {
     "spec": TEXT,
     "lm": {"*": {"positions": [[NUMBER]]}},
     "tasks": {"*": _TASK},
@@ -90,11 +111,52 @@ _ROW = {
     "ln_ratio": MAYBE,
     "ahead": bool,
     "beneath_refused?": (str, type(None)),
-    "verdict?": TEXT,
-    "worst_share?": MAYBE,
-    "worst_share_error?": MAYBE,
 }
+_VARIANT = {
+    **_EXACT,
+    "verdict": TEXT,
+    "worst_task": (str, type(None)),
+    "worst_share": MAYBE,
+    "worst_share_error": MAYBE,
+}
+_OF_TEXT = {
+    "model_seconds": NUMBER,
+    "attention_seconds": NUMBER,
+}
+_HARM = {"kld": NUMBER, "kld_error": MAYBE, "ln_ratio_error": MAYBE, "same_top": MAYBE}
+
+
+def _row(row):
+    """The form of a row of `heed eval`: a text was run, a task was, or neither."""
+    form = dict(_EXACT if row.get("spec") == "exact" else _VARIANT)
+    if row.get("lm"):
+        form.update(_OF_TEXT)
+    if row.get("kld") is not None:
+        form.update(_HARM)
+    if row.get("worst_task") is not None:
+        form["worst_share"] = NUMBER
+    return form
+
+
+def _head(head):
+    """The form of a head of `heed heads`, with the number that its type goes by."""
+    keys = {name: key for name, key, _ in head_scores.RULES}
+    key = keys.get(str(head.get("type")), "entropy_norm")
+    return {
+        "layer": int,
+        "head": int,
+        "type": set(COLOURS),
+        "retrieval": NUMBER,
+        "entropy_norm": NUMBER,
+        key: NUMBER,
+    }
+
+
 _RHO = {"predictor": TEXT, "harm": TEXT, "rho": NUMBER, "variants": int}
+_OF_LAYERS = {
+    "layer_points": [{"spec": TEXT, "layer": int, "kld": NUMBER}],
+    "layer_predictions": [{**_RHO, "points": int}],
+}
 _POINT = {
     "share": NUMBER,
     "heads": int,
@@ -105,7 +167,13 @@ _POINT = {
     "margin": NUMBER,
     "margin_error": MAYBE,
 }
-_BUCKET = {"first": int, "last": int, "loss": NUMBER, "change?": NUMBER}
+_BUCKET = {
+    "first": int,
+    "last": int,
+    "loss": NUMBER,
+    "change?": NUMBER,
+    "change_error?": MAYBE,
+}
 _OF_RUN = lambda result: result["run"]
 _OF_ITSELF = lambda result: result
 
@@ -115,26 +183,23 @@ KINDS = {
         "heed eval --preset standard --json eval.json",
         {
             "run": {**_RUN, "tokens": int},
-            "rows": [_ROW],
+            "rows": _Some(_row),
             "predictions": [_RHO],
-            "warnings": LIST,
+            **{f"{name}?": form for name, form in _OF_LAYERS.items()},
+            "warnings": [TEXT],
         },
         _OF_RUN,
     ),
     "needles": Kind(
         "needles at several lengths",
         "heed eval --tasks lm,needle --length 512,1024,2048 --json needles.json",
-        {"run": _RUN, "rows": [{"spec": TEXT, "tasks": {"*": _BY_DEPTH}}]},
+        {"run": _RUN, "rows": _Some({"spec": TEXT, "tasks": {"*": _BY_DEPTH}})},
         _OF_RUN,
     ),
     "layers": Kind(
         "each variant in one layer alone",
         "heed eval --tasks lm,needle --by-layer --json layers.json",
-        {
-            "run": _RUN,
-            "layer_points": [{"spec": TEXT, "layer": int, "kld": NUMBER}],
-            "layer_predictions": [{**_RHO, "points": int}],
-        },
+        {"run": _RUN, **_OF_LAYERS},
         _OF_RUN,
     ),
     "heads": Kind(
@@ -142,16 +207,12 @@ KINDS = {
         "heed heads --ablate mean --prune --out heads.json",
         {
             **_RUN,
-            "heads": [
-                {
-                    "layer": int,
-                    "head": int,
-                    "type": TEXT,
-                    "retrieval": NUMBER,
-                    "entropy_norm": NUMBER,
-                }
-            ],
-            "ablation?": {"significant": int, "by_chance": NUMBER},
+            "heads": _Some(_head),
+            "ablation?": {
+                "significant": int,
+                "by_chance": NUMBER,
+                "beyond_3.5_errors": int,
+            },
             "rankings?": [
                 {
                     "a": TEXT,
@@ -165,8 +226,8 @@ KINDS = {
             "pruning?": {
                 "margin": NUMBER,
                 "margin_error": MAYBE,
-                "curves": {"*": [_POINT]},
-                "random": [[_POINT]],
+                "curves": {"*": _Some(_POINT)},
+                "random": [_Some(_POINT)],
             },
         },
         _OF_ITSELF,
@@ -177,7 +238,7 @@ KINDS = {
         {
             "command": TEXT,
             "cpu": TEXT,
-            "rows": [
+            "rows": _Some(
                 {
                     "heads": int,
                     "head_dim": int,
@@ -187,7 +248,7 @@ KINDS = {
                     "change_error": MAYBE,
                     "published_perplexity?": MAYBE,
                 }
-            ],
+            ),
         },
         _OF_ITSELF,
     ),
@@ -197,7 +258,7 @@ KINDS = {
         {
             **_RUN,
             "baseline": {"needles_margin": NUMBER, "facts_margin": NUMBER},
-            "rows": [
+            "rows": _Some(
                 {
                     "name": TEXT,
                     "needles_margin": NUMBER,
@@ -205,7 +266,7 @@ KINDS = {
                     "facts_margin": NUMBER,
                     "facts_margin_error": MAYBE,
                 }
-            ],
+            ),
         },
         _OF_ITSELF,
     ),
@@ -223,14 +284,17 @@ KINDS = {
                     "name": TEXT,
                     "loss": NUMBER,
                     "loss_change": NUMBER,
+                    "loss_change_error?": MAYBE,
                     "needle_change": NUMBER,
+                    "needle_change_error?": MAYBE,
                     "induction_change": NUMBER,
+                    "induction_change_error?": MAYBE,
                 }
             ],
             "length?": {
                 "tokens": int,
                 "trained": int,
-                "rows": [{"scaling": TEXT, "buckets": [_BUCKET]}],
+                "rows": _Some({"scaling": TEXT, "buckets": [_BUCKET]}),
             },
         },
         _OF_RUN,
@@ -246,8 +310,16 @@ KINDS = {
                     "source": TEXT,
                     "rule": TEXT,
                     "label": TEXT,
-                    "not_like_for_like": LIST,
-                    "numbers": [{"what": TEXT, "published": TEXT, "ours": MAYBE}],
+                    "reason?": (str, type(None)),
+                    "not_like_for_like": [TEXT],
+                    "numbers": [
+                        {
+                            "what": TEXT,
+                            "published": TEXT,
+                            "ours": MAYBE,
+                            "error?": MAYBE,
+                        }
+                    ],
                 }
             ],
         },
@@ -262,13 +334,12 @@ KINDS = {
     "lengths": Kind(
         "time against length",
         "heed compare --tokens 256,512,1024,2048,4096 --json lengths.json",
-        {**_COMPARISON, "sweep": {"tokens": [int], "rows": [_SWEPT]}},
+        {**_COMPARISON, "sweep": {"tokens": _Some(int), "rows": [_SWEPT]}},
         _OF_ITSELF,
     ),
 }
 COMPARISONS = ("compare", "lengths")
 OF_EVAL = ("eval", "needles", "layers")  # whose lines can stand for them
-_NEVER_EMPTY = ("rows", "heads")
 
 
 def option_of(name):
@@ -276,29 +347,49 @@ def option_of(name):
     return "--" + name.replace("_", "-")
 
 
+def _wrong_object(found, form, where):
+    if not isinstance(found, dict):
+        return where or "it is no object"
+    form = form(found) if isinstance(form, FunctionType) else form
+    inner = [(name, form["*"]) for name in found] if "*" in form else form.items()
+    for name, of in inner:
+        field = name.rstrip("?")
+        place = f"{where}.{field}" if where else field
+        if field in found:
+            wrong = wrong_in(found[field], of, place)
+        else:
+            wrong = None if name.endswith("?") else place
+        if wrong:
+            return wrong
+    return None
+
+
+def _wrong_list(found, form, where):
+    if not isinstance(found, list) or isinstance(form, _Some) and not found:
+        return where
+    if isinstance(form, _Cells):
+        if len(found) != len(form.forms):
+            return where
+        forms = form.forms
+    else:
+        of = form.form if isinstance(form, _Some) else form[0]
+        forms = [of] * len(found)
+    each = (
+        wrong_in(entry, of, f"{where}[{i}]")
+        for i, (entry, of) in enumerate(zip(found, forms))
+    )
+    return next((wrong for wrong in each if wrong), None)
+
+
 def wrong_in(found, form, where=""):
     """The first field that is not there as its form says, or None."""
     if isinstance(form, _Nullable):
         return None if found is None else wrong_in(found, form.form, where)
-    if isinstance(form, dict):
-        if not isinstance(found, dict):
-            return where or "it is no object"
-        inner = [(name, form["*"]) for name in found] if "*" in form else form.items()
-        for name, of in inner:
-            field = name.rstrip("?")
-            place = f"{where}.{field}" if where else field
-            if field not in found:
-                if name.endswith("?"):
-                    continue
-                return place
-            wrong = wrong_in(found[field], of, place)
-            if wrong:
-                return wrong
-        return None
-    if isinstance(form, list):
-        if not isinstance(found, list) or where in _NEVER_EMPTY and not found:
-            return where
-        each = (wrong_in(of, form[0], f"{where}[{i}]") for i, of in enumerate(found))
-        return next((wrong for wrong in each if wrong), None)
+    if isinstance(form, (list, _Some, _Cells)):
+        return _wrong_list(found, form, where)
+    if isinstance(form, set):
+        return None if isinstance(found, str) and found in form else where
+    if isinstance(form, (dict, FunctionType)):
+        return _wrong_object(found, form, where)
     right = isinstance(found, form) and (form is bool or not isinstance(found, bool))
     return None if right else where

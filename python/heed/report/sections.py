@@ -102,7 +102,10 @@ def grids(eval_):
                 f"{table(head, lines)}</figure>"
             )
         if figures:
-            parts.append(f"<h3>{task}</h3><div class='grids'>{''.join(figures)}</div>")
+            parts.append(
+                f"<h3>{html.escape(task)}</h3>"
+                f"<div class='grids'>{''.join(figures)}</div>"
+            )
     return "".join(parts)
 
 

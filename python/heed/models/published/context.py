@@ -25,11 +25,21 @@ def model_sha256(name):
     return data.sha256_of_folder(name)
 
 
+def _first_text(run):
+    """(name, SHA-256) of the text that a result's numbers are of, the first of them."""
+    texts = run.get("texts")
+    if texts is None:
+        return run["text"], run["text_sha256"]
+    first = next(iter(texts.values()))
+    return first["label"], first["sha256"]
+
+
 class Folders:
     """Results of other commands, by the names of their files: the first that has one."""
 
-    def __init__(self, paths, sha256):
+    def __init__(self, paths, sha256, text_sha256):
         self._paths, self._sha256 = [pathlib.Path(path) for path in paths], sha256
+        self._text_sha256 = text_sha256
         for path in self._paths:
             if not path.is_dir():
                 raise InputError(f"--folder {path}: is no folder")
@@ -46,7 +56,7 @@ class Folders:
         """read(what a file holds), or None without the file, or where that is None.
 
         Raises InputError for a file that is not what its command writes, or whose
-        numbers are another model's.
+        numbers are another model's or begin with another text's.
         """
         path = self._file(name)
         if path is None:
@@ -57,6 +67,9 @@ class Folders:
                 run = found.get("run", found)
                 if run["model_sha256"] != self._sha256:
                     raise InputError(f"{path}: is of another model, {run['model']}")
+                text, sha256 = _first_text(run)
+                if sha256 != self._text_sha256:
+                    raise InputError(f"{path}: is of another text, {text}")
             taken = read(found)
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: cannot be read: {error}") from None
@@ -79,11 +92,11 @@ class Context:
     found: what bars leave for one another.
     """
 
-    def __init__(self, options, text, progress=lambda what: None):
+    def __init__(self, options, text, text_sha256, progress=lambda what: None):
         self.options, self.seed, self.tokens = options, options.seed, options.tokens
         self.threads, self.text, self.progress = options.threads, text, progress
         self.sha256 = model_sha256(options.model)
-        self.folders = Folders(options.folder, self.sha256)
+        self.folders = Folders(options.folder, self.sha256, text_sha256)
         self.found, self._losses, self._exact_lse = {}, {}, {}
 
     @functools.cached_property

@@ -70,6 +70,8 @@ def _from_facts(found):
     (off,) = [row for name, row in rows.items() if "retrieval" in name]
     (others,) = [row for name, row in rows.items() if "random" in name]
     base = found["baseline"]
+    if base["needles_margin"] <= 0:
+        return None  # the model does not find needles: measure_masked() says it
     return {
         "masked": off["heads_off"],
         "accuracy": base["needles_right"] / base["needles"],
@@ -142,11 +144,10 @@ def measure_masked(context):
 
 
 def judge_masked(ours):
+    """The margin stands in for found answers: it can show the direction at most."""
     less = ours["random"] - ours["change"]
-    if surely_above(less, together(ours["change_error"], ours["random_error"])):
-        below = ours["change"] < min(ours["draws"])
-        return REDONE if below else DIRECTION
-    return DIRECTION if less > 0 else NOT_SEEN
+    surely = surely_above(less, together(ours["change_error"], ours["random_error"]))
+    return DIRECTION if surely and ours["change"] < min(ours["draws"]) else NOT_SEEN
 
 
 def numbers_masked(ours):
@@ -191,9 +192,9 @@ BARS = (
         name="retrieval_masked",
         title="Without retrieval heads the needle is lost, without random heads it is not",
         source=_SOURCE,
-        rule="redone: without the retrieval heads the needle's margin falls below that "
-        "without random heads, by 1.96 errors of documents and draws, and below each of "
-        "eight draws; direction only: it falls below their mean",
+        rule="direction only: without the retrieval heads the needle's margin falls below "
+        "that without random heads, by 1.96 errors of documents and draws, and below each "
+        "of eight draws; never redone, as the published quantity is another",
         differences=(
             _SMALL,
             "the margin of the right word over the best of seven others is asked for, not "
