@@ -8,7 +8,7 @@ them, draws them into bench/studies/linear and puts them into docs/linear.md.
     python3 bench/studies/scan_sweep.py "what the CPU is" [build/release/bin/heed_bench]
     python3 bench/studies/scan_sweep.py --draw       of the numbers that are kept
 
-One process, one thread; two to three minutes of a machine that does nothing else. Every
+One process, one thread; more than six minutes of a machine that does nothing else. Every
 result is held to the recurrence in double before it is timed. No package is needed.
 """
 import json
