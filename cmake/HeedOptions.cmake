@@ -19,6 +19,9 @@ function(heed_compile_options target)
     CXX_EXTENSIONS OFF
     CXX_VISIBILITY_PRESET hidden
     VISIBILITY_INLINES_HIDDEN ON
+    # Objects of a shared library are those of a static one: a cache of compilations
+    # then has them.
+    DEFINE_SYMBOL ""
     POSITION_INDEPENDENT_CODE ON)
   # A product and a sum may only become an FMA where the source says so: the
   # output bits depend on it.

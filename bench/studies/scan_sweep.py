@@ -5,7 +5,7 @@
 them, draws them into bench/studies/linear and puts them into docs/linear.md.
 
     bash tools/build.sh release --target heed_bench
-    python3 bench/studies/scan_sweep.py "what the CPU is" [build/release/bin/heed_bench]
+    python3 bench/studies/scan_sweep.py "what the CPU is" [build/release/bench/heed_bench]
     python3 bench/studies/scan_sweep.py --draw       of the numbers that are kept
 
 One process, one thread; more than six minutes of a machine that does nothing else. Every
@@ -88,7 +88,7 @@ def main():
     if sys.argv[1:] != ["--draw"]:
         if len(sys.argv) < 2:
             sys.exit(__doc__)
-        bench = sys.argv[2] if len(sys.argv) > 2 else str(ROOT / "build/release/bin/heed_bench")
+        bench = sys.argv[2] if len(sys.argv) > 2 else str(ROOT / "build/release/bench/heed_bench")
         write({"cpu": sys.argv[1], **measure(bench)})
     data = json.loads(KEPT.read_text())
     write_svg("sweep", "Time of scans by chunk length and tile", draw([r for r in data["rows"] if r["dim"] == 128]))
