@@ -176,30 +176,25 @@ class Evaluation:
         return numbers, {"model_s": run[1], "attention_s": run[2]}
 
     def _task(self, spec, task):
-        items, grid, cost = [], [], {"model_s": 0.0, "attention_s": 0.0, "tokens": 0}
-        for number, document in enumerate(self.texts.documents(task)):
+        documents = self.texts.documents(task)
+        cost = {"model_s": 0.0, "attention_s": 0.0, "tokens": 0}
+
+        def forward(_, document):
             hidden, seconds, attention = self._forward(spec, document.ids)
             cost["model_s"] += seconds
             cost["attention_s"] += attention
             cost["tokens"] += len(document.ids)
-            at = [item.position - 1 for item in document.items]
-            log_probs = self.model.log_probs(hidden[at])
-            for i, (item, row) in enumerate(zip(document.items, log_probs)):
-                best, mean, own = scores.margin(row, item.right, item.distractors)
-                _check_finite([best, mean])
-                items.append(
-                    {
-                        "document": number,
-                        "chance": item.chance,
-                        "right": best > 0,
-                        "margin": best,
-                        "margin_mean": mean,
-                        "logp": own,
-                    }
-                )
-                depth = round(item.depth, 3)
-                grid.append([number, i, depth, round(best, 4), item.distance])
-        lengths = [len(document.ids) for document in self.texts.documents(task)]
+            return hidden
+
+        items, grid = [], []
+        for found in scores.scored(documents, forward, self.model.log_probs):
+            _check_finite([found["margin"], found["margin_mean"]])
+            items.append(found)
+            number, i = found["document"], found["item"]
+            item = documents[number].items[i]
+            depth, margin = round(item.depth, 3), round(found["margin"], 4)
+            grid.append([number, i, depth, margin, item.distance])
+        lengths = [len(document.ids) for document in documents]
         return {**scores.task_summary(items), "grid": grid, "lengths": lengths}, cost
 
     def _layers(self, spec, text):

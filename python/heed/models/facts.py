@@ -123,25 +123,16 @@ class Measures:
                 "capitals, too few to see any lost"
             )
 
-    def _items(self, documents):
-        """(margins, log-probabilities, documents) of all items."""
-        found = []
-        for number, document in enumerate(documents):
-            hidden = self.model.hidden(document.ids)
-            at = [item.position - 1 for item in document.items]
-            for item, row in zip(document.items, self.model.log_probs(hidden[at])):
-                best, _, own = scores.margin(row, item.right, item.distractors)
-                found.append((best, own, number))
-        return tuple(np.array(column) for column in zip(*found))
-
     def _all(self):
+        forward = lambda _, document: self.model.hidden(document.ids)
+        of = lambda documents: scores.margins(documents, forward, self.model.log_probs)
         losses = [
             ablation.losses(self.model, self.model.hidden(ids), ids).mean()
             for ids in self.prose
         ]
         return {
-            "facts": self._items(self.facts),
-            "needles": self._items(self.needles),
+            "facts": of(self.facts),
+            "needles": of(self.needles),
             "prose": np.array(losses),
         }
 
@@ -167,7 +158,7 @@ class Measures:
         known = self.known
         result = {}
         for name, keep in (("facts", known), ("needles", slice(None))):
-            margin, _, document = now[name]
+            margin, document = now[name]
             change = (margin - self.before[name][0])[keep]
             result[f"{name}_margin"], result[f"{name}_margin_error"] = scores.clustered(
                 change, document[keep]
