@@ -13,6 +13,10 @@ flash backward, from heed's out and lse. Threads are those of torch's OpenMP.
 """
 
 from heed._torch_attention import attention
-from heed._torch_sdpa import Replacement, replace_sdpa, scaled_dot_product_attention
+from heed._torch_sdpa import (
+    Replacement,  # noqa: F401  what replace_sdpa() gives
+    replace_sdpa,
+    scaled_dot_product_attention,
+)
 
 __all__ = ["attention", "replace_sdpa", "scaled_dot_product_attention"]
