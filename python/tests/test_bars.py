@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from heed.models import bars  # noqa: E402
+from heed.models import bars, results, runs  # noqa: E402
 from heed.models.errors import InputError  # noqa: E402
 from heed.models.published import antidiagonals, context, curves  # noqa: E402
 from heed.models.published import lengths, precision, pruning, recall  # noqa: E402
@@ -155,33 +155,48 @@ def test_curves():
         curves.VERTICAL: [(0.6, 0.0, 0.02), (0.2, 0.4, 0.02)],  # from dense to sparse
         curves.BLOCKS: [(0.3, 0.3, 0.01), (0.7, 0.1, 0.02)],
     }
+    # The published densities that all have, and three in what all have.
     places = curves.compared(made)
-    assert [p["density"] for p in places] == pytest.approx([0.35, 0.4, 0.45])
+    densities = [p["density"] for p in places]
+    assert densities == pytest.approx([0.3, 0.4, 0.35, 0.45])
     assert places[1][curves.LOCAL] == pytest.approx([0.3, 0.03])
     assert places[1][curves.VERTICAL] == pytest.approx([0.2, 0.02])
     assert places[1][curves.BLOCKS] == pytest.approx([0.25, 0.02])
+    dense = {way: [(d + 0.2, *of) for d, *of in c] for way, c in made.items()}
+    densities = [p["density"] for p in curves.compared(dense)]
+    assert densities == pytest.approx([0.55, 0.6, 0.65])  # 0.5 falls short of 0.4
     apart = {**made, curves.BLOCKS: [(0.6, 0.3, 0.01), (0.7, 0.1, 0.02)]}
     assert curves.compared(apart) == []
     three = [(0.1, 4.0, 0.1), (0.2, 2.0, 0.2), (0.4, 1.0, 0.3)]
     assert curves.at(three, 0.15) == pytest.approx((3.0, 0.2))
     assert curves.at(three, 0.3) == pytest.approx((1.5, 0.3))
 
-    def judge(vertical, blocks, local=0.3, error=0.03):
+    def judge(vertical, blocks, local=0.3, error=0.03, density=0.3):
         place = {
+            "density": density,
             curves.LOCAL: (local, error),
             curves.VERTICAL: (vertical, 0.04),
             curves.BLOCKS: (blocks, 0.04),
         }
-        easy = {**place, curves.LOCAL: (9.0, error)}
-        return curves.judge({"places": [easy, place, easy]})
+        easy = {**place, "density": 0.35, curves.LOCAL: (9.0, error)}
+        return curves.judge_places([easy, place, easy])
 
-    lines = curves.numbers({"places": [{**places[0], "density": 0.34}, places[2]]})
-    assert [line.published[-3:] for line in lines] == ["0.3"] * 3 + ["0.4"] * 3
+    lines = curves.numbers({"curves": made})
+    assert [line.published for line in lines][:3] == [
+        "0.037 at 0.3",
+        "0.024 at 0.3",
+        "0.075 at 0.3",
+    ]
+    assert [line.published[-3:] for line in lines][3:6] == ["0.4"] * 3
+    assert [line.published for line in lines][6:] == ["-"] * 6
     assert [line.ours for line in lines][2] == places[0][curves.LOCAL][0]
+    assert curves.judge({"curves": made}) == curves.judge_places(places)
 
     assert judge(0.2, 0.2) == REDONE  # the error of a difference is 0.05
     assert judge(0.21, 0.2) == DIRECTION and judge(0.2, 0.21) == DIRECTION
     assert judge(0.31, 0.1) == NOT_SEEN and judge(0.1, 0.31) == NOT_SEEN
+    # At other densities than the published it is another result.
+    assert judge(0.2, 0.2, density=0.6) == DIRECTION
 
 
 def memory(linear_at_twice, exact=1.0, narrow=0.1, wide=0.3):
@@ -244,6 +259,30 @@ def test_lengths_rules():
     line = lengths._length("", "", crossing(100, shortest=80, longest=130))
     assert line.ours == 100 and line.error == 25
     assert lengths._length("", "", crossing(0, shortest=0, longest=90)).error is None
+
+    # Lengths of a file, and a share that was timed here.
+    ours = {"variants": {lengths.SPARSE: crossing(100)}, "choosing": 0.1, "cpu": "a"}
+    share = lambda **more: lengths.numbers_sparse({**ours, **more})[1].what
+    assert share(choosing_cpu="a") == share() == "share of choosing at 16,384 tokens"
+    assert share(choosing_cpu="b").endswith(" tokens, on b")
+
+
+def test_times_are_those_of_one_cpu(tmp_path, monkeypatch):
+    """A result counts again on another CPU, unless it holds times."""
+    text = tmp_path / "t.txt"
+    text.write_text("Prose.")
+    monkeypatch.setattr(context, "model_sha256", lambda name: "m")
+    chosen = bars.parse(["--text", str(text)])
+    run = bars.Bars(chosen, results.Store(tmp_path / "b.jsonl"), None)
+
+    def keys(cpu):
+        monkeypatch.setattr(runs, "cpu_name", lambda: cpu)
+        return {bar.name: run.key(bar) for bar in run.bars}
+
+    first, other = keys("a"), keys("b")
+    assert keys("a") == first
+    changed = {name for name in first if first[name] != other[name]}
+    assert changed == {"linear_lengths", "sparse_length"}
 
 
 @pytest.mark.skipif(not (ROOT / "bench").is_dir(), reason="needs the checkout")

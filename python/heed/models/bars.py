@@ -92,6 +92,8 @@ class Bars:
             parts += [self.context.sha256, self.text_sha256]
         if bar.needs_model and bar.needs_tokens:
             parts.append(self.options.tokens)
+        if bar.timed:
+            parts.append(runs.cpu_name())
         return results.key_of(parts)
 
     def result(self, bar):
