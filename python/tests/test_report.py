@@ -18,11 +18,15 @@ from heed.models.errors import InputError
 from heed.report import answers, command, inputs, kinds, page
 
 
-def with_rows(*rows):
-    """heed eval's result of these: (verdict, time ratio, whether it looks ahead)."""
+def with_rows(*rows, share=0.5):
+    """heed eval's result of these: (verdict, time ratio, whether it looks ahead).
+
+    share: of the model's time, attention's.
+    """
     found = made.eval_()
     exact, near = found["rows"][:2]
-    found["rows"] = [exact]
+    times = {"model_seconds": 10.0, "attention_seconds": 10.0 * share}
+    found["rows"] = [{**exact, **times}]
     for i, (verdict, time, ahead) in enumerate(rows):
         kernel = {**near["kernel"], "time_ratio": time}
         row = {**near, "spec": f"v:k={i}", "verdict": verdict, "ahead": ahead}
@@ -30,17 +34,17 @@ def with_rows(*rows):
     return found
 
 
+KEPT, LOST = ("kept", 1.1, False), ("both lost", 0.3, False)
+NO_MILDER = "no milder one that keeps both was timed"
+
+
 @pytest.mark.parametrize(
     "rows, word",
     [
         ([("kept", 0.5, False), ("both lost", 0.3, False)], "yes"),
         ([("kept", 1.1, False), ("both lost", 0.3, False)], "no"),
-        ([("kept", 0.5, True), ("both lost", 0.3, False)], "undecided"),
-        ([("undecided", 0.5, False), ("text lost", 0.3, False)], "undecided"),
-        ([("none", 0.5, False)], "undecided"),
-        ([("recall lost", 0.5, False), ("text lost", 0.9, False)], "no"),
-        ([("text lost", 1.5, False)], "no"),
-        ([], "undecided"),
+        ([KEPT, ("recall lost", 0.5, False), ("text lost", 0.9, False)], "no"),
+        ([KEPT, ("undecided", 1.2, False), ("text lost", 0.9, False)], "no"),
     ],
 )
 def test_whether_the_cost_is_beaten(rows, word):
@@ -48,8 +52,58 @@ def test_whether_the_cost_is_beaten(rows, word):
     assert answer["word"] == word
     faster = sum(time < 1 for _, time, _ in rows)
     assert f"{faster} of {len(rows)} variants take less time" in answer["says"][0]
+    assert "Not decided" not in " ".join(answer["says"])
     if word == "yes":
         assert "v:k=0 (0.50 of the time, KLD 0.0100 ± 0.0010" in answer["says"][1]
+
+
+@pytest.mark.parametrize(
+    "rows, why",
+    [
+        ([KEPT, ("kept", 0.5, True), LOST], ["v:k=1 (kept, choosing by later tokens)"]),
+        ([KEPT, ("undecided", 0.5, False), LOST], ["have lost: v:k=1 (undecided)"]),
+        ([KEPT, ("none", 0.5, False), LOST], ["have lost: v:k=1 (no verdict)"]),
+        # Nothing faster was lost, as nothing was faster.
+        ([KEPT, ("text lost", 1.5, False)], ["no variant takes less time"]),
+        # What lost says nothing of milder ones.
+        ([LOST, LOST], [NO_MILDER]),
+        ([LOST, ("undecided", 5.4, False)], [NO_MILDER]),
+        ([LOST, ("kept", 5.4, True)], [NO_MILDER]),
+        ([("text lost", 1.5, False)], ["no variant takes less time", NO_MILDER]),
+        ([], ["no variant takes less time", NO_MILDER]),
+    ],
+)
+def test_what_does_not_decide_whether_the_cost_is_beaten(rows, why):
+    answer = answers.quadratic(with_rows(*rows))
+    assert answer["word"] == "undecided"
+    said = answer["says"][1]
+    assert said.startswith("Not decided: ") and all(words in said for words in why)
+    assert said.count(";") == len(why) - 1
+
+
+def test_a_short_text_does_not_decide():
+    rows = [("kept", 1.1, False), ("both lost", 0.3, False)]
+    answer = answers.quadratic(with_rows(*rows, share=0.49))
+    assert answer["word"] == "undecided" and "too short" in answer["says"][1]
+    assert "Attention is 49 % of the model's time" in answer["says"][-1]
+    # One that is faster and kept is a yes there too.
+    kept = with_rows(("kept", 0.5, False), share=0.1)
+    assert answers.quadratic(kept)["word"] == "yes"
+    untimed = with_rows(*rows)
+    del untimed["rows"][0]["model_seconds"]
+    assert "model's time is not there" in answers.quadratic(untimed)["says"][1]
+
+
+def test_a_variant_whose_time_was_refused_does_not_decide():
+    found = with_rows(KEPT, LOST, ("kept", 0.5, False), ("text lost", 0.5, False))
+    for row in found["rows"][3:]:
+        row["kernel"] = None
+    answer = answers.quadratic(found)
+    assert answer["word"] == "undecided"
+    assert "have no time: v:k=2 (kept)." in answer["says"][1]
+    # A rounded cache is no cheaper attention: numbers, and by nature no time.
+    found["rows"][3]["kernel"] = {**found["rows"][1]["kernel"], "time_ratio": None}
+    assert answers.quadratic(found)["word"] == "no"
 
 
 def test_the_fastest_that_is_kept_is_named():
