@@ -12,6 +12,18 @@ from .cost import crossing, crossings, quadratic
 from .facts import effects, store_or_retrieve
 from .heads import curves, heads_needed, trained
 
+__all__ = [
+    "all_of",
+    "crossing",
+    "crossings",
+    "curves",
+    "effects",
+    "heads_needed",
+    "quadratic",
+    "store_or_retrieve",
+    "trained",
+]
+
 
 def all_of(results):
     """The three answers; results: by name, as inputs.read() gives them."""
