@@ -37,15 +37,17 @@ PICTURES = ("kernel", "model", "recall", "prediction", "by-layer", "atlas", "los
             "interventions", "positions")  # fmt: skip
 
 
-def _module(path):
-    """A file of the package that needs nothing of it."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
+def _folder(path):
+    """A folder of the package that needs nothing of it, as a package of its own."""
+    spec = importlib.util.spec_from_file_location(
+        path.name, path / "__init__.py", submodule_search_locations=[str(path)]
+    )
+    module = sys.modules[path.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-answers = _module(ROOT / "python" / "heed" / "report" / "answers.py")
+answers = _folder(ROOT / "python" / "heed" / "report" / "answers")
 
 
 def kept():

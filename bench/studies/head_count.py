@@ -14,7 +14,6 @@ batches, whatever their heads, so that losses of a seed are paired. Runs are lin
 """
 
 import argparse
-import json
 import math
 import pathlib
 import shlex
@@ -27,9 +26,8 @@ import transformers
 
 import heed
 import heed.hf
-from heed.models import data, evaluate, network, results, scores
+from heed.models import data, network, results, runs, scores, written
 from heed.models.errors import InputError
-from heed.models.heads import results_file
 from heed.models.options import whole_number
 from heed.models.places import is_number
 
@@ -218,7 +216,7 @@ def parse(argv):
             parser.error(f"--heads {heads}: {WIDTH} channels need pairs in each head")
     options.heads = list(dict.fromkeys(map(int, options.heads)))
     if options.json:
-        results_file("--json", options.json)
+        written.check("--json", options.json)
     return options
 
 
@@ -308,13 +306,13 @@ def run(argv):
             **settings,
             "seeds": options.seeds,
             "worst_gradient_error": max(r["gradient_error"] for r in asked),
-            "cpu": evaluate.cpu_name(),
+            "cpu": runs.cpu_name(),
             "versions": network.versions(),
-            "time": evaluate.now(),
+            "time": runs.now(),
             "rows": rows,
             "runs": asked,
         }
-        pathlib.Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
+        written.write("--json", options.json, result, indent=1)
     return 0
 
 

@@ -31,7 +31,7 @@ from heed._hf_capture import Captured, CapturedLayer, capture
 from heed._hf_lent import Lent, cut
 from heed._hf_masks import Described, Rule, make_mask
 from heed._quantized import lend
-from heed.torch import bare
+from heed._torch_ops import bare
 
 __all__ = ["Captured", "CapturedLayer", "QuantizedCache", "capture", "register"]
 

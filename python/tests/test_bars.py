@@ -12,13 +12,11 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from heed.models import bars  # noqa: E402
-from heed.models.errors import InputError  # noqa: E402
-from heed.models.published import antidiagonals, context, curves  # noqa: E402
+from heed.models.published import antidiagonals, curves  # noqa: E402
 from heed.models.published import lengths, precision, pruning, recall  # noqa: E402
 from heed.models.published import retrieval, sinks  # noqa: E402
-from heed.models.published.bar import DIRECTION, LABELS, NOT_SEEN  # noqa: E402
-from heed.models.published.bar import REDONE, surely_above, together  # noqa: E402
+from heed.models.published.bar import DIRECTION, NOT_SEEN, REDONE  # noqa: E402
+from heed.models.published.bar import surely_above, together  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -155,33 +153,48 @@ def test_curves():
         curves.VERTICAL: [(0.6, 0.0, 0.02), (0.2, 0.4, 0.02)],  # from dense to sparse
         curves.BLOCKS: [(0.3, 0.3, 0.01), (0.7, 0.1, 0.02)],
     }
+    # The published densities that all have, and three in what all have.
     places = curves.compared(made)
-    assert [p["density"] for p in places] == pytest.approx([0.35, 0.4, 0.45])
+    densities = [p["density"] for p in places]
+    assert densities == pytest.approx([0.3, 0.4, 0.35, 0.45])
     assert places[1][curves.LOCAL] == pytest.approx([0.3, 0.03])
     assert places[1][curves.VERTICAL] == pytest.approx([0.2, 0.02])
     assert places[1][curves.BLOCKS] == pytest.approx([0.25, 0.02])
+    dense = {way: [(d + 0.2, *of) for d, *of in c] for way, c in made.items()}
+    densities = [p["density"] for p in curves.compared(dense)]
+    assert densities == pytest.approx([0.55, 0.6, 0.65])  # 0.5 falls short of 0.4
     apart = {**made, curves.BLOCKS: [(0.6, 0.3, 0.01), (0.7, 0.1, 0.02)]}
     assert curves.compared(apart) == []
     three = [(0.1, 4.0, 0.1), (0.2, 2.0, 0.2), (0.4, 1.0, 0.3)]
     assert curves.at(three, 0.15) == pytest.approx((3.0, 0.2))
     assert curves.at(three, 0.3) == pytest.approx((1.5, 0.3))
 
-    def judge(vertical, blocks, local=0.3, error=0.03):
+    def judge(vertical, blocks, local=0.3, error=0.03, density=0.3):
         place = {
+            "density": density,
             curves.LOCAL: (local, error),
             curves.VERTICAL: (vertical, 0.04),
             curves.BLOCKS: (blocks, 0.04),
         }
-        easy = {**place, curves.LOCAL: (9.0, error)}
-        return curves.judge({"places": [easy, place, easy]})
+        easy = {**place, "density": 0.35, curves.LOCAL: (9.0, error)}
+        return curves.judge_places([easy, place, easy])
 
-    lines = curves.numbers({"places": [{**places[0], "density": 0.34}, places[2]]})
-    assert [line.published[-3:] for line in lines] == ["0.3"] * 3 + ["0.4"] * 3
+    lines = curves.numbers({"curves": made})
+    assert [line.published for line in lines][:3] == [
+        "0.037 at 0.3",
+        "0.024 at 0.3",
+        "0.075 at 0.3",
+    ]
+    assert [line.published[-3:] for line in lines][3:6] == ["0.4"] * 3
+    assert [line.published for line in lines][6:] == ["-"] * 6
     assert [line.ours for line in lines][2] == places[0][curves.LOCAL][0]
+    assert curves.judge({"curves": made}) == curves.judge_places(places)
 
     assert judge(0.2, 0.2) == REDONE  # the error of a difference is 0.05
     assert judge(0.21, 0.2) == DIRECTION and judge(0.2, 0.21) == DIRECTION
     assert judge(0.31, 0.1) == NOT_SEEN and judge(0.1, 0.31) == NOT_SEEN
+    # At other densities than the published it is another result.
+    assert judge(0.2, 0.2, density=0.6) == DIRECTION
 
 
 def memory(linear_at_twice, exact=1.0, narrow=0.1, wide=0.3):
@@ -245,6 +258,12 @@ def test_lengths_rules():
     assert line.ours == 100 and line.error == 25
     assert lengths._length("", "", crossing(0, shortest=0, longest=90)).error is None
 
+    # Lengths of a file, and a share that was timed here.
+    ours = {"variants": {lengths.SPARSE: crossing(100)}, "choosing": 0.1, "cpu": "a"}
+    share = lambda **more: lengths.numbers_sparse({**ours, **more})[1].what
+    assert share(choosing_cpu="a") == share() == "share of choosing at 16,384 tokens"
+    assert share(choosing_cpu="b").endswith(" tokens, on b")
+
 
 @pytest.mark.skipif(not (ROOT / "bench").is_dir(), reason="needs the checkout")
 def test_lengths_of_a_kept_comparison():
@@ -305,145 +324,3 @@ def test_recall_of_few_and_of_many():
     )
     assert recall.state_bytes("exact", 64, 10) == 2 * 4 * 64 * 10
     assert recall.state_bytes("linear", 64, 10) == 4 * 64 * 64
-
-
-def write(folder, name, content):
-    text = content if isinstance(content, str) else json.dumps(content)
-    (folder / name).write_text(text)
-
-
-MINE = {"model_sha256": "mine", "text": "T", "text_sha256": "prose"}
-
-
-def test_the_text_of_an_evaluation_is_its_first(tmp_path):
-    folder = context.Folders([str(tmp_path)], "mine", "prose")
-    texts = {"a": {"label": "A", "sha256": "verse"}}
-    texts["b"] = {"label": "B", "sha256": "prose"}
-    read = lambda found: {"n": 1}
-    for names, refused in (("ba", False), ("ab", True)):
-        run = {"model_sha256": "mine", "texts": {name: texts[name] for name in names}}
-        write(tmp_path, "eval.json", {"run": run})
-        if refused:
-            with pytest.raises(InputError, match="of another text, A"):
-                folder.take("eval.json", read)
-        else:
-            assert folder.take("eval.json", read)["n"] == 1
-
-
-def test_results_of_other_commands(tmp_path):
-    folder = context.Folders([str(tmp_path)], "mine", "prose")
-    read = lambda found: {"n": found["n"]}
-    assert (
-        folder.take("heads.json", read) is None and folder.sha256("heads.json") is None
-    )
-    write(tmp_path, "heads.json", {**MINE, "n": 3})
-    assert folder.take("heads.json", read) == {"n": 3, "taken_from": "heads.json"}
-    assert folder.take("heads.json", lambda _: None) is None
-    for content, words in (
-        ({"model_sha256": "other", "model": "that", "n": 3}, "of another model, that"),
-        ({**MINE, "text_sha256": "verse", "n": 3}, "of another text, T"),
-        (MINE, "older one: KeyError"),
-        ({"model_sha256": "mine", "n": 3}, "older one: KeyError"),
-        ([], "no such result"),
-        ("{", "cannot be read"),
-    ):
-        write(tmp_path, "heads.json", content)
-        with pytest.raises(InputError, match=words):
-            folder.take("heads.json", read)
-    (tmp_path / "first").mkdir()
-    both = context.Folders([str(tmp_path / "first"), str(tmp_path)], "mine", "prose")
-    assert both.sha256("heads.json") == folder.sha256("heads.json")
-    write(tmp_path / "first", "heads.json", {**MINE, "n": 1})
-    assert both.take("heads.json", read)["n"] == 1
-    with pytest.raises(InputError, match="is no folder"):
-        context.Folders([str(tmp_path / "none")], "mine", "prose")
-
-
-def test_what_is_taken():
-    text = lambda ratio: {"moby": {"ln_ratio": ratio, "ln_ratio_error": 0.03}}
-    row = lambda window, sink, ratio: {
-        "spec": f"window_sink:window={window}:sink={sink}",
-        "refused": None,
-        "lm": text(ratio),
-    }
-    rows = [row(512, 0, 0.5), row(512, 4, 0.1), row(1024, 4, 0.0)]
-    run = {"texts": {"moby": {}}, "tokens": 1024}
-    found = sinks._from_eval({"run": run, "rows": rows})["settings"]
-    assert [(s["window"], s["sink"]) for s in found] == [(512, 0), (512, 4)]
-    assert found[0]["over_four"] == pytest.approx(0.4)
-    assert found[0]["over_four_error"] == pytest.approx(0.03 * math.sqrt(2))
-    assert sinks._from_eval({"run": {**run, "tokens": 512}, "rows": rows}) is None
-
-    curve = lambda loss: [
-        {
-            "share": share,
-            "loss": 0.0,
-            "other_loss": loss * share,
-            "other_loss_error": 0.1,
-        }
-        for share in (0.1, 0.2, 0.4)
-    ]
-    kept = {"curves": {"taylor": curve(1)}, "random": [curve(2), curve(4)]}
-    points = pruning._from_heads({"heads": [0] * 8, "pruning": kept})["points"]
-    assert [p["loss"] for p in points] == [0.2, 0.4]
-    assert points[0]["draws"] == [0.4, 0.8] and points[0]["random"] == pytest.approx(
-        0.6
-    )
-    assert pruning._from_heads({"heads": []}) is None
-    # Of one text: its order was made on the tokens whose loss it is.
-    for point in kept["curves"]["taylor"]:
-        del point["other_loss"]
-    assert pruning._from_heads({"heads": [0] * 8, "pruning": kept}) is None
-
-    off = {"heads_off": 3, "needles_margin": -2.0, "needles_margin_error": 0.1}
-    others = {**off, "needles_margin": -0.5}
-    rows = [{"name": "MLP off"}, {"name": "3 retrieval heads off", **off}]
-    rows += [{"name": "3 random heads off, 8 draws", **others}]
-    base = {"needles_right": 3, "needles": 4, "needles_margin": 1.0}
-    draws = [{"needles_margin": -0.4}, {"needles_margin": -0.6}]
-    found = retrieval._from_facts({"rows": rows, "baseline": base, "draws": draws})
-    assert (found["change"], found["random"], found["accuracy"]) == (-2, -0.5, 0.75)
-    assert found["draws"] == [-0.4, -0.6] and found["masked"] == 3
-    unable = {"rows": rows, "baseline": {**base, "needles_margin": -0.1}, "draws": draws}
-    assert retrieval._from_facts(unable) is None
-
-
-def test_every_bar_says_what_it_must():
-    assert len(bars.BARS) == 12
-    for bar in bars.BARS.values():
-        assert "arXiv" in bar.source or "nano-sparse" in bar.source
-        assert bar.rule.startswith(("redone: ", "direction only: ")) and bar.differences
-    assert all(name in bars.list_text() for name in bars.BARS)
-    assert set(LABELS) == {REDONE, DIRECTION, NOT_SEEN, bars.NOT_COMPARABLE}
-
-
-def test_a_stored_result():
-    bar = bars.BARS["retrieval_share"]
-    ours = {"heads": 8, "share": 0.05, "share_error": 0.01, "never": 0.5}
-    entry = {"status": "OK", "reason": None, "accuracy": ours, "cost": {"seconds": 1.0}}
-    found = bars.judged(bar, entry)
-    assert found["label"] == REDONE and found["ours"] == 0.05
-    assert found["published"] == "0.021 to 0.062" and found["error"] == 0.01
-    assert "0.050±0.010 (published: 0.021 to 0.062)" in bars.text_table([found])
-    with pytest.raises(InputError, match="lacks 'share'"):
-        bars.judged(bar, {**entry, "accuracy": {"heads": 8}})
-    refused = {**entry, "status": "UNSUPPORTED", "reason": "has no heads"}
-    found = bars.judged(bar, {**refused, "accuracy": None})
-    assert found["label"] == "not comparable" and "has no heads" in bars.text_table(
-        [found]
-    )
-
-
-def test_the_command_line(capsys):
-    assert bars.main(["--list"]) == 0
-    assert "not like for like" in capsys.readouterr().out
-    for argv, words in (
-        (["--only", "none"], "--only none: is none of sinks"),
-        (["--only", "sinks", "sinks"], "is given twice"),
-        (["--tokens", "9"], "--tokens"),
-        (["--folder", "/nowhere", "--text", __file__], "is no folder"),
-        (["--json", "/", "--text", __file__], "--json /: is no file"),
-    ):
-        assert bars.main([*argv, "-q"]) == 1
-        said = capsys.readouterr().err
-        assert words in said and said.count("\n") == 1

@@ -10,6 +10,15 @@ import pytest
 from heed.models import rankings
 
 
+def test_rank_correlation():
+    np.testing.assert_array_equal(rankings.ranks([3, 1, 3, 2]), [3.5, 1, 3.5, 2])
+    assert rankings.rank_correlation([1, 2, 3, 4], [1, 8, 27, 64]) == pytest.approx(1)
+    assert rankings.rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    assert rankings.rank_correlation([1, 2, None, 3], [1, 2, 9, 0]) == pytest.approx(-0.5)
+    assert rankings.rank_correlation([1, 2], [1, 2]) is None
+    assert rankings.rank_correlation([1, 1, 1], [1, 2, 3]) is None
+
+
 def test_alike():
     up = [float(i) for i in range(1, 11)]
     same = rankings.alike(up, [x * x for x in up])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The heed authors
 # SPDX-License-Identifier: Apache-2.0
-"""`heed report`: its answers by their rules, what it takes, the page in a browser."""
+"""`heed report`: what it takes, its page, the page in a browser."""
 
 import copy
 import functools
@@ -15,167 +15,7 @@ import made_results as made
 import pytest
 
 from heed.models.errors import InputError
-from heed.report import answers, command, inputs, kinds, page
-
-
-def with_rows(*rows):
-    """heed eval's result of these: (verdict, time ratio, whether it looks ahead)."""
-    found = made.eval_()
-    exact, near = found["rows"][:2]
-    found["rows"] = [exact]
-    for i, (verdict, time, ahead) in enumerate(rows):
-        kernel = {**near["kernel"], "time_ratio": time}
-        row = {**near, "spec": f"v:k={i}", "verdict": verdict, "ahead": ahead}
-        found["rows"].append({**row, "kernel": kernel})
-    return found
-
-
-@pytest.mark.parametrize(
-    "rows, word",
-    [
-        ([("kept", 0.5, False), ("both lost", 0.3, False)], "yes"),
-        ([("kept", 1.1, False), ("both lost", 0.3, False)], "no"),
-        ([("kept", 0.5, True), ("both lost", 0.3, False)], "undecided"),
-        ([("undecided", 0.5, False), ("text lost", 0.3, False)], "undecided"),
-        ([("none", 0.5, False)], "undecided"),
-        ([("recall lost", 0.5, False), ("text lost", 0.9, False)], "no"),
-        ([("text lost", 1.5, False)], "no"),
-        ([], "undecided"),
-    ],
-)
-def test_whether_the_cost_is_beaten(rows, word):
-    answer = answers.quadratic(with_rows(*rows))
-    assert answer["word"] == word
-    faster = sum(time < 1 for _, time, _ in rows)
-    assert f"{faster} of {len(rows)} variants take less time" in answer["says"][0]
-    if word == "yes":
-        assert "v:k=0 (0.50 of the time, KLD 0.0100 ± 0.0010" in answer["says"][1]
-
-
-def test_the_fastest_that_is_kept_is_named():
-    found = with_rows(("kept", 0.5, False), ("kept", 0.4, False), ("kept", 0.2, True))
-    assert "v:k=1 (0.40" in answers.quadratic(found)["says"][1]
-
-
-def test_lengths_from_which_something_pays():
-    sweep = made.comparison(
-        [
-            ("late", "crosses", 900.0),
-            ("soon", "crosses", 700.4),
-            ("never", "not up to the last length", None),
-        ]
-    )
-    said = answers.crossing(sweep)
-    assert "Held to mass=0.95" in said and "700 tokens: soon (2 of 3 rows" in said
-    none = made.comparison([("never", "not up to the last length", None)])
-    assert "no row crosses" in answers.crossing(none)
-    assert answers.quadratic(made.eval_(), sweep)["says"][-1] == said
-
-
-@pytest.mark.parametrize(
-    "curves, random, word",
-    [
-        # Of two orders the one that takes away more.
-        ({"a": (0.001, 0.005, 0.5), "b": (0.001, 0.05, 0.5)}, None, "20 % can go"),
-        ({"a": (0.02, 0.05, 0.5)}, [(0.02, 0.05, 0.5)], "more than 90 %"),
-        # A random order is an order.
-        ({"a": (0.02, 0.05, 0.5)}, [(0.001, 0.05, 0.5)], "10 % can go"),
-        # Within its errors of the limit: neither can it go, nor is it needed.
-        ({"a": (0.0095, 0.05, 0.5)}, [(0.02, 0.05, 0.5)], "undecided"),
-    ],
-)
-def test_heads_needed(curves, random, word):
-    random = random and [made.curve(*losses) for losses in random]
-    curves = {name: made.curve(*losses) for name, losses in curves.items()}
-    answer = answers.heads_needed(made.heads(curves, random))
-    assert answer["word"] == word
-    assert "1 (5.0 %) have a retrieval score" in answer["says"][0]
-    assert (
-        "7 change the loss by 1.96 errors, where chance would say 1.0"
-        in answer["says"][1]
-    )
-
-
-def test_heads_are_judged_on_the_other_text():
-    curve = made.curve(0.001, 0.005, 0.5)
-    for point in curve:
-        point.update(other_loss=0.4, other_loss_error=0.001)
-    answer = answers.heads_needed(made.heads({"a": curve}, [curve]))
-    assert answer["word"] == "more than 90 %" and "0.400 ± 0.001" in answer["says"][-1]
-
-
-def test_no_head_is_no_share():
-    curve = made.curve(0.0, 0.05, 0.5)
-    curve[0].update(heads=0, loss_error=0.0)
-    answer = answers.heads_needed(made.heads({"a": curve}, [curve]))
-    assert answer["word"] == "more than 80 %"
-    answer = answers.heads_needed(made.heads({"a": curve[:1]}, [curve[:1]]))
-    assert answer["word"] == "not measured"
-
-
-def test_heads_of_trained_models():
-    answer = answers.heads_needed(None, made.head_count())
-    assert answer["word"] == "not measured" and answer["says"] == [
-        "Trained from the start at one size, 4 heads lose least, 2.375 ± 0.010 nats; by "
-        "how much more others lose: 1: 0.125 ± 0.005, 8: 0.250 ± 0.005."
-    ]
-
-
-def test_heads_of_one_seed():
-    found = made.head_count()
-    for row in found["rows"]:
-        row.update(loss_error=None, change_error=None)
-    assert answers.trained(found).endswith("8: 0.250. One seed: without errors.")
-
-
-def test_heads_without_pruning():
-    assert answers.heads_needed(made.heads())["word"] == "not measured"
-
-
-WINDOW = made.fact_row("window everywhere", -1.8, -0.4)  # 0.9 of needles, 0.1 of facts
-MLP = made.fact_row("MLP off in layers 0-4", -0.2, -3.6)  # the other way round
-SAME = made.fact_row("attention off in layers 0-4", -1.0, -2.0)
-BACK = made.fact_row("attention off in layers 5-9", -0.2, -3.6)
-
-
-@pytest.mark.parametrize(
-    "rows, word",
-    [
-        ([WINDOW, SAME, MLP], "attention retrieves, MLPs store"),
-        ([WINDOW, SAME], "attention retrieves, MLPs undecided"),
-        ([SAME], "undecided"),
-        ([WINDOW, BACK, MLP], "attention does both, MLPs store"),
-        ([BACK], "attention stores, MLPs undecided"),
-        ([made.fact_row("window everywhere", -1.8, -0.4, error=0.9)], "undecided"),
-        ([made.fact_row("window everywhere", -1.8, -0.4, error=None)], "undecided"),
-    ],
-)
-def test_store_or_retrieve(rows, word):
-    assert answers.store_or_retrieve(made.facts(*rows))["word"] == word
-
-
-def test_shares_that_interventions_take():
-    heads = made.fact_row("10 retrieval heads off", -1.0, 0.0)
-    random = made.fact_row("10 random heads off, 8 draws", -1.9, 0.0)
-    found = {
-        e["name"]: e for e in answers.effects(made.facts(WINDOW, MLP, heads, random))
-    }
-    assert found["window everywhere"]["needles"] == pytest.approx(0.9)
-    assert found["window everywhere"]["facts_error"] == pytest.approx(0.025)
-    assert found["MLP off in layers 0-4"]["side"] == "facts"
-    assert found["10 retrieval heads off"]["kind"] == "attention"
-    assert found["10 random heads off, 8 draws"]["kind"] == "random heads"
-    answer = answers.store_or_retrieve(made.facts(WINDOW, MLP, heads, random))
-    assert "Of 2 interventions in attention, 2 take more" in answer["says"][0]
-    assert "off take 0.50 ± 0.05 of the needles' margin" in answer["says"][2]
-    # The more is tried, the farther apart two shares must be: here by 2.2 errors.
-    near = made.fact_row("window in layers 0-9", -0.5, -0.75, error=0.05)
-    assert answers.effects(made.facts(near))[0]["side"] == "context"
-    many = [
-        made.fact_row(f"window in layers {i}", -0.5, -0.75, error=0.05)
-        for i in range(9)
-    ]
-    assert {e["side"] for e in answers.effects(made.facts(*many))} == {"undecided"}
+from heed.report import command, inputs, kinds, page
 
 
 def folder_of(tmp_path, results):
@@ -228,7 +68,7 @@ def test_what_is_refused(tmp_path, capsys):
         "--lengths",
         written("c", made.comparison()),
     )
-    other = {**made.facts(WINDOW), "model": "n", "model_sha256": "9"}
+    other = {**made.facts(made.fact_row("window everywhere", -1.8, -0.4)), "model": "n", "model_sha256": "9"}
     refused("is of n (9), but", "--heads", heads, "--facts", written("f", other))
     newer = {**made.comparison(), "format": "heed-compare-2"}
     refused("is of the format heed-compare-2", "--compare", written("n", newer))

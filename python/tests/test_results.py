@@ -9,7 +9,7 @@ import pathlib
 import pytest
 
 import heed
-from heed.models import ahead, data, options, places, results, rows, scores
+from heed.models import ahead, data, options, places, results, rows, scores, written
 from heed.models.errors import InputError
 from test_models import items, made_up_run, result
 
@@ -241,6 +241,17 @@ def test_one_document_is_said():
     found = rows.warnings(rows.rows_of(entries))
     assert any(line.startswith("needle: one document") for line in found)
     assert min(options.PRESETS["quick"]["documents"].values()) >= 2
+
+
+def test_a_result_is_written_whole_or_not_at_all(tmp_path):
+    there = tmp_path / "r.json"
+    written.write("--json", str(there), {"a": 1})
+    assert json.loads(there.read_text()) == {"a": 1}
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "none" / "r.json", tmp_path / "folder"):
+        with pytest.raises(InputError, match=f"^--json {path}: "):
+            written.write("--json", str(path), {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "r.json"]
 
 
 def test_who_looks_ahead():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_items import items
 
-from heed.models import scores
+from heed.models import scores, tasks
 
 
 def test_divergence_by_hand():
@@ -73,6 +73,27 @@ def test_margin_by_hand():
     assert scores.margin(log_probs, 0, [1])[0] < 0
 
 
+def test_items_are_scored_at_the_token_before_them():
+    item = lambda position, right: tasks.Item(position, right, [3], 0.5, 0.1, 7)
+    documents = [
+        tasks.Document([0] * 5, [item(2, 1), item(4, 2)]),
+        tasks.Document([0] * 3, [item(1, 1)]),
+    ]
+    # States that are log-probabilities: of row r, what r says, less in document 1.
+    rows = -np.arange(20.0).reshape(5, 4)
+    forward = lambda number, document: rows[: len(document.ids)] * (1 - 3 * number)
+    found = list(scores.scored(documents, forward, lambda hidden: hidden))
+    assert [(x["document"], x["item"]) for x in found] == [(0, 0), (0, 1), (1, 0)]
+    assert [x["margin"] for x in found] == [2.0, 1.0, -4.0]
+    assert [x["logp"] for x in found] == [-5.0, -14.0, 2.0]
+    assert [x["right"] for x in found] == [True, True, False]
+    assert scores.task_summary(found)["accuracy"] == pytest.approx(2 / 3)
+    margins, of = scores.margins(documents, forward, lambda hidden: hidden)
+    assert margins.tolist() == [2.0, 1.0, -4.0] and of.tolist() == [0, 0, 1]
+    none, of = scores.margins([], forward, lambda hidden: hidden)
+    assert len(none) == len(of) == 0
+
+
 def test_what_a_model_can_do():
     assert scores.wilson(10, 10) == pytest.approx(0.7225, abs=1e-4)
     assert scores.wilson(0, 0) == 0
@@ -102,12 +123,3 @@ def test_verdict_needs_both():
         "q2_K",
         "beyond iq1_M",
     ]
-
-
-def test_rank_correlation():
-    np.testing.assert_array_equal(scores.ranks([3, 1, 3, 2]), [3.5, 1, 3.5, 2])
-    assert scores.rank_correlation([1, 2, 3, 4], [1, 8, 27, 64]) == pytest.approx(1)
-    assert scores.rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
-    assert scores.rank_correlation([1, 2, None, 3], [1, 2, 9, 0]) == pytest.approx(-0.5)
-    assert scores.rank_correlation([1, 2], [1, 2]) is None
-    assert scores.rank_correlation([1, 1, 1], [1, 2, 3]) is None

@@ -6,15 +6,13 @@ Agreement is a finding, not a condition: a bar that is not seen is no error.
 """
 
 import dataclasses
-import json
 import os
 import shlex
-import sys
 import time
 
 import heed
-from heed.models import data, evaluate, heads, network, options as command, results
-from heed.models import rows as tables
+from heed.models import data, network, options as command, results, rows as tables
+from heed.models import runs, written
 from heed.models.errors import InputError, run_command
 from heed.models.published import antidiagonals, context, curves, lengths, precision
 from heed.models.published import pruning, recall, retrieval, sinks
@@ -94,6 +92,8 @@ class Bars:
             parts += [self.context.sha256, self.text_sha256]
         if bar.needs_model and bar.needs_tokens:
             parts.append(self.options.tokens)
+        if bar.timed:
+            parts.append(runs.cpu_name())
         return results.key_of(parts)
 
     def result(self, bar):
@@ -127,7 +127,7 @@ class Bars:
         except MemoryError:
             entry["status"], entry["reason"] = "OOM", "memory was short"
         entry["cost"] = {"seconds": time.perf_counter() - began}
-        entry["time"] = evaluate.now()
+        entry["time"] = runs.now()
         self.store.append(entry)
         return entry
 
@@ -144,13 +144,13 @@ class Bars:
                 "tokens": options.tokens,
                 "seed": options.seed,
                 "threads": options.threads,
-                "cpu": evaluate.cpu_name(),
+                "cpu": runs.cpu_name(),
                 "processors": os.cpu_count(),
                 "left_out": [name for name in BARS if name not in options.only],
                 "load": round(os.getloadavg()[0], 1),
                 "versions": network.versions(),
                 "cases": [self.key(bar) for bar in self.bars],
-                "time": evaluate.now(),
+                "time": runs.now(),
             }
         }
 
@@ -225,22 +225,17 @@ def run(argv):
         print(list_text())
         return 0
     if options.json:
-        heads.results_file("--json", options.json)
+        written.check("--json", options.json)
     store = results.Store(options.out, options.fresh)
-    began = time.monotonic()
-
-    def progress(what):
-        if not options.quiet:
-            spent = evaluate._clock(time.monotonic() - began)
-            print(f"{spent}  {what}", file=sys.stderr)
-
+    progress = runs.progress(options.quiet)
     try:
         bars = Bars(options, store, progress)
         store.append(bars.header(argv))
         found = [judged(bar, bars.result(bar)) for bar in bars.bars]
         print(text_table(found))
         if options.json:
-            heads.write_result(options.json, {**bars.header(argv), "bars": found})
+            result = {**bars.header(argv), "bars": found}
+            written.write("--json", options.json, result)
     finally:
         store.close()
     return 0

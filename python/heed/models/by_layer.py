@@ -47,14 +47,11 @@ class ByLayer:
             return self._forward(spec, ids, {layer: heads})
 
     def _margins(self, spec, layer, heads):
-        margins, of = [], []
-        for number, document in enumerate(self._documents):
-            hidden = self._from(spec, number, document.ids, layer, heads)
-            at = [item.position - 1 for item in document.items]
-            for item, row in zip(document.items, self._model.log_probs(hidden[at])):
-                margins.append(scores.margin(row, item.right, item.distractors)[0])
-                of.append(number)
-        return np.array(margins), of
+        return scores.margins(
+            self._documents,
+            lambda number, d: self._from(spec, number, d.ids, layer, heads),
+            self._model.log_probs,
+        )
 
     def _blocks(self):
         """(rows, exact attention's log-probabilities) of the text's second half."""

@@ -9,13 +9,11 @@ the context's answers.
 """
 
 import contextlib
-import sys
-import time
 
 import numpy as np
 
-from heed.models import ablation, capitals, data, evaluate, heads
-from heed.models import network, options as command, places, scores, tasks
+from heed.models import ablation, capitals, data, heads, network, options as command
+from heed.models import places, runs, scores, tasks, written
 from heed.models.errors import InputError, run_command
 
 DRAWS = 8
@@ -123,25 +121,16 @@ class Measures:
                 "capitals, too few to see any lost"
             )
 
-    def _items(self, documents):
-        """(margins, log-probabilities, documents) of all items."""
-        found = []
-        for number, document in enumerate(documents):
-            hidden = self.model.hidden(document.ids)
-            at = [item.position - 1 for item in document.items]
-            for item, row in zip(document.items, self.model.log_probs(hidden[at])):
-                best, _, own = scores.margin(row, item.right, item.distractors)
-                found.append((best, own, number))
-        return tuple(np.array(column) for column in zip(*found))
-
     def _all(self):
+        forward = lambda _, document: self.model.hidden(document.ids)
+        of = lambda documents: scores.margins(documents, forward, self.model.log_probs)
         losses = [
             ablation.losses(self.model, self.model.hidden(ids), ids).mean()
             for ids in self.prose
         ]
         return {
-            "facts": self._items(self.facts),
-            "needles": self._items(self.needles),
+            "facts": of(self.facts),
+            "needles": of(self.needles),
             "prose": np.array(losses),
         }
 
@@ -167,7 +156,7 @@ class Measures:
         known = self.known
         result = {}
         for name, keep in (("facts", known), ("needles", slice(None))):
-            margin, _, document = now[name]
+            margin, document = now[name]
             change = (margin - self.before[name][0])[keep]
             result[f"{name}_margin"], result[f"{name}_margin_error"] = scores.clustered(
                 change, document[keep]
@@ -234,16 +223,10 @@ def parse(argv):
 def run(argv):
     options = parse(argv)
     label, text, sha256 = data.read_text(options.text)
-    heads.results_file("--out", options.out)
+    written.check("--out", options.out)
     network.keep_memory()
     model = network.load(options.model, options.threads)
-    began = time.monotonic()
-
-    def progress(what):
-        if not options.quiet:
-            spent = evaluate._clock(time.monotonic() - began)
-            print(f"{spent}  {what}", file=sys.stderr)
-
+    progress = runs.progress(options.quiet)
     measures = Measures(model, text, options)
     # Scored on needles of their own, so that they are not chosen by the answers; and
     # first, as a model whose heads cannot be seen is refused here.
@@ -274,15 +257,15 @@ def run(argv):
         "model_sha256": model.sha256,
         "text": label,
         "text_sha256": sha256,
-        "cpu": evaluate.cpu_name(),
+        "cpu": runs.cpu_name(),
         "versions": network.versions(),
-        "time": evaluate.now(),
+        "time": runs.now(),
         "baseline": measures.baseline(),
         "retrieval_heads": chosen,
         "rows": found,
         "draws": draws,
     }
-    heads.write_result(options.out, result)
+    written.write("--out", options.out, result)
     print(text_table(result))
     return 0
 

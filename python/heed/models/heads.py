@@ -2,17 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`heed heads`: what each head of a language model does, and how many are needed."""
 
-import json
 import math
-import os
 import shlex
-import sys
-import time
 
 import numpy as np
 
-from heed.models import ablation, atlas, data, evaluate, head_scores, maps, network
-from heed.models import options as command, tasks
+from heed.models import ablation, atlas, data, head_scores, maps, network
+from heed.models import options as command, runs, tasks, written
 from heed.models.errors import InputError, run_command
 from heed.models.pruning import Pruning, prune
 from heed.models.rankings import rankings
@@ -62,30 +58,6 @@ def segments_of(prefix, ids):
     """Pieces of SEGMENT tokens of a text, each begun as the text is."""
     rest, size = ids[len(prefix) :], SEGMENT - len(prefix)
     return [prefix + rest[i : i + size] for i in range(0, len(rest) - size + 1, size)]
-
-
-def results_file(name, path):
-    """Raises InputError for a path that no result can be written to."""
-    if os.path.exists(path) and not os.path.isfile(path) or not path:
-        raise InputError(f"{name} {path or repr(path)}: is no file")
-    if not os.access(os.path.dirname(path) or ".", os.W_OK):
-        raise InputError(f"{name} {path}: cannot be written")
-    if os.path.isdir(path + ".partial"):
-        raise InputError(f"{name} {path}: {path}.partial is a folder")
-
-
-def write_result(path, result):
-    """JSON under its name when it is whole."""
-    partial = path + ".partial"
-    try:
-        with open(partial, "w", encoding="utf-8") as file:
-            json.dump(result, file)
-            file.write("\n")
-        os.replace(partial, path)
-    except OSError as error:
-        if os.path.isfile(partial):
-            os.remove(partial)
-        raise InputError(f"--out {path}: {error.strerror}") from None
 
 
 def significant(heads):
@@ -235,18 +207,12 @@ class Examined:
 def run(argv):
     options = parse(argv)
     read = {name: data.read_text(name) for name in options.text}
-    results_file("--out", options.out)
+    written.check("--out", options.out)
     if options.html is not None:
-        results_file("--html", options.html)
+        written.check("--html", options.html)
     network.keep_memory()
     model = network.load(options.model, options.threads)
-    began = time.monotonic()
-
-    def progress(what):
-        if not options.quiet:
-            spent = evaluate._clock(time.monotonic() - began)
-            print(f"{spent}  {what}", file=sys.stderr)
-
+    progress = runs.progress(options.quiet)
     texts = [
         Examined(model, name, read[name], options, progress) for name in options.text
     ]
@@ -256,9 +222,9 @@ def run(argv):
         "model": model.name,
         "model_sha256": model.sha256,
         "tokens": options.tokens,
-        "cpu": evaluate.cpu_name(),
+        "cpu": runs.cpu_name(),
         "versions": network.versions(),
-        "time": evaluate.now(),
+        "time": runs.now(),
         **first.result(),
         "other_texts": [text.result() for text in texts[1:]],
         "rankings": rankings([text.heads for text in texts]),
@@ -268,7 +234,7 @@ def run(argv):
         result["pruning"] = prune(
             pruning, first.heads, first.segments, options.seed, progress
         )
-    write_result(options.out, result)
+    written.write("--out", options.out, result)
     if options.html:
         shown = maps.of_text(model, first.ids, options.maps) if options.maps else None
         atlas.write(options.html, result, shown)

@@ -97,14 +97,8 @@ class Asked:
             )
         }
         for task, documents in self.documents.items():
-            margins, of = [], []
-            for number, document in enumerate(documents):
-                hidden = model.hidden(document.ids)
-                at = [item.position - 1 for item in document.items]
-                for item, row in zip(document.items, model.log_probs(hidden[at])):
-                    margins.append(scores.margin(row, item.right, item.distractors)[0])
-                    of.append(number)
-            found[task] = np.array(margins), np.array(of)
+            forward = lambda _, document: model.hidden(document.ids)
+            found[task] = scores.margins(documents, forward, model.log_probs)
         return found
 
 

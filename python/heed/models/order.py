@@ -6,7 +6,6 @@ Without positions, permuted tokens have permuted results. The queries' order lea
 every bit as it is; that of keys leaves what sums of floating point allow.
 """
 
-import numpy as np
 import torch
 
 import heed

@@ -7,17 +7,13 @@ positions are shifted, scaled, permuted or removed; and losses beyond the length
 it was trained on, with its positions stretched by linear, NTK and YaRN scaling.
 """
 
-import json
-import os
 import shlex
-import sys
-import time
 
 import numpy as np
 
 import heed
-from heed.models import data, evaluate, heads, moved, network, options as command
-from heed.models import order, results, stretch
+from heed.models import data, moved, network, options as command, order, results
+from heed.models import runs, stretch, written
 from heed.models.errors import InputError, run_command
 from heed.models.rotary import Rotary, Turn
 
@@ -120,7 +116,7 @@ class Study:
                     "name": name,
                     "status": "OK",
                     "numbers": numbers,
-                    "time": evaluate.now(),
+                    "time": runs.now(),
                 }
             )
             progress(f"{part}: {name}")
@@ -221,18 +217,12 @@ def run(argv):
     options = parse(argv)
     label, text, sha256 = data.read_text(options.text)
     if options.json is not None:
-        heads.results_file("--json", options.json)
+        written.check("--json", options.json)
     store = results.Store(options.out, options.fresh, wrong_in)
     try:
         network.keep_memory()
         model = network.load(options.model, options.threads)
-        began = time.monotonic()
-
-        def progress(what):
-            if not options.quiet:
-                spent = evaluate._clock(time.monotonic() - began)
-                print(f"{spent}  {what}", file=sys.stderr)
-
+        progress = runs.progress(options.quiet)
         study = Study(model, text, options, store)
         header = {
             "command": "heed positions " + shlex.join(argv),
@@ -243,9 +233,9 @@ def run(argv):
             "text": label,
             "text_sha256": sha256,
             "threads": options.threads,
-            "cpu": evaluate.cpu_name(),
+            "cpu": runs.cpu_name(),
             "versions": network.versions(),
-            "time": evaluate.now(),
+            "time": runs.now(),
         }
         store.append({"run": header})
         study.run(progress)
@@ -253,19 +243,9 @@ def run(argv):
     finally:
         store.close()
     if options.json:
-        write_summary(options.json, result)
+        written.write("--json", options.json, result, indent=1)
     print(text_table(result))
     return 0
-
-
-def write_summary(path, result):
-    try:
-        with open(f"{path}.partial", "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=1)
-            file.write("\n")
-        os.replace(f"{path}.partial", path)
-    except OSError as error:
-        raise InputError(f"--json {path}: {error.strerror}") from None
 
 
 def main(argv):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which number of attention predicts what a model loses: rank correlations."""
 
-from heed.models import scores
+from heed.models.rankings import rank_correlation
 
 PREDICTORS = {
     "mass lost": lambda k: None if k["mass"] is None else 1 - k["mass"],
@@ -33,7 +33,7 @@ def of_variants(rows):
         for harm, cost in harms.items():
             pairs = [(read(r["kernel"]), cost(r)) for r in variants]
             pairs = [p for p in pairs if None not in p]
-            rho = scores.rank_correlation(*zip(*pairs)) if pairs else None
+            rho = rank_correlation(*zip(*pairs)) if pairs else None
             if rho is not None:
                 found.append(
                     {
@@ -80,7 +80,7 @@ def of_layers(points):
         for harm, key in (("KLD", "kld"), ("needle margin lost", "margin_lost")):
             known = [p for p in points if None not in (p[predictor], p.get(key))]
             pairs = [(p[predictor], p[key]) for p in known]
-            rho = scores.rank_correlation(*zip(*pairs)) if pairs else None
+            rho = rank_correlation(*zip(*pairs)) if pairs else None
             if rho is not None:
                 found.append(
                     {

@@ -27,14 +27,10 @@ class Pruning:
 
     def margins(self, edits):
         """(mean margin of the needles, its error over documents)."""
-        margins, of = [], []
-        for number, document in enumerate(self.documents):
-            hidden = ablation.run(self.model, document.ids, edits)
-            at = [item.position - 1 for item in document.items]
-            for item, row in zip(document.items, self.model.log_probs(hidden[at])):
-                margins.append(scores.margin(row, item.right, item.distractors)[0])
-                of.append(number)
-        return scores.clustered(margins, of)
+        forward = lambda _, document: ablation.run(self.model, document.ids, edits)
+        return scores.clustered(
+            *scores.margins(self.documents, forward, self.model.log_probs)
+        )
 
     def _change(self, text, edits):
         """(mean change of a text's loss, its error over paired tokens)."""

@@ -1,13 +1,41 @@
 # SPDX-FileCopyrightText: The heed authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether heads rank alike on another text, and by another criterion."""
+"""Rank correlation; whether heads rank alike on another text, by another criterion."""
 
 import itertools
+import math
 
-from heed.models import scores
+import numpy as np
 
 CRITERIA = ("taylor", "ablation", "retrieval", "sink")
 TOP = 0.2  # share of heads whose overlap is counted
+
+
+def ranks(values):
+    """Ranks from 1 on, equal values sharing the mean of theirs."""
+    values = np.asarray(values, np.float64)
+    order = np.argsort(values, kind="stable")
+    result = np.empty(len(values))
+    result[order] = np.arange(1, len(values) + 1)
+    for value in np.unique(values):
+        same = values == value
+        result[same] = result[same].mean()
+    return result
+
+
+def rank_correlation(a, b):
+    """Spearman's, of pairs that are both finite; None for fewer than three."""
+    pairs = [
+        (x, y)
+        for x, y in zip(a, b)
+        if x is not None and y is not None and math.isfinite(x) and math.isfinite(y)
+    ]
+    if len(pairs) < 3:
+        return None
+    x, y = (ranks(side) for side in zip(*pairs))
+    if x.std() == 0 or y.std() == 0:
+        return None
+    return float(np.corrcoef(x, y)[0, 1])
 
 
 def alike(a, b):
@@ -23,7 +51,7 @@ def alike(a, b):
         set(sorted(range(len(side)), key=lambda i: -side[i])[:top]) for side in (a, b)
     ]
     return {
-        "rho": scores.rank_correlation(a, b),
+        "rho": rank_correlation(a, b),
         "top": top,
         "shared": len(highest[0] & highest[1]),
         "by_chance": top**2 / len(a),

@@ -125,6 +125,38 @@ def margin(log_probs, right, distractors):
     return own - float(others.max()), own - float(others.mean()), own
 
 
+def scored(documents, forward, log_probs):
+    """Yields the numbers of every item of documents, as task_summary() takes them.
+
+    forward(document's number, document): its last hidden states; log_probs(rows of
+    them). A dict: document and item, by number; chance, right, margin, margin_mean
+    and logp.
+    """
+    for number, document in enumerate(documents):
+        hidden = forward(number, document)
+        rows = log_probs(hidden[[item.position - 1 for item in document.items]])
+        for i, (item, row) in enumerate(zip(document.items, rows)):
+            best, mean, own = margin(row, item.right, item.distractors)
+            yield {
+                "document": number,
+                "item": i,
+                "chance": item.chance,
+                "right": best > 0,
+                "margin": best,
+                "margin_mean": mean,
+                "logp": own,
+            }
+
+
+def margins(documents, forward, log_probs):
+    """(margins over the best distractor, documents' numbers) of scored() items."""
+    found = list(scored(documents, forward, log_probs))
+    return (
+        np.array([item["margin"] for item in found]),
+        np.array([item["document"] for item in found], int),
+    )
+
+
 def wilson(successes, n, z=1.96):
     """The lower bound of a share by Wilson's score interval."""
     if n == 0:
@@ -255,30 +287,3 @@ def rung(kld):
     if kld > max(LADDER.values()):
         return "beyond iq1_M"
     return next(name for name, limit in LADDER.items() if kld <= limit)
-
-
-def ranks(values):
-    """Ranks from 1 on, equal values sharing the mean of theirs."""
-    values = np.asarray(values, np.float64)
-    order = np.argsort(values, kind="stable")
-    result = np.empty(len(values))
-    result[order] = np.arange(1, len(values) + 1)
-    for value in np.unique(values):
-        same = values == value
-        result[same] = result[same].mean()
-    return result
-
-
-def rank_correlation(a, b):
-    """Spearman's, of pairs that are both finite; None for fewer than three."""
-    pairs = [
-        (x, y)
-        for x, y in zip(a, b)
-        if x is not None and y is not None and math.isfinite(x) and math.isfinite(y)
-    ]
-    if len(pairs) < 3:
-        return None
-    x, y = (ranks(side) for side in zip(*pairs))
-    if x.std() == 0 or y.std() == 0:
-        return None
-    return float(np.corrcoef(x, y)[0, 1])

@@ -7,7 +7,8 @@ import pathlib
 
 from heed.models import results, summary
 from heed.models.errors import InputError
-from heed.report.kinds import COMPARISONS, KINDS, OF_EVAL, option_of, wrong_in
+from heed.report.forms import wrong_in
+from heed.report.kinds import COMPARISONS, KINDS, OF_EVAL, option_of
 
 
 def _refuse_constant(name):

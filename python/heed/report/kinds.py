@@ -3,50 +3,25 @@
 """The kinds of results that a report takes: what each shows, and what it holds."""
 
 from dataclasses import dataclass
-from types import FunctionType
-from typing import Any, Callable
+from typing import Callable
 
 from heed.models import head_scores
 from heed.models.atlas import COLOURS
-
-OBJECT, TEXT, NUMBER = dict, str, (int, float)
-MAYBE = (int, float, type(None))
+from heed.report.forms import MAYBE, NUMBER, OBJECT, TEXT, Cells, Nullable, Some
 
 
 @dataclass(frozen=True)
 class Kind:
     """A kind of result: what it shows, the command that makes it, and its form.
 
-    form: of an object {field: form}, where a field "name?" may be missing and "*"
-    stands for all; of a list [form of each entry], or _Some or _Cells of it; of a word
-    the set of words that it can be; of anything else its types. _Nullable: or null. A
-    function says the form of what depends on it.
-    about: the part of a result that says its model, machine and time.
+    form: as forms.py says. about: the part of a result that says its model, machine
+    and time.
     """
 
     shows: str
     command: str
     form: dict
     about: Callable
-
-
-@dataclass(frozen=True)
-class _Nullable:
-    form: Any
-
-
-@dataclass(frozen=True)
-class _Some:
-    """A list that is not empty."""
-
-    form: Any
-
-
-@dataclass(frozen=True)
-class _Cells:
-    """A list of as many entries, a form each."""
-
-    forms: tuple
 
 
 _RUN = {
@@ -66,7 +41,7 @@ _COMPARISON = {
     "run": OBJECT,
     "input": {"metadata": OBJECT, "layers": list},
     "environment": {"cpu": TEXT},
-    "rows": _Some(
+    "rows": Some(
         {
             "name": TEXT,
             "variant": TEXT,
@@ -85,7 +60,7 @@ _SWEPT = lambda row: {
     "time": [MAYBE],
     "speedup": [MAYBE],
 }
-_BY_DEPTH = {"by_depth?": _Nullable([_Cells((int, int, NUMBER, int))])}
+_BY_DEPTH = {"by_depth?": Nullable([Cells((int, int, NUMBER, int))])}
 _TASK = {
     "able": bool,
     "accuracy": NUMBER,
@@ -106,7 +81,7 @@ _EXACT = {
     "spec": TEXT,
     "lm": {"*": {"positions": [[NUMBER]]}},
     "tasks": {"*": _TASK},
-    "kernel": _Nullable(_KERNEL),
+    "kernel": Nullable(_KERNEL),
     "kld": MAYBE,
     "ln_ratio": MAYBE,
     "ahead": bool,
@@ -183,7 +158,7 @@ KINDS = {
         "heed eval --preset standard --json eval.json",
         {
             "run": {**_RUN, "tokens": int},
-            "rows": _Some(_row),
+            "rows": Some(_row),
             "predictions": [_RHO],
             **{f"{name}?": form for name, form in _OF_LAYERS.items()},
             "warnings": [TEXT],
@@ -193,7 +168,7 @@ KINDS = {
     "needles": Kind(
         "needles at several lengths",
         "heed eval --tasks lm,needle --length 512,1024,2048 --json needles.json",
-        {"run": _RUN, "rows": _Some({"spec": TEXT, "tasks": {"*": _BY_DEPTH}})},
+        {"run": _RUN, "rows": Some({"spec": TEXT, "tasks": {"*": _BY_DEPTH}})},
         _OF_RUN,
     ),
     "layers": Kind(
@@ -207,7 +182,7 @@ KINDS = {
         "heed heads --ablate mean --prune --out heads.json",
         {
             **_RUN,
-            "heads": _Some(_head),
+            "heads": Some(_head),
             "ablation?": {
                 "significant": int,
                 "by_chance": NUMBER,
@@ -226,8 +201,8 @@ KINDS = {
             "pruning?": {
                 "margin": NUMBER,
                 "margin_error": MAYBE,
-                "curves": {"*": _Some(_POINT)},
-                "random": [_Some(_POINT)],
+                "curves": {"*": Some(_POINT)},
+                "random": [Some(_POINT)],
             },
         },
         _OF_ITSELF,
@@ -238,7 +213,7 @@ KINDS = {
         {
             "command": TEXT,
             "cpu": TEXT,
-            "rows": _Some(
+            "rows": Some(
                 {
                     "heads": int,
                     "head_dim": int,
@@ -258,7 +233,7 @@ KINDS = {
         {
             **_RUN,
             "baseline": {"needles_margin": NUMBER, "facts_margin": NUMBER},
-            "rows": _Some(
+            "rows": Some(
                 {
                     "name": TEXT,
                     "needles_margin": NUMBER,
@@ -294,7 +269,7 @@ KINDS = {
             "length?": {
                 "tokens": int,
                 "trained": int,
-                "rows": _Some({"scaling": TEXT, "buckets": [_BUCKET]}),
+                "rows": Some({"scaling": TEXT, "buckets": [_BUCKET]}),
             },
         },
         _OF_RUN,
@@ -334,7 +309,7 @@ KINDS = {
     "lengths": Kind(
         "time against length",
         "heed compare --tokens 256,512,1024,2048,4096 --json lengths.json",
-        {**_COMPARISON, "sweep": {"tokens": _Some(int), "rows": [_SWEPT]}},
+        {**_COMPARISON, "sweep": {"tokens": Some(int), "rows": [_SWEPT]}},
         _OF_ITSELF,
     ),
 }
@@ -345,51 +320,3 @@ OF_EVAL = ("eval", "needles", "layers")  # whose lines can stand for them
 def option_of(name):
     """How the command line calls a kind."""
     return "--" + name.replace("_", "-")
-
-
-def _wrong_object(found, form, where):
-    if not isinstance(found, dict):
-        return where or "it is no object"
-    form = form(found) if isinstance(form, FunctionType) else form
-    inner = [(name, form["*"]) for name in found] if "*" in form else form.items()
-    for name, of in inner:
-        field = name.rstrip("?")
-        place = f"{where}.{field}" if where else field
-        if field in found:
-            wrong = wrong_in(found[field], of, place)
-        else:
-            wrong = None if name.endswith("?") else place
-        if wrong:
-            return wrong
-    return None
-
-
-def _wrong_list(found, form, where):
-    if not isinstance(found, list) or isinstance(form, _Some) and not found:
-        return where
-    if isinstance(form, _Cells):
-        if len(found) != len(form.forms):
-            return where
-        forms = form.forms
-    else:
-        of = form.form if isinstance(form, _Some) else form[0]
-        forms = [of] * len(found)
-    each = (
-        wrong_in(entry, of, f"{where}[{i}]")
-        for i, (entry, of) in enumerate(zip(found, forms))
-    )
-    return next((wrong for wrong in each if wrong), None)
-
-
-def wrong_in(found, form, where=""):
-    """The first field that is not there as its form says, or None."""
-    if isinstance(form, _Nullable):
-        return None if found is None else wrong_in(found, form.form, where)
-    if isinstance(form, (list, _Some, _Cells)):
-        return _wrong_list(found, form, where)
-    if isinstance(form, set):
-        return None if isinstance(found, str) and found in form else where
-    if isinstance(form, (dict, FunctionType)):
-        return _wrong_object(found, form, where)
-    right = isinstance(found, form) and (form is bool or not isinstance(found, bool))
-    return None if right else where

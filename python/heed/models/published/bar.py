@@ -44,6 +44,7 @@ class Bar:
     judge() does. differences: where the comparison is not like for like. files:
     results that measure() may take instead of running. needs_model: whether it
     depends on the model and the text; needs_tokens: and on how much of the text.
+    timed: whether it finds times, which are those of one CPU.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Bar:
     files: Tuple[str, ...] = ()
     needs_model: bool = True
     needs_tokens: bool = True
+    timed: bool = False
 
 
 def surely_above(value, error, limit=0.0):

@@ -5,6 +5,7 @@
 import numpy as np
 
 import heed
+from heed.models import runs
 from heed.models.published.bar import (
     DIRECTION,
     NOT_SEEN,
@@ -124,7 +125,8 @@ def measure_sparse(context):
         found = read(
             _compare(variants, lengths, "--at", AT, window_left=left, **tensors)
         )
-    return {**found, "choosing": choosing_share(context.seed)}
+    choosing = choosing_share(context.seed)
+    return {**found, "choosing": choosing, "choosing_cpu": runs.cpu_name()}
 
 
 def choosing_share(seed):
@@ -143,6 +145,9 @@ def judge_sparse(ours):
 
 
 def numbers_sparse(ours):
+    # Lengths that were taken from a file can be another CPU's.
+    cpu = ours.get("choosing_cpu", ours["cpu"])
+    on = "" if cpu == ours["cpu"] else f", on {cpu}"
     return [
         _length(
             f"tokens from which {SPARSE} pays at {AT}",
@@ -150,7 +155,9 @@ def numbers_sparse(ours):
             ours["variants"][SPARSE],
         ),
         Number(
-            f"share of choosing at {LONG:,} tokens", "0.3 at 10,000", ours["choosing"]
+            f"share of choosing at {LONG:,} tokens{on}",
+            "0.3 at 10,000",
+            ours["choosing"],
         ),
     ]
 
@@ -175,6 +182,7 @@ BARS = (
         numbers=numbers_linear,
         files=("lengths.json",),
         needs_model=False,
+        timed=True,
     ),
     Bar(
         name="sparse_length",
@@ -192,5 +200,6 @@ BARS = (
         judge=judge_sparse,
         numbers=numbers_sparse,
         files=("even.json",),
+        timed=True,
     ),
 )

@@ -94,23 +94,9 @@ def measure_masked(context):
     chosen = [divmod(int(at), model.heads) for at in order[:masked]]
 
     def items(off):
-        found = []
-        for number, document in enumerate(documents):
-            hidden = ablation.run(model, document.ids, ablation.edits_of(off))
-            at = [item.position - 1 for item in document.items]
-            for item, row in zip(document.items, model.log_probs(hidden[at])):
-                best, mean, own = scores.margin(row, item.right, item.distractors)
-                found.append(
-                    {
-                        "document": number,
-                        "chance": item.chance,
-                        "right": best > 0,
-                        "margin": best,
-                        "margin_mean": mean,
-                        "logp": own,
-                    }
-                )
-        return found
+        edits = ablation.edits_of(off)
+        forward = lambda _, document: ablation.run(model, document.ids, edits)
+        return list(scores.scored(documents, forward, model.log_probs))
 
     before = items([])
     summary = scores.task_summary(before)
