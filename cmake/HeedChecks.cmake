@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # CTest entries for what no test program can see from inside: which file
-# includes what, where a target is named, whether the mutants still apply, and
-# what the archive asks of its host and of the CPU.
+# includes what, where a target is named, what CI makes of its jobs, whether the
+# mutants still apply, and what the archive asks of its host and of the CPU.
 
 if(NOT CMAKE_CROSSCOMPILING AND NOT HEED_SANITIZE)
   add_test(NAME layers
@@ -14,6 +14,10 @@ if(NOT CMAKE_CROSSCOMPILING AND NOT HEED_SANITIZE)
     COMMAND bash ${PROJECT_SOURCE_DIR}/tests/target_list_test.sh
             ${PROJECT_SOURCE_DIR})
   set_tests_properties(target_list PROPERTIES LABELS checks)
+  add_test(NAME ci_run
+    COMMAND bash ${PROJECT_SOURCE_DIR}/tests/ci_run_test.sh
+            ${PROJECT_SOURCE_DIR})
+  set_tests_properties(ci_run PROPERTIES LABELS checks)
   add_test(NAME mutants_apply
     COMMAND bash ${PROJECT_SOURCE_DIR}/tools/mutants.sh --check)
   set_tests_properties(mutants_apply PROPERTIES LABELS checks)

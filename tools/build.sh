@@ -19,8 +19,14 @@ fi
 preset=$1
 shift
 mkdir -p build
-if ! cmake --preset "$preset" >"build/configure-$preset.log" 2>&1; then
-  cat "build/configure-$preset.log" >&2
+log=build/configure-$preset.log
+configure() {
+  cmake --preset "$preset" >"$log" 2>&1 && return
+  cat "$log" >&2
   exit 1
-fi
+}
+configure
+# Where a preset's compiler is another than that of its folder, CMake begins anew, and
+# forgets all else that the preset says.
+if grep -q 'require your cache to be deleted' "$log"; then configure; fi
 cmake --build --preset "$preset" "$@"
