@@ -96,6 +96,16 @@ def test_a_variant_whose_time_was_refused_does_not_decide():
     assert answers.quadratic(found)["word"] == "no"
 
 
+def test_a_faster_variant_whose_text_was_refused_does_not_decide():
+    found = with_rows(KEPT, LOST, ("none", 0.5, False))
+    found["rows"][3]["kld"] = None
+    answer = answers.quadratic(found)
+    assert answer["word"] == "undecided"
+    assert "have lost: v:k=2 (no verdict)." in answer["says"][1]
+    found["rows"][3]["kernel"]["time_ratio"] = 1.5
+    assert answers.quadratic(found)["word"] == "no"
+
+
 def test_the_fastest_that_is_kept_is_named():
     found = with_rows(("kept", 0.5, False), ("kept", 0.4, False), ("kept", 0.2, True))
     assert "v:k=1 (0.40" in answers.quadratic(found)["says"][1]

@@ -12,7 +12,7 @@ transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
 from heed.models import capitals, evaluate, kernel, network  # noqa: E402
-from heed.models import places, tasks  # noqa: E402
+from heed.models import places, runs, tasks  # noqa: E402
 from heed.models.errors import InputError  # noqa: E402
 from test_tasks import prose  # noqa: E402
 
@@ -121,6 +121,25 @@ def test_a_killed_run_goes_on(folder, tmp_path):
     assert code == 0 and found.keys() == whole.keys()
     for case, entry in whole.items():
         assert found[case]["accuracy"] == entry["accuracy"], case
+
+
+def test_times_are_those_of_one_cpu(folder, tmp_path, monkeypatch):
+    """On another CPU, or with other threads, what holds times is measured again."""
+    out = tmp_path / "r.jsonl"
+    more = ["--tasks", "lm,needle", "--variants", "window_sink:window=16"]
+
+    def measured(cpu, threads):
+        monkeypatch.setattr(runs, "cpu_name", lambda: cpu)
+        before = len(out.read_text().splitlines()) if out.exists() else 0
+        run(folder, out, *more, "--threads", threads)
+        entries = [json.loads(line) for line in out.read_text().splitlines()[before:]]
+        return sorted(e["task"] for e in entries if "key" in e)
+
+    assert measured("a", "1") == ["kernel", "lm", "lm", "needle", "needle"]
+    assert measured("a", "1") == []
+    assert measured("b", "1") == ["kernel", "lm", "lm"]
+    assert measured("b", "2") == ["kernel", "lm", "lm"]
+    assert measured("a", "1") == []
 
 
 def test_places(folder, tmp_path):

@@ -14,6 +14,7 @@ from heed.models import scores, texts
 from heed.models.errors import InputError
 
 FORMAT = 2  # of results: part of their keys
+TIMED = ("lm", "kernel")  # tasks whose times tables show: those of one CPU
 
 
 def _check_finite(values):
@@ -91,6 +92,8 @@ class Evaluation:
         parts = [FORMAT, heed.__version__, self.model.sha256, spec, where, task, seen]
         if spec in places.FITTED:
             parts += [self._fits.windows, self.options.seed]
+        if task in TIMED:
+            parts += [runs.cpu_name(), self.options.threads]
         return results.key_of(parts + [self.texts.sha256[text]])
 
     def missing(self):

@@ -41,6 +41,11 @@ def _is_lost(row):
     return row["verdict"].endswith("lost")
 
 
+def _is_faster(row):
+    ratio = row["kernel"] and row["kernel"]["time_ratio"]
+    return ratio is not None and ratio < 1
+
+
 def _listed(rows):
     """Variants with their verdicts."""
     more = lambda row: ", choosing by later tokens" if row["ahead"] else ""
@@ -51,14 +56,11 @@ def _listed(rows):
 def _missing(eval_, rows, share):
     """What a no lacks, as parts of a sentence; share: of the model's time, or None."""
     found = []
-    faster = [row for row in rows if row["kernel"]["time_ratio"] < 1]
+    variants = [row for row in eval_["rows"] if row["spec"] != "exact"]
+    faster = [row for row in variants if _is_faster(row)]  # also one without a text
     open_ = [row for row in faster if not _is_lost(row)]
-    slower = [row for row in rows if row["kernel"]["time_ratio"] >= 1]
-    refused = [
-        row
-        for row in eval_["rows"]
-        if row["spec"] != "exact" and not row["kernel"] and not _is_lost(row)
-    ]
+    slower = [row for row in rows if not _is_faster(row)]
+    refused = [row for row in variants if not row["kernel"] and not _is_lost(row)]
     if not faster:
         found.append("no variant takes less time")
     if open_:
@@ -79,7 +81,7 @@ def quadratic(eval_, sweep=None):
     if eval_ is None:
         return answer(QUADRATIC, "not measured", [], _QUADRATIC_RULE)
     rows = timed(eval_)
-    faster = [row for row in rows if row["kernel"]["time_ratio"] < 1]
+    faster = [row for row in rows if _is_faster(row)]
     kept = [row for row in faster if row["verdict"] == "kept" and not row["ahead"]]
     lost = [row for row in faster if _is_lost(row)]
     says = [
