@@ -77,6 +77,25 @@ std::vector<float> Numbers(int64_t count) {
   return numbers;
 }
 
+void SetBlocks(const eval::Tensors& t, int64_t query_block, int64_t key_block,
+               const std::vector<std::vector<float>>& score) {
+  for (int64_t s = 0; s < t.query.view.seqlen(); ++s) {
+    for (int64_t c = 0; c < t.query.view.head_dim(); ++c) {
+      *t.query.At(0, s, 0, c) = c == s / query_block ? 1.0f : 0.0f;
+    }
+  }
+  for (int64_t s = 0; s < t.key.view.seqlen(); ++s) {
+    const int64_t j = s / key_block;
+    for (int64_t c = 0; c < t.key.view.head_dim(); ++c) {
+      const size_t row = std::min(static_cast<size_t>(c), score.size() - 1);
+      *t.key.At(0, s, 0, c) = score[row][static_cast<size_t>(j)];
+    }
+    for (int64_t c = 0; c < t.value.view.head_dim(); ++c) {
+      *t.value.At(0, s, 0, c) = c == j ? 1.0f : 0.0f;
+    }
+  }
+}
+
 std::string Weighed(const eval::Tensors& t, int64_t row) {
   std::string text;
   for (int64_t c = 0; c < t.out.view.head_dim(); ++c) {

@@ -43,6 +43,12 @@ void Repeat(const eval::Tensors& t, int64_t repeat);
 // As many numbers, of both signs.
 std::vector<float> Numbers(int64_t count);
 
+// Sets queries and keys so that the score of a row of query block i and a key
+// of key block j is score[i][j], and values so that channel j of out is what
+// the keys of block j weigh together.
+void SetBlocks(const eval::Tensors& t, int64_t query_block, int64_t key_block,
+               const std::vector<std::vector<float>>& score);
+
 // A letter for each channel of a row of out: x where it is not 0.
 std::string Weighed(const eval::Tensors& t, int64_t row);
 

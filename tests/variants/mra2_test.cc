@@ -5,7 +5,6 @@
 // blocks as its paper does.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -43,28 +42,6 @@ TEST(Mra2, KeepsPriorsExact) {
   for (const double diagonal : {1.0, 2.0, 3.0, 5.0}) {
     EXPECT_LT(ErrorOfReference("mra2", t, {1, 8, 0, 0, diagonal}, nullptr),
               1e-5);
-  }
-}
-
-// Sets queries and keys so that the score of a row of query block i and a key
-// of key block j is score[i][j], and values so that channel j of out is what
-// the keys of block j weigh together.
-void SetBlocks(const eval::Tensors& t, int64_t query_block, int64_t key_block,
-               const std::vector<std::vector<float>>& score) {
-  for (int64_t s = 0; s < t.query.view.seqlen(); ++s) {
-    for (int64_t c = 0; c < t.query.view.head_dim(); ++c) {
-      *t.query.At(0, s, 0, c) = c == s / query_block ? 1.0f : 0.0f;
-    }
-  }
-  for (int64_t s = 0; s < t.key.view.seqlen(); ++s) {
-    const int64_t j = s / key_block;
-    for (int64_t c = 0; c < t.key.view.head_dim(); ++c) {
-      const size_t row = std::min(static_cast<size_t>(c), score.size() - 1);
-      *t.key.At(0, s, 0, c) = score[row][static_cast<size_t>(j)];
-    }
-    for (int64_t c = 0; c < t.value.view.head_dim(); ++c) {
-      *t.value.At(0, s, 0, c) = c == j ? 1.0f : 0.0f;
-    }
   }
 }
 

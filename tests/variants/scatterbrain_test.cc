@@ -15,7 +15,6 @@
 #include "tests/support/compare.h"
 #include "tests/support/run.h"
 #include "tests/variants/coarse_run.h"
-#include "tests/variants/selection_run.h"
 
 namespace heed::test {
 namespace {
