@@ -136,6 +136,7 @@ heed::Status MergeStates(const StateExchange& exchange, int rank,
                          const float* received,
                          const std::vector<heed::TensorView>& out) {
   const Range heads = exchange.Heads(rank);
+  if (heads.count() == 0) return heed::Status();  // nothing was received
   std::vector<Received> from_ranks;
   for (int from = 0; from < exchange.spread.ranks; ++from) {
     const int64_t row_states = exchange.RowStates(from);

@@ -70,19 +70,19 @@ struct FarField::Room {
   float* query;  // [features]
   float* keys;   // [kBlock][features]
   float* sum;    // [head_dim_v]
-  int64_t size;
 
-  Room(float* at, int64_t features, int64_t dim_v)
-      : query(at),
-        keys(query + features),
-        sum(keys + kBlock * features),
-        size((kBlock + 1) * features + dim_v) {}
+  Room(float* at, int64_t features)
+      : query(at), keys(query + features), sum(keys + kBlock * features) {}
+
+  // The floats that it takes.
+  static int64_t Size(int64_t features, int64_t dim_v) {
+    return (kBlock + 1) * features + dim_v;
+  }
 };
 
 FarField::Room FarField::RoomOf(int worker) const {
   const int64_t dim_v = a_->args.value.head_dim();
-  const Room first(floats_, w_.rows, dim_v);
-  return Room(floats_ + worker * first.size, w_.rows, dim_v);
+  return Room(floats_ + worker * Room::Size(w_.rows, dim_v), w_.rows);
 }
 
 Status FarField::Prepare(const VariantArgs& a, const ops::ConstMatrix& w,
@@ -96,8 +96,8 @@ Status FarField::Prepare(const VariantArgs& a, const ops::ConstMatrix& w,
   keys_ = a.args.key.seqlen();
   blocks_ = heed::internal::BlocksOf(keys_, kBlock);
   offset_ = OffsetOf(a.params, a.args.query.seqlen(), keys_);
-  floats_ = a.scratch.Array<float>(
-      workers, Room(nullptr, w.rows, a.args.value.head_dim()).size);
+  floats_ = a.scratch.Array<float>(workers,
+                                   Room::Size(w.rows, a.args.value.head_dim()));
   words_ = a.scratch.Array<uint64_t>(workers, kBlock, blocks_);
   gathered_ = a.scratch.Array<uint8_t>(workers, blocks_);
   if (!floats_ || !words_ || !gathered_) return OutOfMemory();

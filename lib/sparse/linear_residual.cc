@@ -32,7 +32,6 @@ struct LinearResidual::Room {
   float* read;        // [kRows][width]
   float* read_scale;  // [kRows]
   float* weight;      // [kRows], of single keys
-  int64_t size;
 
   Room(float* at, int64_t features, int64_t width)
       : phi(at),
@@ -41,13 +40,17 @@ struct LinearResidual::Room {
         sum_scale(sum + features * width),
         read(sum_scale + 1),
         read_scale(read + kRows * width),
-        weight(read_scale + kRows),
-        size(kRows * (features + width + 3) + features * width + 1) {}
+        weight(read_scale + kRows) {}
+
+  // The floats that it takes.
+  static int64_t Size(int64_t features, int64_t width) {
+    return kRows * (features + width + 3) + features * width + 1;
+  }
 };
 
 LinearResidual::Room LinearResidual::RoomOf(int worker) const {
-  const Room first(room_, map_.features, width_);
-  return Room(room_ + worker * first.size, map_.features, width_);
+  return Room(room_ + worker * Room::Size(map_.features, width_), map_.features,
+              width_);
 }
 
 Status LinearResidual::Prepare(const VariantArgs& a, const ResidualMap& map,
@@ -66,7 +69,7 @@ Status LinearResidual::Prepare(const VariantArgs& a, const ResidualMap& map,
   state_ = a.scratch.Array<float>(heads * blocks_, map.features, width_);
   state_scale_ = a.scratch.Array<float>(heads, blocks_);
   room_ = a.scratch.Array<float>(a.executor.max_workers,
-                                 Room(nullptr, map.features, width_).size);
+                                 Room::Size(map.features, width_));
   if (!phi_ || !scale_ || !value_ || !state_ || !state_scale_ || !room_) {
     return OutOfMemory();
   }
