@@ -34,6 +34,7 @@ function(heed_compile_options target)
   if(HEED_SANITIZE)
     target_compile_options(${target} PRIVATE
       -fsanitize=${HEED_SANITIZE} -fno-sanitize-recover=all
+      "$<$<CXX_COMPILER_ID:Clang>:-fsanitize-ignorelist=${PROJECT_SOURCE_DIR}/cmake/sanitize_ignore.txt>"
       -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=${HEED_SANITIZE})
   endif()

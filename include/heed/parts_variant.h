@@ -242,6 +242,7 @@ void ForEachPlainHead(const VariantArgs& a, double* out, F f) {
   const ConstTensorView& query = a.args.query;
   const int64_t heads = query.heads(), rows = query.seqlen();
   const int64_t dim_v = a.args.value.head_dim();
+  if (rows * dim_v == 0) return;  // `out` may be null
   std::fill(out, out + query.batch() * rows * heads * dim_v, 0.0);
   ops::ParallelFor(a.executor, query.batch() * heads,
                    [&](int64_t i, int /*worker*/) {

@@ -68,8 +68,9 @@ TEST(RunFile, RefusesFilesThatAreNoComparison) {
   }
   // Of another machine there are times, and nothing else.
   Json run = Small();
-  run["elsewhere"] = {
-      {{"environment", run["environment"]}, {"run", run["run"]}}};
+  const Json machine = {{"environment", run["environment"]},
+                        {"run", run["run"]}};
+  run["elsewhere"] = Json::array({machine});
   Json timing = {{"machine", 1}, {"layers", Json::array()}};
   for (const char* key : {"noisy", "pareto", "seconds", "phases"}) {
     timing[key] = run["rows"][1][key];
@@ -82,7 +83,7 @@ TEST(RunFile, RefusesFilesThatAreNoComparison) {
   timing["layers"].push_back(timing);
   timing["layers"][0].erase("machine");
   timing["layers"][0].erase("layers");
-  run["rows"][1]["elsewhere"] = {timing};
+  run["rows"][1]["elsewhere"] = Json::array({timing});
   RunOf(run);
   run["rows"][1]["elsewhere"][0]["rel_l2"] = 1;
   refuse(run, "elsewhere.'rel_l2' belongs to no machine");
