@@ -155,16 +155,15 @@ class Problem {
   }
 
  private:
-  // The recurrence's out, which takes far longer than what is timed: that of the
-  // last few problems stays, since one is judged again for each repetition and
-  // each way to run it. All have the same parameters.
+  // The recurrence's out, which takes far longer than what is timed: that of
+  // the last few problems stays, since one is judged again for each repetition
+  // and each way to run it. All have the same parameters.
   const std::vector<double>& Recurrence(const ScanParams& params) {
     static std::map<std::string, std::vector<double>> kept;
-    const std::string name = std::string(primitive_.name) + "/" +
-                             std::to_string(size_.batch) + "/" +
-                             std::to_string(size_.tokens) + "/" +
-                             std::to_string(size_.heads) + "/" +
-                             std::to_string(size_.dim);
+    const std::string name =
+        std::string(primitive_.name) + "/" + std::to_string(size_.batch) + "/" +
+        std::to_string(size_.tokens) + "/" + std::to_string(size_.heads) + "/" +
+        std::to_string(size_.dim);
     const auto found = kept.find(name);
     if (found != kept.end()) return found->second;
     if (kept.size() >= 8) kept.clear();
