@@ -97,7 +97,7 @@ void LinearResidual::MakeState(int64_t index, int worker) const {
   float* const rows = value_ + (head * keys_ + begin) * width_;
   for (int64_t i = 0; i < end - begin; ++i) {
     const float* v = width_ > 1 ? RowAt(value, b, begin + i, h) : nullptr;
-    std::copy(v, v + width_ - 1, rows + i * width_);
+    std::copy(v, v + (width_ - 1), rows + i * width_);
     rows[(i + 1) * width_ - 1] = 1;
   }
   const float most = *std::max_element(scale, scale + (end - begin));
