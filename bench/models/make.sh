@@ -32,6 +32,7 @@ if [ "$how" = quick ]; then
   "$heed" heads --out "$folder/heads.json"
 else
   evaluate eval --preset standard
+  evaluate quick --preset quick  # what tools/test_eval.sh holds others to
   evaluate needles --tasks lm,needle --documents 2 --length 512,1024,2048
   evaluate layers --tasks lm,needle --documents 1 --tokens 1024 --length 512 --by-layer
   "$heed" heads --ablate mean --prune --out "$folder/heads.json"

@@ -127,6 +127,10 @@ HEED_API void Scale(float a, float* x, int64_t n);
 // for NaN [same bits]. x may be y.
 HEED_API void Exp(const float* x, float* y, int64_t n);
 
+// Returns the largest x[i], -inf for none; what it is where a NaN is among them
+// is not said [same bits].
+HEED_API float Largest(const float* x, int64_t n);
+
 // x = exp(x - lse) with lse = log(sum exp(x)), which it returns. An entry of
 // -inf gets 0; a row of them gets zeros and returns -inf. A NaN or +inf makes
 // the whole row NaN [same bits].

@@ -20,6 +20,9 @@ class BlockFeeder {
   BlockFeeder(const AttentionRun& run, TileWork* work, StepFunction step)
       : work_(*work),
         step_(step),
+        fetches_beyond_(work->item.kernel != &run.plan.table->decode &&
+                        !run.args.pages.any() &&
+                        run.args.ragged.num_sequences == 0),
         key_(run.args, KeysOf(run.args), work->item),
         value_(run.args, FromColumn(ValuesOf(run.args), work->columns.first),
                work->item) {
@@ -67,6 +70,8 @@ class BlockFeeder {
     if (!fills_fetch_) return;
     key_.FillFetch(begin, end);
     value_.FillFetch(begin, end);
+    const GroupLimits& all = work_.all;
+    if (end >= std::max(all.max_end, all.max_sink)) FetchBeyond(begin, end);
   }
 
   // Steps over what was added, if anything in it is visible.
@@ -81,6 +86,27 @@ class BlockFeeder {
   }
 
  private:
+  // What is read behind the last block that the tile sees, where a list is one
+  // tile: the next list's first block. Of the tile kernel alone; the other asks
+  // for rows two blocks on as if rows went on as they do.
+  //
+  // Emerald Rapids, AVX-512, 96 heads, microseconds without and with it, tokens
+  // outside of heads: 32 tokens 378 and 320, 64 tokens 1,128 and 1,017; with
+  // heads outside, where memory goes on alike, 329 and 319, 955 and 949. A head
+  // of 16 tokens takes 119 without any and 127 with it.
+  void FetchBeyond(int32_t begin, int32_t end) {
+    if (!fetches_beyond_) return;
+    if (end - begin <= kBlockKeys / 4) {
+      block_.fetch_key = block_.fetch_value = nullptr;
+      return;
+    }
+    const int32_t first =
+        work_.all.max_sink > 0 ? 0 : work_.all.min_begin / kBlockKeys;
+    const int64_t back = begin / kBlockKeys - first;
+    block_.next_key = key_.list_step() - back * key_.block_step();
+    block_.next_value = value_.list_step() - back * value_.block_step();
+  }
+
   // Sets what lane group g sees of the block. Returns whether it sees anything.
   bool Classify(const GroupLimits& limits, int g) {
     const int count = block_.num_keys;
@@ -108,6 +134,7 @@ class BlockFeeder {
 
   const TileWork& work_;
   const StepFunction step_;
+  const bool fetches_beyond_;  // pages and sequences may be anywhere
   RowList key_, value_;
   bool fills_fetch_ = true;
   int32_t position_[kBlockKeys];

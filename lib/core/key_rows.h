@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 #include "heed/attention.h"
 #include "lib/core/tensors.h"
@@ -132,19 +133,26 @@ class RowList {
   RowList(const AttentionArgs& args, const ScaledRows& rows,
           const WorkItem& item)
       : rows_(args, rows.rows, rows.row_pages, item),
-        scale_(args, ScaleOrOne(rows), rows.scale_pages, item),
-        minimum_(args, MinimumOrZero(rows), rows.minimum_pages, item),
         keys_(static_cast<int32_t>(item.sequence.seqlen_k)),
         scaled_(IsQuantised(rows.rows.dtype)),
         offset_(rows.rows.dtype == DType::kU4),
-        head_step_(rows.rows.stride[2]) {
+        head_step_(rows.rows.stride[2]),
+        list_step_(item.kv_head + 1 < rows.rows.heads()
+                       ? head_step_
+                       : rows.rows.stride[0] - item.kv_head * head_step_) {
     scales_.group = static_cast<int>(rows.rows.head_dim());
     if (rows.scale.head_dim() > 1) {
       scales_.group =
           static_cast<int>(rows.rows.head_dim() / rows.scale.head_dim());
     }
-    if (scaled_) scales_.scale = scale_row_;
-    if (offset_) scales_.minimum = minimum_row_;
+    if (scaled_) {
+      scale_.emplace(args, ScaleOrOne(rows), rows.scale_pages, item);
+      scales_.scale = scale_row_;
+    }
+    if (offset_) {
+      minimum_.emplace(args, MinimumOrZero(rows), rows.minimum_pages, item);
+      scales_.minimum = minimum_row_;
+    }
   }
   // Points into itself.
   RowList(const RowList&) = delete;
@@ -157,8 +165,8 @@ class RowList {
     } else {
       rows_.Fill(begin, end, row_ + at);
     }
-    if (scaled_) scale_.Fill(begin, end, scale_row_ + at);
-    if (offset_) minimum_.Fill(begin, end, minimum_row_ + at);
+    if (scaled_) scale_->Fill(begin, end, scale_row_ + at);
+    if (offset_) minimum_->Fill(begin, end, minimum_row_ + at);
   }
 
   const void* const* rows() const { return row_; }
@@ -172,6 +180,8 @@ class RowList {
 
   // Bytes from a row to the next key head's.
   int64_t head_step() const { return head_step_; }
+  // Or, of the last key head, to the first's in the next batch.
+  int64_t list_step() const { return list_step_; }
 
   // For the positions [begin, end), a block: makes what to fetch the positions
   // a block later, or the last there is.
@@ -187,10 +197,11 @@ class RowList {
   }
 
  private:
-  Steps rows_, scale_, minimum_;
+  Steps rows_;
+  std::optional<Steps> scale_, minimum_;  // where they are used
   int32_t keys_;
   bool scaled_, offset_;
-  int64_t head_step_;
+  int64_t head_step_, list_step_;
   RowScales scales_;
   const void* row_[kBlockKeys];
   // In pages: what to fetch, and the positions whose rows these are.

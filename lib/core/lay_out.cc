@@ -128,7 +128,7 @@ void LayOutWork(AttentionRun* run) {
   const int64_t whole = WholeTiles(*work);
   work->position_major = run->workers > 1 && whole > 1 &&
                          tiles < kBalancedTilesPerWorker * run->workers;
-  if (run->workers > 1 && whole == 1) {
+  if (whole == 1) {
     work->tiles_per_task =
         std::max<int64_t>(tiles / (kTasksPerWorker * run->workers), 1);
   }

@@ -59,6 +59,10 @@ void Exp(const float* x, float* y, int64_t n) {
   internal::Table().exp(x, y, n);
 }
 
+float Largest(const float* x, int64_t n) {
+  return internal::Table().largest(x, n);
+}
+
 float Softmax(float* x, int64_t n) { return internal::Table().softmax(x, n); }
 
 bool AllFinite(const float* x, int64_t n) {

@@ -154,11 +154,10 @@ void RunOpened(const AttentionRun& run, const SequenceWork& sequence,
 }
 
 void RunTile(const AttentionRun& run, const SequenceWork& sequence,
-             int64_t tile, int worker) {
-  TileWork work;
-  if (!OpenTile(run, sequence, tile, TileBase(run, worker), &work)) return;
-  PackTile(run, &work);
-  RunOpened(run, sequence, {&work, 1}, worker);
+             int64_t tile, int worker, TileWork* work) {
+  if (!OpenNextTile(run, sequence, tile, TileBase(run, worker), work)) return;
+  PackTile(run, work);
+  RunOpened(run, sequence, {work, 1}, worker);
 }
 
 // As single tiles of the decode kernel, which are never without rows.
@@ -182,9 +181,10 @@ void RunWhole(const AttentionRun& run, int64_t task, int worker) {
   const int64_t last =
       std::min(first + sequence.tiles_per_task, NumTiles(sequence));
   const int64_t together = sequence.together;
+  TileWork work = TileWork();
   for (int64_t tile = first; tile < last; tile += together) {
     if (together == 1) {
-      RunTile(run, sequence, tile, worker);
+      RunTile(run, sequence, tile, worker, &work);
     } else {
       RunTogether(run, sequence, tile, together, worker);
     }

@@ -149,6 +149,22 @@ bool OpenTile(const AttentionRun& run, const SequenceWork& sequence,
   return true;
 }
 
+bool OpenNextTile(const AttentionRun& run, const SequenceWork& sequence,
+                  int64_t tile, void* base, TileWork* work) {
+  const int32_t rows = work->item.num_rows;
+  if (rows > 0 && SameForAllRows(run) && !run.plan.shape.scores &&
+      !IsShared(sequence)) {
+    const AttendKernel* kernel = work->item.kernel;
+    work->item = TileAt(run, sequence, tile);
+    if (work->item.kernel == kernel && work->item.num_rows == rows) {
+      work->tile.state = work->memory.states[0];
+      return true;
+    }
+  }
+  *work = TileWork();
+  return OpenTile(run, sequence, tile, base, work);
+}
+
 void PackTile(const AttentionRun& run, TileWork* work) {
   if (work->num_sharers > 0) {
     SetSharedRows(run, *work, run.args.query, work->memory.query_row);

@@ -38,8 +38,15 @@ class RowCursor {
 template <typename View, typename Pointer>
 void SetRows(const View& view, const WorkItem& item, Pointer* row) {
   RowCursor at(item);
-  const auto base =
+  auto base =
       BytesAt(view, item.sequence.query_batch, item.sequence.first_query, 0);
+  if (item.group_size == 1) {
+    base += at.position() * view.stride[1] + at.head() * view.stride[2];
+    for (int i = 0; i < item.num_rows; ++i, base += view.stride[1]) {
+      row[i] = reinterpret_cast<Pointer>(base);
+    }
+    return;
+  }
   for (int i = 0; i < item.num_rows; ++i, at.Next()) {
     const auto bytes =
         base + at.position() * view.stride[1] + at.head() * view.stride[2];

@@ -177,10 +177,16 @@ HWY_INLINE bool MoveMaximum(const GroupStep& s, const float* max,
   const size_t N = hn::Lanes(d);
   float* HWY_RESTRICT m = s.state.m + s.row;
   float* HWY_RESTRICT l = s.state.l + s.row;
+  if (s.fresh) {  // there is nothing to rescale
+    for (size_t v = 0; v < NV; ++v) {
+      const auto most = hn::Round(hn::Load(d, max + v * N));
+      hn::Store(hn::Max(hn::Set(d, kEmptyMax), most), d, m + v * N);
+    }
+    return false;
+  }
   bool still = true;
   for (size_t v = 0; v < NV; ++v) {
-    const auto before =
-        s.fresh ? hn::Set(d, kEmptyMax) : hn::Load(d, m + v * N);
+    const auto before = hn::Load(d, m + v * N);
     // An integer, so that rescaling is exact and leaves no trace of the blocks.
     const auto after = hn::Max(before, hn::Round(hn::Load(d, max + v * N)));
     still = still && hn::AllTrue(d, hn::Eq(before, after));

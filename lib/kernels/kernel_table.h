@@ -134,8 +134,8 @@ struct KeyBlock {
   RowScales key_scales;
   RowScales value_scales;
   const int32_t* position = nullptr;
-  // What to fetch ahead, for each key of this block a row of the next: that
-  // many bytes behind these rows. Never read, so it may lead past the end.
+  // What to fetch ahead, for each key of this block a row of what is read next:
+  // that many bytes behind these rows. Never read, so it may lead past the end.
   // Null: nothing.
   const void* const* fetch_key = nullptr;
   const void* const* fetch_value = nullptr;

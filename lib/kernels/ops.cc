@@ -185,8 +185,6 @@ float Dot(const float* a, const float* b, int64_t n) {
   return SumProducts<false>(a, b, n);
 }
 
-// The largest element, -inf for none. What it is among NaNs does not matter:
-// they reach the sum.
 float Largest(const float* x, int64_t count) {
   const Tag d;
   const size_t N = hn::Lanes(d);
@@ -199,11 +197,11 @@ float Largest(const float* x, int64_t count) {
   float max = lane[0];
   for (size_t j = 1; j < N; ++j) max = max < lane[j] ? lane[j] : max;
   for (; i < n; ++i) max = max < x[i] ? x[i] : max;
-  return max;
+  return max + 0.0f;  // of zeros of both signs, whichever came first: +0
 }
 
 float Softmax(float* x, int64_t n) {
-  const float max = Largest(x, n);
+  const float max = Largest(x, n);  // a NaN reaches the sum
   if (max == -INFINITY) {
     // All are -inf, or a NaN hides: then the sum below is NaN and tells.
     float sum = 0.0f;
@@ -238,6 +236,7 @@ constexpr internal::OpsTable kTable = {
     /*axpy=*/&Axpy,
     /*scale=*/&Scale,
     /*exp=*/&Exp,
+    /*largest=*/&Largest,
     /*softmax=*/&Softmax,
     /*widen=*/&Widen,
     /*widen_scaled=*/&WidenScaled,

@@ -65,13 +65,16 @@ void Exp(const float* x, float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = ExpOf(x[i]);
 }
 
-float Softmax(float* x, int64_t n) {
+float Largest(const float* x, int64_t n) {
   float max = -INFINITY;
+  for (int64_t i = 0; i < n; ++i) max = max < x[i] ? x[i] : max;
+  return max + 0.0f;
+}
+
+float Softmax(float* x, int64_t n) {
+  const float max = Largest(x, n);
   bool nan = false;
-  for (int64_t i = 0; i < n; ++i) {
-    max = max < x[i] ? x[i] : max;
-    nan = nan || x[i] != x[i];
-  }
+  for (int64_t i = 0; i < n; ++i) nan = nan || x[i] != x[i];
   if (max == -INFINITY) {
     for (int64_t i = 0; i < n; ++i) x[i] = nan ? NAN : 0.0f;
     return nan ? NAN : -INFINITY;
@@ -164,6 +167,7 @@ const OpsTable kPlainOpsTable = {
     &Axpy,
     &Scale,
     &Exp,
+    &Largest,
     &Softmax,
     &Widen,
     &WidenScaled,

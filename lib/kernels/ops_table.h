@@ -30,6 +30,7 @@ struct OpsTable {
   void (*axpy)(float a, const float* x, float* y, int64_t n);
   void (*scale)(float a, float* x, int64_t n);
   void (*exp)(const float* x, float* y, int64_t n);
+  float (*largest)(const float* x, int64_t n);
   float (*softmax)(float* x, int64_t n);
   // Not of heed/ops.h: rows of n elements, by the conversions of heed/types.h,
   // bit for bit. They touch nothing beyond; a type that they do not take is not

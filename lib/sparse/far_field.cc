@@ -121,7 +121,7 @@ void FarField::Map(const void* self, const FeatureRows& rows,
     const float* const x = rows.x.row(i);
     float* const phi = rows.phi.row(i);
     if (!rows.key && f.scale_ < 0) ops::Scale(-1.0f, phi, m);
-    const float most = *std::max_element(phi, phi + m);
+    const float most = ops::Largest(phi, m);
     for (int64_t r = 0; r < m; ++r) phi[r] -= most;
     ops::Exp(phi, phi, m);
     ops::Scale(factor, phi, m);

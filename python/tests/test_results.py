@@ -321,13 +321,14 @@ def test_a_page_of_several_folders(tmp_path, monkeypatch):
     page = importlib.import_module("models_page")
     text = page.PAGE.read_text()
     assert page.page(text) == text
-    for name in ("zen5", "another"):
+    (kept,) = {file.parent for file in page.RESULTS.glob("*/eval.json")}
+    for name in ("one", "another"):
         (tmp_path / name).mkdir()
-        for file in (page.RESULTS / "zen5").iterdir():
+        for file in kept.iterdir():
             (tmp_path / name / file.name).write_bytes(file.read_bytes())
     (tmp_path / "unfinished").mkdir()
     monkeypatch.setattr(page, "RESULTS", tmp_path)
     made = page.page(text)
-    assert made.index("**another**") < made.index("**zen5**")
+    assert made.index("**another**") < made.index("**one**")
     assert made.count("| `exact` |") == 2 * text.count("| `exact` |")
     assert page.variants.verdict_of({"verdict": "kept", "worst_share_error": 0.1}) == "kept"

@@ -202,6 +202,32 @@ TEST_P(Ops, ExpHasItsEnds) {
   for (const int i : {10, 12, 13}) EXPECT_TRUE(std::isnan(out[i]));
 }
 
+TEST_P(Ops, LargestIsFoundWhereverItIs) {
+  EXPECT_EQ(table().largest(nullptr, 0), -INFINITY);
+  for (int64_t n = 1; n < 70; ++n) {
+    const GuardedArray x(n, n % 2 == 0);
+    FillRandom(x.data(), n, 1);
+    for (int64_t i = 0; i < n; ++i) x.data()[i] -= 9;
+    for (int64_t at = 0; at < n; ++at) {
+      const float was = x.data()[at];
+      for (const float most : {-0x1p-140f, 3.0f, INFINITY}) {
+        x.data()[at] = most;
+        ASSERT_EQ(table().largest(x.data(), n), most) << n << ' ' << at;
+      }
+      x.data()[at] = was;
+    }
+  }
+  for (int64_t n = 1; n < 40; ++n) {
+    std::vector<float> x(static_cast<size_t>(n), -0.0f);
+    for (const float zero : {-0.0f, 0.0f}) {
+      x.back() = zero;
+      EXPECT_FALSE(std::signbit(table().largest(x.data(), n)));
+    }
+    x.assign(static_cast<size_t>(n), -INFINITY);
+    EXPECT_EQ(table().largest(x.data(), n), -INFINITY);
+  }
+}
+
 TEST_P(Ops, SoftmaxIsAccurate) {
   for (const int64_t n : {1, 2, 15, 16, 17, 100, 1000}) {
     const GuardedArray x(n, true);

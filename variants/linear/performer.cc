@@ -53,22 +53,6 @@ struct Features {
   float scale;
 };
 
-// The largest of x[n]. One maximum after the other would be a chain of
-// comparisons longer than the product that gave x.
-float Largest(const float* x, int64_t n) {
-  constexpr int64_t kLanes = 16;
-  float most[kLanes];
-  std::fill(most, most + kLanes, -INFINITY);
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int64_t j = 0; j < kLanes; ++j) {
-      most[j] = most[j] < x[i + j] ? x[i + j] : most[j];
-    }
-  }
-  for (; i < n; ++i) most[0] = std::max(most[0], x[i]);
-  return *std::max_element(most, most + kLanes);
-}
-
 void Map(const void* self, const FeatureRows& rows) {
   const Features& f = *static_cast<const Features*>(self);
   ops::MatMul(rows.x, f.w, rows.phi);
@@ -80,7 +64,7 @@ void Map(const void* self, const FeatureRows& rows) {
     if (!rows.key && f.scale < 0) ops::Scale(-1.0f, phi, m);
     const float off =
         rows.key ? 0.5f * std::fabs(f.scale) * ops::Dot(x, x, rows.x.cols)
-                 : Largest(phi, m);
+                 : ops::Largest(phi, m);
     for (int64_t r = 0; r < m; ++r) phi[r] -= off;
     ops::Exp(phi, phi, m);
   }

@@ -112,22 +112,10 @@ class Bars:
             "input": self.options.text if bar.needs_model else "drawn",
             "seed": self.options.seed,
             "threads": self.options.threads,
-            "status": "OK",
-            "reason": None,
-            "accuracy": None,
-            "cost": None,
         }
         began = time.perf_counter()
-        try:
-            entry["accuracy"] = bar.measure(self.context)
-        except ValueError as error:
-            entry["status"], entry["reason"] = "UNSUPPORTED", str(error)
-        except ArithmeticError as error:
-            entry["status"], entry["reason"] = "NUMERICAL", str(error)
-        except MemoryError:
-            entry["status"], entry["reason"] = "OOM", "memory was short"
+        runs.fill(entry, lambda: (bar.measure(self.context), None))
         entry["cost"] = {"seconds": time.perf_counter() - began}
-        entry["time"] = runs.now()
         self.store.append(entry)
         return entry
 

@@ -221,6 +221,16 @@ class Evaluation:
         tokens = max(self.options.tokens, self.options.length)
         return spec.split(":")[0] in self._ahead or ahead.looks_ahead(spec, tokens)
 
+    def _found(self, spec, task, text):
+        """(accuracy, cost) of a case."""
+        if task == "lm":
+            return self._lm(spec, text)
+        if task == "kernel":
+            return self._kernel_case(spec, text)
+        if task == "layers":
+            return self._layers(spec, text)
+        return self._task(spec, task)
+
     def measure(self, spec, task, text):
         """Runs a case and stores it; a variant that refuses is stored as such."""
         name, *knobs = spec.split(":")
@@ -235,32 +245,10 @@ class Evaluation:
             "input": text,
             "seed": self.options.seed,
             "threads": self.options.threads,
-            "status": "OK",
-            "reason": None,
-            "accuracy": None,
-            "cost": None,
         }
-        try:
-            if task == "lm":
-                found = self._lm(spec, text)
-            elif task == "kernel":
-                found = self._kernel_case(spec, text)
-            elif task == "layers":
-                found = self._layers(spec, text)
-            else:
-                found = self._task(spec, task)
-            entry["accuracy"], entry["cost"] = found
-        except ValueError as error:
-            if spec == "exact":
-                raise
-            entry["status"], entry["reason"] = "UNSUPPORTED", str(error)
-        except ArithmeticError as error:
-            entry["status"], entry["reason"] = "NUMERICAL", str(error)
-        except MemoryError:
-            entry["status"], entry["reason"] = "OOM", "memory was short"
+        runs.fill(entry, lambda: self._found(spec, task, text), must=spec == "exact")
         if spec in places.FITTED:
             entry["fit"] = self._fits.about(spec)
-        entry["time"] = runs.now()
         self.store.append(entry)
 
     def header(self, argv):

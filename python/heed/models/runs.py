@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The heed authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run says of itself: its machine, its time, how far it is."""
+"""What a run says of itself: its machine, its time, how far it is, what came out."""
 
 import datetime
 import platform
@@ -21,6 +21,25 @@ def cpu_name():
 
 def now():
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def fill(entry, measure, must=False):
+    """Adds to a result what measure() gives, (accuracy, cost), or why it does not.
+
+    must: a refusal is the run's, not the result's.
+    """
+    entry.update(status="OK", reason=None, accuracy=None, cost=None)
+    try:
+        entry["accuracy"], entry["cost"] = measure()
+    except ValueError as error:
+        if must:
+            raise
+        entry["status"], entry["reason"] = "UNSUPPORTED", str(error)
+    except ArithmeticError as error:
+        entry["status"], entry["reason"] = "NUMERICAL", str(error)
+    except MemoryError:
+        entry["status"], entry["reason"] = "OOM", "memory was short"
+    entry["time"] = now()
 
 
 def clock(seconds):
