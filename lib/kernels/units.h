@@ -53,6 +53,7 @@ struct UnitChoice {
 //   AMD Zen 4 (family 0x19)             2.00 (235 against 117.5 GFLOP/s)
 //   AMD Zen 5 (family 0x1a)             1.9 (511 against 270 GFLOP/s)
 //   Intel Granite Rapids                0.5 (122 against 242 GFLOP/s)
+//   Intel Emerald Rapids                0.5 (89 against 179 GFLOP/s)
 // Other CPUs of Intel with it have not been measured; those since Sapphire
 // Rapids have tiles, which are what they multiply bf16 with.
 struct UnitRow {
