@@ -29,8 +29,8 @@ from model_tables.words import percent, signed, table
 ROOT = models_page.ROOT
 NAMES = ("eval", "needles", "layers", "heads", "facts", "head_count")
 COMPARISONS = ROOT / "bench" / "results"
-# Results of `heed compare`, by the names of their files there.
-COMPARED = {"compare": "sample.json", "lengths": "even.json"}
+# Results of `heed compare`, by the names that their files may have there.
+COMPARED = {"compare": ["sample"], "lengths": ["even", "even_10"]}
 PAGE = ROOT / "docs" / "findings.md"
 # Canvases of the report that the page shows.
 PICTURES = ("kernel", "model", "recall", "prediction", "by-layer", "atlas", "loss", "margin",
@@ -54,7 +54,8 @@ def kept():
     """{name: file} of the results, each from the fullest folder that has it.
 
     Quality does not depend on the machine; times are of eval's and lengths' own.
-    Comparisons are those of bench/results, of the last folder by name that has them.
+    Comparisons are those of bench/results, of eval's CPU where it has them, else of
+    the last folder by name that does.
     """
     folders = sorted(p for p in models_page.RESULTS.iterdir() if p.is_dir())
     files = {n: [p / f"{n}.json" for p in folders] for n in NAMES}
@@ -65,9 +66,12 @@ def kept():
         path.parent == p.parent for of in there.values() for p in of
     )
     found = {name: max(paths, key=full) for name, paths in there.items() if paths}
-    for name, file in COMPARED.items():
-        if paths := sorted(COMPARISONS.glob(f"*/{file}")):
-            found[name] = paths[-1]
+    cpu = found["eval"].parent.name if "eval" in found else None
+    for name, stems in COMPARED.items():
+        paths = sorted(p for stem in stems for p in COMPARISONS.glob(f"*/{stem}.json"))
+        own = [path for path in paths if path.parent.name == cpu]
+        if paths:
+            found[name] = (own or paths)[-1]
     return found
 
 

@@ -27,16 +27,16 @@ evaluate() {
   sed -i "s#$work/##" "$folder/$name.json"
 }
 
+evaluate quick --preset quick  # what tools/test_eval.sh holds others to
 if [ "$how" = quick ]; then
-  evaluate eval --preset quick
+  cp "$folder/quick.json" "$folder/eval.json"
   "$heed" heads --out "$folder/heads.json"
 else
   evaluate eval --preset standard
-  evaluate quick --preset quick  # what tools/test_eval.sh holds others to
   evaluate needles --tasks lm,needle --documents 2 --length 512,1024,2048
   evaluate layers --tasks lm,needle --documents 1 --tokens 1024 --length 512 --by-layer
   "$heed" heads --ablate mean --prune --out "$folder/heads.json"
-  "$heed" facts --out "$folder/facts.json"
+  "$heed" facts --documents 12 --out "$folder/facts.json"
 fi
 evaluate fitted --tokens 512 --tasks lm --variants hedgehog_fitted ridge_fitted linear_elu \
   window_linear:window=64 window_sink:window=64:sink=0
@@ -44,7 +44,9 @@ evaluate dropped --tokens 384 --tasks lm --variants sparq:k=32,64:r=16:local=8 \
   sparq_mean:k=32,64:r=16:local=8
 "$python" bench/studies/head_count.py --out "$work/head_count.jsonl" \
   --save "$work/llama_of_bytes" --json "$folder/head_count.json"
-"$heed" positions --out "$work/positions.jsonl" --json "$folder/positions.json"
+preset=quick
+[ "$how" = quick ] || preset=full
+"$heed" positions --preset $preset --out "$work/positions.jsonl" --json "$folder/positions.json"
 "$heed" positions "$work/llama_of_bytes" --parts length --preset full \
   --text "$work/llama_of_bytes/held_out.txt" --out "$work/small.jsonl" \
   --json "$folder/positions_small.json"

@@ -335,6 +335,8 @@ def test_facts(folder, tmp_path, capsys, monkeypatch):  # noqa: F811
     assert len(rows) == 1 + 2 + 2 + 2 + 2
     assert len(result["draws"]) == 8 and len(result["retrieval_heads"]) == 3
     assert result["baseline"]["facts_known"] == result["baseline"]["facts_asked"] > 60
+    assert result["baseline"]["needles_documents"] == 2
+    assert 2 < result["baseline"]["facts_documents"] < result["baseline"]["facts_known"]
     # What is last in the model moves everything.
     last = rows["MLP off in layers 1-1"]
     assert last["loss"] != 0 and last["facts_margin"] != 0

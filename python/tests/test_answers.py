@@ -121,9 +121,14 @@ def test_lengths_from_which_something_pays():
     )
     said = answers.crossing(sweep)
     assert "Held to mass=0.95" in said and "700 tokens: soon (2 of 3 rows" in said
+    for row, longest in zip(sweep["sweep"]["rows"][1:], (950.0, None)):
+        row.update(efficiency_shortest=650.0, efficiency_longest=longest)
+    # Of one that has no upper end it is not known whether it is the first.
+    assert "900 tokens (650 to 950): late (2 of 3" in answers.crossing(sweep)
     none = made.comparison([("never", "not up to the last length", None)])
     assert "no row crosses" in answers.crossing(none)
-    assert answers.quadratic(made.eval_(), sweep)["says"][-1] == said
+    now = answers.crossing(sweep)
+    assert answers.quadratic(made.eval_(), sweep)["says"][-1] == now
 
 
 @pytest.mark.parametrize(
@@ -131,7 +136,7 @@ def test_lengths_from_which_something_pays():
     [
         # Of two orders the one that takes away more.
         ({"a": (0.001, 0.005, 0.5), "b": (0.001, 0.05, 0.5)}, None, "20 % can go"),
-        ({"a": (0.02, 0.05, 0.5)}, [(0.02, 0.05, 0.5)], "more than 90 %"),
+        ({"a": (0.02, 0.05, 0.5)}, [(0.02, 0.05, 0.5)], "no 10 % that was tried can go"),
         # A random order is an order.
         ({"a": (0.02, 0.05, 0.5)}, [(0.001, 0.05, 0.5)], "10 % can go"),
         # Within its errors of the limit: neither can it go, nor is it needed.
@@ -155,14 +160,15 @@ def test_heads_are_judged_on_the_other_text():
     for point in curve:
         point.update(other_loss=0.4, other_loss_error=0.001)
     answer = answers.heads_needed(made.heads({"a": curve}, [curve]))
-    assert answer["word"] == "more than 90 %" and "0.400 ± 0.001" in answer["says"][-1]
+    assert answer["word"] == "no 10 % that was tried can go"
+    assert "0.400 ± 0.001" in answer["says"][-1]
 
 
 def test_no_head_is_no_share():
     curve = made.curve(0.0, 0.05, 0.5)
     curve[0].update(heads=0, loss_error=0.0)
     answer = answers.heads_needed(made.heads({"a": curve}, [curve]))
-    assert answer["word"] == "more than 80 %"
+    assert answer["word"] == "no 20 % that was tried can go"
     answer = answers.heads_needed(made.heads({"a": curve[:1]}, [curve[:1]]))
     assert answer["word"] == "not measured"
 
@@ -189,6 +195,7 @@ def test_heads_without_pruning():
 WINDOW = made.fact_row("window everywhere", -1.8, -0.4)  # 0.9 of needles, 0.1 of facts
 MLP = made.fact_row("MLP off in layers 0-4", -0.2, -3.6)  # the other way round
 SAME = made.fact_row("attention off in layers 0-4", -1.0, -2.0)
+BROKEN = made.fact_row("attention off in layers 0-4", -2.4, -12.0)
 BACK = made.fact_row("attention off in layers 5-9", -0.2, -3.6)
 
 
@@ -200,6 +207,8 @@ BACK = made.fact_row("attention off in layers 5-9", -0.2, -3.6)
         ([SAME], "undecided"),
         ([WINDOW, BACK, MLP], "attention does both, MLPs store"),
         ([BACK], "attention stores, MLPs undecided"),
+        # What takes all of both has broken the model.
+        ([WINDOW, BROKEN, MLP], "attention retrieves, MLPs store"),
         ([made.fact_row("window everywhere", -1.8, -0.4, error=0.9)], "undecided"),
         ([made.fact_row("window everywhere", -1.8, -0.4, error=None)], "undecided"),
     ],
@@ -225,8 +234,21 @@ def test_shares_that_interventions_take():
     # The more is tried, the farther apart two shares must be: here by 2.2 errors.
     near = made.fact_row("window in layers 0-9", -0.5, -0.75, error=0.05)
     assert answers.effects(made.facts(near))[0]["side"] == "context"
+    few = made.facts(near)
+    few["baseline"].update(needles_documents=2, facts_documents=2)
+    assert answers.effects(few)[0]["side"] == "undecided"
+    few["baseline"].update(needles_documents=40, facts_documents=40)
+    assert answers.effects(few)[0]["side"] == "context"
     many = [
         made.fact_row(f"window in layers {i}", -0.5, -0.75, error=0.05)
         for i in range(9)
     ]
     assert {e["side"] for e in answers.effects(made.facts(*many))} == {"undecided"}
+
+
+def test_what_is_slower_within_the_model_is_not_faster():
+    found = with_rows(("kept", 0.5, False))
+    assert answers.quadratic(found)["word"] == "yes"
+    found["rows"][1]["attention_seconds"] = found["rows"][0]["attention_seconds"] + 1
+    answer = answers.quadratic(found)
+    assert answer["word"] == "undecided" and "0 of 1 variants" in answer["says"][0]

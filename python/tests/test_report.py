@@ -205,8 +205,9 @@ def test_findings_are_written_from_the_kept_results(tmp_path, monkeypatch):
     results["eval"]["run"].update(length=8, documents={"needle": 4})
     results["needles"] = results["eval"]
     (tmp_path / "cpu").mkdir()
-    for name, file in findings.COMPARED.items():
-        (tmp_path / "cpu" / file).write_text(json.dumps(results.pop(name)))
+    for name, stems in findings.COMPARED.items():
+        file = tmp_path / "cpu" / f"{stems[-1]}.json"
+        file.write_text(json.dumps(results.pop(name)))
     monkeypatch.setattr(findings, "COMPARISONS", tmp_path)
     full = [name for name in results if name != "layers"]
     for name, some in (

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What variants cost a model: of `heed eval`."""
 
+import math
+
 from model_tables.words import fixed, percent, signed, table
 
 VERDICTS = ("kept", "undecided", "recall lost", "text lost", "both lost", "none")
@@ -60,7 +62,11 @@ def eval_table(eval_, heads):
             cells.append(text if able[name] else f"({text})")
         share = row.get("worst_share")
         cells.append(
-            "-" if share is None else f"{row['worst_task']} {percent(share)}"
+            "-"
+            if share is None
+            else "not tested"
+            if share == 1 and row["worst_share_error"] is None
+            else f"{row['worst_task']} {percent(share)}"
         )
         cells.append(verdict_of(row))
         lines.append(cells)
@@ -98,14 +104,20 @@ def judged(eval_):
 
 
 def opposite(rows):
-    """The pair of rows that text and recall order oppositely, farthest apart."""
+    """The pair of rows that text and recall order oppositely, farthest apart.
+
+    Beyond their errors, each by 1.96.
+    """
+    apart = lambda a, b, name: b[name] - a[name] > 1.96 * math.hypot(
+        a[f"{name}_error"], b[f"{name}_error"]
+    )
     pairs = [
         (a, b)
         for a in rows
         for b in rows
-        if None not in (a["worst_share"], b["worst_share"])
-        and a["kld"] < b["kld"]
-        and a["worst_share"] < b["worst_share"]
+        if None not in (a.get("worst_share_error"), b.get("worst_share_error"))
+        and apart(a, b, "kld")
+        and apart(a, b, "worst_share")
     ]
     if not pairs:
         return None
@@ -128,7 +140,9 @@ def verdicts(eval_, heads):
             f"`{b['spec']}` has {b['kld']:.4f} and keeps {percent(b['worst_share'])}.\n"
         )
     else:
-        lines.append("\nText and recall ordered no two variants oppositely.\n")
+        lines.append(
+            "\nText and recall ordered no two variants oppositely, beyond their errors.\n"
+        )
     return "".join(lines) + "".join(f"- {w}\n" for w in ["", *eval_["warnings"]] if w)
 
 

@@ -52,8 +52,8 @@ def parse(argv):
         default=[],
         metavar="DIR",
         help="takes eval.json, heads.json, facts.json and heed compare's lengths.json "
-        "and even.json from there instead of running them, where they have what it "
-        "takes; may be repeated",
+        "and even.json (or even_10.json) from there instead of running them, where they "
+        "have what it takes; may be repeated",
     )
     parser.add_argument("--out", default="bars.jsonl", metavar="FILE")
     parser.add_argument(

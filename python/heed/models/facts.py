@@ -137,6 +137,8 @@ class Measures:
     def baseline(self):
         facts, needles = self.before["facts"], self.before["needles"]
         return {
+            "facts_documents": len(np.unique(facts[1][self.known])),
+            "needles_documents": len(np.unique(needles[1])),
             "facts_asked": len(facts[0]),
             "facts_known": int(self.known.sum()),
             "facts_margin": float(facts[0][self.known].mean()),

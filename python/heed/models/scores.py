@@ -234,6 +234,15 @@ def retained_error(exact, other):
     return max(errors) / room if errors else None
 
 
+def untouched(exact, other):
+    """Whether every item has exact attention's own margin.
+
+    Documents then end before what a variant leaves out.
+    """
+    before = {tuple(row[:3]): row[3] for row in exact["grid"]}
+    return all(before.get(tuple(row[:3])) == row[3] for row in other["grid"])
+
+
 def worst_task(exact, other):
     """(task, share retained) of the worst task that exact can do; else (None, None).
 

@@ -12,7 +12,7 @@ from heed.report import answers, inputs, others, sections
 
 _HERE = pathlib.Path(__file__).parent
 _SCRIPTS = ("variants.js", "heads.js", "main.js")
-CAP = 2.0  # shares taken beyond it are drawn up to it
+CAP = 4.0  # shares taken beyond it are drawn up to it
 
 
 def _kernel_rows(comparison):

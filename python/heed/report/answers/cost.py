@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a cheaper attention is faster and keeps what a model can do."""
 
+import math
+
 from .words import answer, percent, with_error
 
 QUADRATIC = "Can the quadratic cost be beaten without losing quality?"
 LONG = 0.5  # of the model's time: attention's, where a text is long enough for a no
 _QUADRATIC_RULE = (
-    "Yes: a variant that does not choose by later tokens takes less time than exact "
+    "A variant takes less time where it does alone, on exact attention's queries, keys "
+    "and values, and within the model. "
+    "Yes: one that does not choose by later tokens takes less time than exact "
     "attention and its verdict is kept. No: some take less time and all of these have "
     "lost text, recall or both, beyond their errors; one that does not choose by later "
     "tokens is kept and takes no less time, so that what keeps both was timed; none that "
@@ -16,12 +20,19 @@ _QUADRATIC_RULE = (
 )
 
 
+def _untested(row):
+    """Whether no task reached what the variant leaves out."""
+    return row.get("worst_share") == 1 and row.get("worst_share_error") is None
+
+
 def _shortly(row):
     share = row.get("worst_share")
-    task = "" if share is None else f", {row['worst_task']} {percent(share)}"
+    task = "" if share is None else f", {row['worst_task']} {percent(share)} left"
+    if _untested(row):
+        task = ", recall not tested"
     return (
         f"{row['spec']} ({row['kernel']['time_ratio']:.2f} of the time, KLD "
-        f"{with_error(row['kld'], row['kld_error'], 4)}{task} left, {row['verdict']})"
+        f"{with_error(row['kld'], row['kld_error'], 4)}{task}, {row['verdict']})"
     )
 
 
@@ -41,15 +52,33 @@ def _is_lost(row):
     return row["verdict"].endswith("lost")
 
 
-def _is_faster(row):
-    ratio = row["kernel"] and row["kernel"]["time_ratio"]
-    return ratio is not None and ratio < 1
+def _exact_of(eval_):
+    return next((row for row in eval_["rows"] if row["spec"] == "exact"), {})
+
+
+def _faster(eval_, rows):
+    """Those that take less time than exact attention, alone and within the model."""
+    least = _exact_of(eval_).get("attention_seconds") or math.inf
+    ratio = lambda row: row["kernel"] and row["kernel"]["time_ratio"]
+    return [
+        row
+        for row in rows
+        if ratio(row) is not None
+        and ratio(row) < 1
+        and row.get("attention_seconds", 0) < least
+    ]
 
 
 def _listed(rows):
     """Variants with their verdicts."""
     more = lambda row: ", choosing by later tokens" if row["ahead"] else ""
-    told = lambda row: "no verdict" if row["verdict"] == "none" else row["verdict"]
+    told = lambda row: (
+        "no verdict"
+        if row["verdict"] == "none"
+        else f"{row['verdict']}, recall not tested"
+        if _untested(row)
+        else row["verdict"]
+    )
     return ", ".join(f"{row['spec']} ({told(row)}{more(row)})" for row in rows)
 
 
@@ -57,9 +86,9 @@ def _missing(eval_, rows, share):
     """What a no lacks, as parts of a sentence; share: of the model's time, or None."""
     found = []
     variants = [row for row in eval_["rows"] if row["spec"] != "exact"]
-    faster = [row for row in variants if _is_faster(row)]  # also one without a text
+    faster = _faster(eval_, variants)  # also one without a text
     open_ = [row for row in faster if not _is_lost(row)]
-    slower = [row for row in rows if not _is_faster(row)]
+    slower = [row for row in rows if row not in faster]
     refused = [row for row in variants if not row["kernel"] and not _is_lost(row)]
     if not faster:
         found.append("no variant takes less time")
@@ -81,15 +110,15 @@ def quadratic(eval_, sweep=None):
     if eval_ is None:
         return answer(QUADRATIC, "not measured", [], _QUADRATIC_RULE)
     rows = timed(eval_)
-    faster = [row for row in rows if _is_faster(row)]
+    faster = _faster(eval_, rows)
     kept = [row for row in faster if row["verdict"] == "kept" and not row["ahead"]]
     lost = [row for row in faster if _is_lost(row)]
     says = [
         f"At {eval_['run']['tokens']:,} tokens {len(faster)} of {len(rows)} variants "
-        f"take less time than exact attention; {len(lost)} of these have lost text, "
+        f"take less time than exact attention, alone and within the model; {len(lost)} of these have lost text, "
         "recall or both."
     ]
-    exact = next((row for row in eval_["rows"] if row["spec"] == "exact"), {})
+    exact = _exact_of(eval_)
     share = None
     if exact.get("model_seconds"):
         share = exact["attention_seconds"] / exact["model_seconds"]
@@ -105,7 +134,11 @@ def quadratic(eval_, sweep=None):
         least = min(faster, key=lambda row: row["kld"], default=None)
         if least:
             says.append(f"Of the faster, the nearest on text: {_shortly(least)}.")
-        able = [row for row in faster if row.get("worst_share") is not None]
+        able = [
+            row
+            for row in faster
+            if row.get("worst_share") is not None and not _untested(row)
+        ]
         most = max(able, key=lambda row: row["worst_share"], default=None)
         if most and most is not least:
             says.append(f"The one that recalls most: {_shortly(most)}.")
@@ -136,9 +169,13 @@ def crossing(comparison):
     found = crossings(comparison)
     if not found:
         return f"{held}, no row crosses exact attention's time from {first:,} to {last:,} tokens."
-    length, row = found[0]
+    ends_of = lambda row: [row.get(f"efficiency_{end}") for end in ("shortest", "longest")]
+    closed = [pair for pair in found if None not in ends_of(pair[1])]
+    length, row = (closed or found)[0]
+    ends = ends_of(row)
+    between = "" if None in ends else " ({:,.0f} to {:,.0f})".format(*ends)
     return (
-        f"{held}, the first to pay crosses exact attention's time at {length:,.0f} tokens: "
-        f"{row['name']} ({len(found)} of {len(comparison['sweep']['rows']) - 1} rows "
+        f"{held}, the first to pay crosses exact attention's time at {length:,.0f} tokens"
+        f"{between}: {row['name']} ({len(found)} of {len(comparison['sweep']['rows']) - 1} rows "
         f"cross from {first:,} to {last:,})."
     )

@@ -4,17 +4,19 @@
 
 import math
 
-from .words import answer, bound_of, percent, with_error
+from .words import answer, bound_of, freedom_of, percent, with_error
 
 FACTS = "Does attention store or retrieve?"
 _FACTS_RULE = (
     "An intervention takes a share of the margin of answers that stand in the context, "
     "and a share of that of known facts. Where the two differ by more than their "
-    "errors, at a twentieth for all interventions together (Bonferroni), it tells. "
+    "errors, at a twentieth for all interventions together (Bonferroni; Student's "
+    "distribution, by the documents that there are), it tells, unless it takes all of "
+    "both: then the model is broken there. "
     "Attention retrieves where some of its interventions take more of the context's "
     "answers and none more of the facts; it stores where it is the other way round; "
     "both where there are both; else undecided. The same for MLPs. Errors are over "
-    "documents, of which there are few: they are rough."
+    "documents."
 )
 
 
@@ -33,7 +35,7 @@ def effects(facts):
     """
     base = facts["baseline"]
     tried = [row for row in facts["rows"] if kind(row["name"]) != "random heads"]
-    bound = bound_of(len(tried))
+    counts = [base.get(f"{what}_documents") for what in ("needles", "facts")]
     found = []
     for row in facts["rows"]:
         effect = {"name": row["name"], "kind": kind(row["name"])}
@@ -45,10 +47,19 @@ def effects(facts):
         errors = (effect["needles_error"], effect["facts_error"])
         gap = effect["needles"] - effect["facts"]
         effect["side"] = "undecided"
-        if None not in errors and abs(gap) > bound * math.hypot(*errors):
+        broken = min(effect["needles"], effect["facts"]) >= 1
+        if None not in errors and not broken and abs(gap) > _bound(
+            len(tried), errors, counts
+        ) * math.hypot(*errors):
             effect["side"] = "context" if gap > 0 else "facts"
         found.append(effect)
     return found
+
+
+def _bound(tried, errors, counts):
+    """Errors beyond which one of so many interventions tells; counts: of documents."""
+    known = None not in counts and min(counts) > 1
+    return bound_of(tried, freedom_of(errors, counts) if known else None)
 
 
 def _part(found, part):
@@ -94,9 +105,12 @@ def store_or_retrieve(facts):
     heads = [e for e in found if "retrieval heads" in e["name"]]
     random = [e for e in found if e["kind"] == "random heads"]
     if heads and random:
-        said = lambda e: with_error(e["needles"], e["needles_error"])
+        said = lambda e: (
+            f"{with_error(e['needles'], e['needles_error'])} of the needles' margin and "
+            f"{with_error(e['facts'], e['facts_error'])} of the facts'"
+        )
         says.append(
-            f"{heads[0]['name']} take {said(heads[0])} of the needles' margin, "
+            f"{heads[0]['name']} take {said(heads[0])}; "
             f"{random[0]['name']} {said(random[0])}."
         )
     verb = {"retrieve": "retrieves", "store": "stores", "do both": "does both"}

@@ -12,7 +12,8 @@ HEADS = "How many heads are needed?"
 _HEADS_RULE = (
     "The largest share of heads tried that some order takes away at the cost of at most "
     "1 % of perplexity, beyond its error, is not needed for the text; a share that costs "
-    "more in every order, beyond its error, is. Else undecided. Errors are at a twentieth "
+    "more in every order, beyond its error, cannot go by any of them. Else undecided. "
+    "What goes gives zeros. Errors are at a twentieth "
     "for all orders and shares together (Bonferroni). Where there "
     "are two texts, orders are made on one and judged on the other. Needles are reported beside it: they need "
     "other heads."
@@ -90,7 +91,7 @@ def heads_needed(heads, head_count=None):
             f"{with_error(point['margin'], point['margin_error'])}."
         )
     elif dear and dear[0] == shares[0]:
-        word = f"more than {percent(1 - shares[0])}"
+        word = f"no {percent(shares[0])} that was tried can go"
     else:
         word = "undecided"
     if dear:
@@ -99,7 +100,7 @@ def heads_needed(heads, head_count=None):
             key=lambda pair: _loss(pair[0])[0],
         )
         says.append(
-            f"{percent(dear[0])} cannot: the best of {len(every)} orders, {least[1]}, "
+            f"{percent(dear[0])} cannot go: the best of {len(every)} orders, {least[1]}, "
             f"costs {with_error(*_loss(least[0]), 3)} nats."
         )
     return answer(HEADS, word, says, _HEADS_RULE)
