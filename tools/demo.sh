@@ -15,7 +15,8 @@ bash "$root/tools/build.sh" release --target heed_tool
 
 if [ $# = 0 ]; then
   set -- window_sink:window=64,256,512 block_topk:total_blocks=3,6 \
-    quest:token_budget=128,256 vertical_slash xattention:threshold=0.7,0.9 \
+    quest:token_budget=128,256 vertical_slash:vertical_size=64:slash_size=128 \
+    xattention:threshold=0.7,0.9 \
     oracle_topk:total_blocks=3,6 random_blocks:total_blocks=3,6 \
     linear_elu performer gated_delta
 fi
