@@ -29,9 +29,11 @@ evaluate() {
 
 evaluate quick --preset quick  # what tools/test_eval.sh holds others to
 if [ "$how" = quick ]; then
+  preset=quick  # of positions
   cp "$folder/quick.json" "$folder/eval.json"
   "$heed" heads --out "$folder/heads.json"
 else
+  preset=full
   evaluate eval --preset standard
   evaluate needles --tasks lm,needle --documents 2 --length 512,1024,2048
   evaluate layers --tasks lm,needle --documents 1 --tokens 1024 --length 512 --by-layer
@@ -44,8 +46,6 @@ evaluate dropped --tokens 384 --tasks lm --variants sparq:k=32,64:r=16:local=8 \
   sparq_mean:k=32,64:r=16:local=8
 "$python" bench/studies/head_count.py --out "$work/head_count.jsonl" \
   --save "$work/llama_of_bytes" --json "$folder/head_count.json"
-preset=quick
-[ "$how" = quick ] || preset=full
 "$heed" positions --preset $preset --out "$work/positions.jsonl" --json "$folder/positions.json"
 "$heed" positions "$work/llama_of_bytes" --parts length --preset full \
   --text "$work/llama_of_bytes/held_out.txt" --out "$work/small.jsonl" \

@@ -122,20 +122,19 @@ def rows_of(entries):
     rows = []
     for name in sorted(by_spec, key=lambda s: (s != "exact",)):
         own = by_spec[name]
-        kld = None
+        text = None  # the one that suffers most
         if own["lm"] and name != "exact":
-            kld = max(numbers["kld"] for numbers in own["lm"].values())
-        tasks = _task_rows(exact["tasks"], own["tasks"], kld)
+            text = max(own["lm"].values(), key=lambda numbers: numbers["kld"])
+        tasks = _task_rows(exact["tasks"], own["tasks"], text and text["kld"])
         row = {"spec": name, **own, "tasks": tasks, "kld": None, "ln_ratio": None}
         if own["lm"]:
             row["model_seconds"] = sum(t["model_s"] for t in own["lm"].values())
             row["attention_seconds"] = sum(t["attention_s"] for t in own["lm"].values())
         if name != "exact":
-            if own["lm"]:
-                worst = max(own["lm"].values(), key=lambda numbers: numbers["kld"])
+            if text:
                 for key in ("kld", "kld_error", "ln_ratio", "ln_ratio_error"):
-                    row[key] = worst[key]
-                row["same_top"] = worst["same_top"]
+                    row[key] = text[key]
+                row["same_top"] = text["same_top"]
                 row["rung"] = scores.rung(row["kld"])
             worst, row["worst_share"] = scores.worst_task(exact["tasks"], own["tasks"])
             row["worst_task"] = worst

@@ -48,10 +48,10 @@ def effects(facts):
         gap = effect["needles"] - effect["facts"]
         effect["side"] = "undecided"
         broken = min(effect["needles"], effect["facts"]) >= 1
-        if None not in errors and not broken and abs(gap) > _bound(
-            len(tried), errors, counts
-        ) * math.hypot(*errors):
-            effect["side"] = "context" if gap > 0 else "facts"
+        if None not in errors and not broken:
+            bound = _bound(len(tried), errors, counts) * math.hypot(*errors)
+            if abs(gap) > bound:
+                effect["side"] = "context" if gap > 0 else "facts"
         found.append(effect)
     return found
 
