@@ -37,7 +37,7 @@ double LargestError(const std::vector<float>& got,
   double error = 0;
   EXPECT_EQ(got.size(), want.size());
   for (size_t i = 0; i < got.size(); ++i) {
-    error = std::fmax(error, std::fabs(static_cast<double>(got[i]) - want[i]));
+    error = std::max(error, std::fabs(static_cast<double>(got[i]) - want[i]));
   }
   return error;
 }
