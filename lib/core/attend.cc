@@ -70,8 +70,7 @@ class BlockFeeder {
     if (!fills_fetch_) return;
     key_.FillFetch(begin, end);
     value_.FillFetch(begin, end);
-    const GroupLimits& all = work_.all;
-    if (end >= std::max(all.max_end, all.max_sink)) FetchBeyond(begin, end);
+    if (end >= work_.all.end()) FetchBeyond(begin, end);
   }
 
   // Steps over what was added, if anything in it is visible.
@@ -171,7 +170,7 @@ class BlockFeeders {
 template <typename Feeder>
 void AttendDense(const GroupLimits& all, int32_t begin, int32_t end,
                  Feeder* feeder) {
-  end = std::min(end, std::max(all.max_end, all.max_sink));
+  end = std::min(end, all.end());
   for (int32_t at = begin; at < end; at += kBlockKeys) {
     const int32_t next = at + kBlockKeys;
     if (at >= all.max_sink && next <= all.min_begin) {

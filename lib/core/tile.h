@@ -26,6 +26,8 @@ struct GroupLimits {
   int32_t max_sink = 0;
 
   void Widen(const GroupLimits& other);
+  // Where the last key that some row sees ends.
+  int32_t end() const { return max_end > max_sink ? max_end : max_sink; }
 };
 
 // Columns [first, first + count) of values and out.

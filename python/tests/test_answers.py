@@ -6,6 +6,7 @@ import made_results as made
 import pytest
 
 from heed.report import answers
+from heed.report.answers import words
 
 
 def with_rows(*rows, share=0.5):
@@ -252,3 +253,33 @@ def test_what_is_slower_within_the_model_is_not_faster():
     found["rows"][1]["attention_seconds"] = found["rows"][0]["attention_seconds"] + 1
     answer = answers.quadratic(found)
     assert answer["word"] == "undecided" and "0 of 1 variants" in answer["says"][0]
+
+
+@pytest.mark.parametrize(
+    "freedom, count, bound",
+    [
+        (1, 1, 12.706),
+        (3, 1, 3.182),
+        (10, 1, 2.228),
+        (10, 5, 3.169),  # 0.995
+        (2, 25, 22.327),  # 0.999
+        (None, 1, 1.960),
+        (None, 5, 2.576),
+    ],
+)
+def test_bounds_are_those_of_tables_of_students_distribution(freedom, count, bound):
+    assert words.bound_of(count, freedom) == pytest.approx(bound, abs=6e-4)
+
+
+def test_degrees_of_freedom_of_a_difference():
+    assert words.freedom_of([1.0, 1.0], [5, 5]) == pytest.approx(8)
+    assert words.freedom_of([1.0, 0.0], [5, 9]) == pytest.approx(4)
+    assert words.freedom_of([0.0, 0.0], [5, 5]) is None
+
+
+def test_recall_that_was_not_tested_is_told_so():
+    found = with_rows(("undecided", 0.5, False))
+    found["rows"][1].update(worst_share=1, worst_share_error=None, worst_tested=False)
+    says = " ".join(answers.quadratic(found)["says"])
+    assert "(undecided, recall not tested)" in says and "recalls most" not in says
+    assert "needle 100 % left" not in says

@@ -165,11 +165,12 @@ def test_a_task_that_ends_before_what_is_left_out_is_not_tested():
             entry["accuracy"] = exact["accuracy"]
     row = near(entries)
     assert row["verdict"] == "undecided" and row["worst_share"] == 1
-    assert row["worst_share_error"] is None
+    assert row["worst_share_error"] is None and row["worst_tested"] is False
+    assert "not tested" in rows.text_table([row])
     for entry in entries:  # exact attention in other roundings
         if str(entry.get("key")).startswith("near:k=1/lm/"):
             entry["accuracy"] = {**entry["accuracy"], "kld": 1e-9}
-    assert near(entries)["verdict"] == "kept"
+    assert near(entries)["verdict"] == "kept" and near(entries)["worst_tested"]
 
 
 REFUSED = {"status": "NUMERICAL", "reason": "x", "accuracy": None, "cost": None}

@@ -65,7 +65,7 @@ def eval_table(eval_, heads):
             "-"
             if share is None
             else "not tested"
-            if share == 1 and row["worst_share_error"] is None
+            if not row["worst_tested"]
             else f"{row['worst_task']} {percent(share)}"
         )
         cells.append(verdict_of(row))

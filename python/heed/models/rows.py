@@ -46,8 +46,8 @@ SAME_TEXT = 1e-6  # KLD: what is no more is exact attention in other roundings
 def _task_rows(exact, own, kld):
     """Numbers of each task of a variant beside exact attention's.
 
-    A share that is left has no error where the variant changes the text, by its KLD,
-    and no item of the task: it was not tested.
+    A task is tested where exact attention can do it, unless the variant changes the
+    text, by its KLD, and no item of the task. A share left of another has no error.
     """
     rows = {}
     changes_text = kld is not None and kld > SAME_TEXT
@@ -59,6 +59,7 @@ def _task_rows(exact, own, kld):
         tested = able and not (changes_text and scores.untouched(exact[name], summary))
         rows[name] = {
             "able": able,
+            "tested": tested,
             "chance": summary["chance"],
             "accuracy": summary["accuracy"],
             "accuracy_error": summary["accuracy_error"],
@@ -80,8 +81,8 @@ def rows_of(entries):
     """Rows of a file's last run, exact attention first: dicts.
 
     spec, lm ({text: numbers}), kernel, tasks; kld and ln_ratio (of the text that
-    suffers most), worst_task, worst_share, worst_share_error, verdict, rung,
-    model_seconds; refused and beneath_refused, sentences: of a text or a task, and of
+    suffers most), worst_task, worst_share, worst_share_error, worst_tested, verdict,
+    rung, model_seconds; refused and beneath_refused, sentences: of a text or a task, and of
     the numbers of attention alone. The verdict is "none" where a text or a task was
     refused or not run; numbers of attention have no part in it.
     """
@@ -139,6 +140,7 @@ def rows_of(entries):
             worst, row["worst_share"] = scores.worst_task(exact["tasks"], own["tasks"])
             row["worst_task"] = worst
             row["worst_share_error"] = tasks[worst]["retained_error"] if worst else None
+            row["worst_tested"] = tasks[worst]["tested"] if worst else None
             complete = not own["refused"] and asked_of <= own["ran"] & exact["ran"]
             row["verdict"] = "none"
             if complete:
@@ -197,6 +199,8 @@ def columns(rows):
     def worst(row):
         if row.get("worst_task") is None:
             return "-"
+        if not row["worst_tested"]:
+            return "not tested"
         share, error = row["worst_share"], row["worst_share_error"]
         spread = "" if error is None else f"±{100 * error:.0f}"
         return f"{row['worst_task']} {100 * share:.0f}{spread}%"

@@ -93,6 +93,7 @@ _VARIANT = {
     "worst_task": (str, type(None)),
     "worst_share": MAYBE,
     "worst_share_error": MAYBE,
+    "worst_tested": Nullable(bool),
 }
 _OF_TEXT = {
     "model_seconds": NUMBER,
@@ -109,7 +110,7 @@ def _row(row):
     if row.get("kld") is not None:
         form.update(_HARM)
     if row.get("worst_task") is not None:
-        form["worst_share"] = NUMBER
+        form["worst_share"], form["worst_tested"] = NUMBER, bool
     return form
 
 

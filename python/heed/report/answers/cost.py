@@ -20,16 +20,11 @@ _QUADRATIC_RULE = (
 )
 
 
-def _untested(row):
-    """Whether no task reached what the variant leaves out."""
-    return row.get("worst_share") == 1 and row.get("worst_share_error") is None
-
-
 def _shortly(row):
-    share = row.get("worst_share")
-    task = "" if share is None else f", {row['worst_task']} {percent(share)} left"
-    if _untested(row):
-        task = ", recall not tested"
+    share, task = row.get("worst_share"), ""
+    if share is not None:
+        left = f"{row['worst_task']} {percent(share)} left"
+        task = f", {left if row['worst_tested'] else 'recall not tested'}"
     return (
         f"{row['spec']} ({row['kernel']['time_ratio']:.2f} of the time, KLD "
         f"{with_error(row['kld'], row['kld_error'], 4)}{task}, {row['verdict']})"
@@ -76,7 +71,7 @@ def _listed(rows):
         "no verdict"
         if row["verdict"] == "none"
         else f"{row['verdict']}, recall not tested"
-        if _untested(row)
+        if row.get("worst_tested") is False
         else row["verdict"]
     )
     return ", ".join(f"{row['spec']} ({told(row)}{more(row)})" for row in rows)
@@ -134,11 +129,7 @@ def quadratic(eval_, sweep=None):
         least = min(faster, key=lambda row: row["kld"], default=None)
         if least:
             says.append(f"Of the faster, the nearest on text: {_shortly(least)}.")
-        able = [
-            row
-            for row in faster
-            if row.get("worst_share") is not None and not _untested(row)
-        ]
+        able = [row for row in faster if row.get("worst_tested")]
         most = max(able, key=lambda row: row["worst_share"], default=None)
         if most and most is not least:
             says.append(f"The one that recalls most: {_shortly(most)}.")
