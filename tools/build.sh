@@ -13,7 +13,7 @@ if command -v ccache >/dev/null; then
   export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-ccache}
   # Paths count from here, and precompiled headers by what they were made of.
   export CCACHE_BASEDIR=${CCACHE_BASEDIR-$PWD} CCACHE_NOHASHDIR=1
-  export CCACHE_SLOPPINESS=pch_defines,time_macros
+  export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS+$CCACHE_SLOPPINESS,}pch_defines,time_macros
 fi
 
 preset=$1
