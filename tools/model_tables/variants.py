@@ -26,13 +26,6 @@ def tasks_of(eval_):
     return list(eval_["rows"][0]["tasks"])
 
 
-def verdict_of(row):
-    """A row's verdict; one of a run without errors of shares cannot be "kept"."""
-    verdict = row.get("verdict", "-")
-    known = row.get("worst_share_error") is not None
-    return "undecided" if verdict == "kept" and not known else verdict
-
-
 def documents_of(run):
     """How many documents each task had."""
     return ", ".join(f"{count} of `{task}`" for task, count in run["documents"].items())
@@ -68,7 +61,7 @@ def eval_table(eval_, heads):
             if not row["worst_tested"]
             else f"{row['worst_task']} {percent(share)}"
         )
-        cells.append(verdict_of(row))
+        cells.append(row.get("verdict", "-"))
         lines.append(cells)
     return table(head, lines)
 
@@ -128,7 +121,7 @@ def verdicts(eval_, heads):
     rows = judged(eval_)
     lines = []
     for verdict in VERDICTS:
-        these = [f"`{r['spec']}`" for r in rows if verdict_of(r) == verdict]
+        these = [f"`{r['spec']}`" for r in rows if r["verdict"] == verdict]
         if these:
             lines.append(f"- {verdict}: {', '.join(these)}\n")
     pair = opposite(rows)
