@@ -15,18 +15,14 @@ namespace heed::oracle {
 namespace {
 
 double Score(const AttentionParams& params, const AttentionArgs& args,
-             const std::vector<double>& query, int64_t b, int64_t h,
+             const std::vector<double>& query,
+             const std::vector<double>& key_row, int64_t b, int64_t h,
              int64_t row, int64_t key) {
-  const int64_t dim = args.query.head_dim();
-  const int64_t kv_head = h / (args.query.heads() / args.key.heads());
   double score = 0.0;
-  for (int64_t c = 0; c < dim; ++c) {
-    score += query[static_cast<size_t>(c)] *
-             ElementAt(KeyOf(args), b, key, kv_head, c);
-  }
+  for (size_t c = 0; c < query.size(); ++c) score += query[c] * key_row[c];
   score *= params.softmax_scale != 0.0f
                ? static_cast<double>(params.softmax_scale)
-               : 1.0 / std::sqrt(static_cast<double>(dim));
+               : 1.0 / std::sqrt(static_cast<double>(query.size()));
   if (params.softcap != 0.0f) {
     const double cap = params.softcap;
     score = cap * std::tanh(score / cap);
@@ -42,13 +38,16 @@ double AttendRow(const AttentionParams& params, const AttentionArgs& args,
   const int64_t kv_head = h / (args.query.heads() / args.key.heads());
   std::vector<double> query(static_cast<size_t>(args.query.head_dim()));
   ReadQuery(args, b, row, h, query.data());
+  std::vector<double> key_row(query.size());
+  std::vector<double> value_row(static_cast<size_t>(args.value.head_dim()));
   std::vector<int64_t> keys;
   std::vector<double> scores;
   double max = -INFINITY;
   bool poisoned = false;
   for (int64_t key = 0; key < args.key.seqlen(); ++key) {
     if (!Visible(params, args, b, h, row, key)) continue;
-    const double score = Score(params, args, query, b, h, row, key);
+    ReadRow(KeyOf(args), b, key, kv_head, key_row.data());
+    const double score = Score(params, args, query, key_row, b, h, row, key);
     // As after Visible: a hook hides by -inf, and data alone weighs nothing.
     keys.push_back(key);
     scores.push_back(score);
@@ -61,7 +60,7 @@ double AttendRow(const AttentionParams& params, const AttentionArgs& args,
     if (std::isnan(sink) || sink == INFINITY) poisoned = true;
     if (sink > max) max = sink;
   }
-  out.assign(static_cast<size_t>(args.value.head_dim()), poisoned ? NAN : 0.0);
+  out.assign(value_row.size(), poisoned ? NAN : 0.0);
   if (poisoned) return NAN;
   if (max == -INFINITY) return -INFINITY;
 
@@ -71,10 +70,8 @@ double AttendRow(const AttentionParams& params, const AttentionArgs& args,
     // Not a weight that is merely too small: that times NaN is NaN.
     if (scores[i] == -INFINITY && args.scores.hook != nullptr) continue;
     sum += weight;
-    for (size_t c = 0; c < out.size(); ++c) {
-      out[c] += weight * ElementAt(ValueOf(args), b, keys[i], kv_head,
-                                   static_cast<int64_t>(c));
-    }
+    ReadRow(ValueOf(args), b, keys[i], kv_head, value_row.data());
+    for (size_t c = 0; c < out.size(); ++c) out[c] += weight * value_row[c];
   }
   for (double& c : out) c /= sum;
   RotateBack(args, out.data());

@@ -71,7 +71,7 @@ double LargestDenseScore(const AttentionParams& params,
                            ? static_cast<double>(params.softmax_scale)
                            : 1.0 / std::sqrt(static_cast<double>(dim));
   double largest = 0;
-  std::vector<double> query(static_cast<size_t>(dim));
+  std::vector<double> query(static_cast<size_t>(dim)), key_row(query.size());
   for (int64_t b = 0; b < args.query.batch(); ++b) {
     for (int64_t h = 0; h < args.query.heads(); ++h) {
       const int64_t kv_head = h / (args.query.heads() / args.key.heads());
@@ -79,10 +79,10 @@ double LargestDenseScore(const AttentionParams& params,
         oracle::ReadQuery(args, b, row, h, query.data());
         for (int64_t key = 0; key < args.key.seqlen(); ++key) {
           if (!oracle::Visible(params, args, b, h, row, key)) continue;
+          oracle::ReadRow(oracle::KeyOf(args), b, key, kv_head, key_row.data());
           double score = 0;
-          for (int64_t c = 0; c < dim; ++c) {
-            score += query[static_cast<size_t>(c)] *
-                     oracle::ElementAt(oracle::KeyOf(args), b, key, kv_head, c);
+          for (size_t c = 0; c < query.size(); ++c) {
+            score += query[c] * key_row[c];
           }
           score = std::fabs(score * scale);
           if (std::isfinite(score)) largest = std::max(largest, score);
