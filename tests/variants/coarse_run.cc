@@ -34,12 +34,14 @@ std::vector<float> OutOf(const std::string& name, const eval::Tensors& t,
 
 double LargestError(const std::vector<float>& got,
                     const std::vector<double>& want) {
-  double error = 0;
+  double largest = 0;
   EXPECT_EQ(got.size(), want.size());
   for (size_t i = 0; i < got.size(); ++i) {
-    error = std::max(error, std::fabs(static_cast<double>(got[i]) - want[i]));
+    const double error = std::fabs(static_cast<double>(got[i]) - want[i]);
+    // NaN counts as the worst.
+    if (!(error <= largest)) largest = std::isnan(error) ? INFINITY : error;
   }
-  return error;
+  return largest;
 }
 
 double ErrorOfReference(const std::string& name, const eval::Tensors& t,

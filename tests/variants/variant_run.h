@@ -88,8 +88,9 @@ class VariantTest : public ::testing::TestWithParam<VariantCase> {
   // As test::ProblemOf, without what the variant declares not to serve: the
   // causal mask, a head_dim_v of its own.
   io::Problem ProblemOf(const std::string& text) const;
-  // Where tests are to be quick, case number i is for one of the tables, and of
-  // fewer than three each has a third.
+  // Where tests are to be quick, case number i is for one of the tables. Of
+  // fewer than three each has a third, by its place among all: another than the
+  // next.
   bool IsForTable(size_t i) const;
 };
 
