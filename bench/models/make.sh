@@ -36,7 +36,7 @@ else
   preset=full
   evaluate eval --preset standard
   evaluate needles --tasks lm,needle --documents 2 --length 512,1024,2048
-  evaluate layers --tasks lm,needle --documents 1 --tokens 1024 --length 512 --by-layer
+  evaluate layers --tasks lm,needle --documents 1 --tokens 1024 --length 1024 --by-layer
   "$heed" heads --ablate mean --prune --out "$folder/heads.json"
   "$heed" facts --documents 12 --out "$folder/facts.json"
 fi

@@ -277,5 +277,5 @@ Object.assign(document.documentElement.dataset, {wide, shown: shown.length,
     assert found["errors"] == "0", found
     assert found["pictures"] == found["shown"] == found["svgs"] == "11", found
     # kernel, model, recall; lengths; positions; prediction, by layer; atlas; loss, margin; facts
-    assert found["numbers"] == "1 3 3 2 3 3 2 20 3 3 2", found
+    assert found["numbers"] == "1 3 2 2 3 3 2 20 3 3 2", found
     assert int(found["wide"]) <= 0

@@ -9,7 +9,8 @@ import pathlib
 import pytest
 
 import heed
-from heed.models import ahead, data, options, places, results, rows, scores, written
+from heed.models import ahead, data, options, places, results, rows, scores
+from heed.models import summary as summaries, written
 from heed.models.errors import InputError
 from test_models import items, made_up_run, result
 
@@ -110,6 +111,9 @@ def test_a_file_that_came_in_between(tmp_path):
         ('{"run":5}\n', "run"),
         ('{"run":{"cases":"a"}}\n', "run.cases"),
         ('{"run":{"cases":[["a"]]}}\n', "run.cases"),
+        ('{"run":{"cases":[],"asked":5}}\n', "run.asked"),
+        ('{"run":{"cases":[],"asked":[["lm"]]}}\n', "run.asked"),
+        ('{"run":{"cases":[],"asked":[["lm",5]]}}\n', "run.asked"),
     ],
 )
 def test_lines_of_other_types(tmp_path, text, words):
@@ -155,6 +159,42 @@ def test_a_verdict_waits_for_every_text():
     assert near(left)["verdict"] == "none"
     for key in ("near:k=1/lm/t2", "near:k=1/kv/t", "exact/lm/t2"):
         assert near(without(entries, key))["verdict"] == "none", key
+
+
+def test_a_verdict_waits_for_what_a_run_was_asked():
+    entries = kept_run()
+    entries[0]["run"]["asked"] = [["lm", "t"], ["lm", "t2"], ["needle", "t"], ["kv", "t"]]
+    assert near(entries)["verdict"] == "kept"
+    entries[0]["run"]["asked"].append(["passkey", "t"])  # killed before it
+    entries[0]["run"]["cases"] += ["exact/passkey/t", "near:k=1/passkey/t"]
+    assert near(entries)["verdict"] == "none"
+    assert any(
+        line.startswith("2 of ") and line.endswith("cases were not run")
+        for line in summaries.of(entries)["warnings"]
+    )
+
+
+def test_a_verdict_is_of_every_text():
+    entries = kept_run()
+    for entry in entries:
+        if entry.get("key") == "near:k=1/lm/t2":
+            entry["accuracy"] = {**entry["accuracy"], "kld": 0.009, "kld_error": 0.1}
+    row = near(entries)
+    assert row["kld"] == 0.01 and row["verdict"] == "undecided"
+
+
+def test_the_worst_task_is_one_that_was_tested():
+    entries = kept_run()
+    exact = next(e for e in entries if e.get("key") == "exact/needle/t")
+    for entry in kept_run():
+        if entry.get("task") == "needle":  # all ask another task beside it, untouched
+            other = {**exact["accuracy"]} if entry["spec"] == "near:k=1" else entry["accuracy"]
+            key = entry["key"].replace("needle", "also")
+            entries.append({**entry, "task": "also", "key": key, "accuracy": other})
+            entries[0]["run"]["cases"].append(key)
+    row = near(entries)
+    assert row["tasks"]["also"]["tested"] is False and row["tasks"]["needle"]["tested"]
+    assert row["worst_task"] == "needle" and row["worst_tested"]
 
 
 def test_a_task_that_ends_before_what_is_left_out_is_not_tested():
@@ -237,17 +277,17 @@ def test_items_of_a_document_hang_together():
 
 def test_verdicts_by_bounds():
     sure = [(1.0, 0.01)]
-    assert scores.verdict(0.01, 0.001, sure) == "kept"
-    assert scores.verdict(0.01, 0.02, sure) == "undecided"
-    assert scores.verdict(0.01, None, sure) == "undecided"
-    assert scores.verdict(0.01, 0.001, [(0.91, 0.03)]) == "undecided"
-    assert scores.verdict(0.01, 0.001, [(0.91, None)]) == "undecided"
-    assert scores.verdict(0.01, 0.001, [*sure, (0.5, 0.1)]) == "recall lost"
-    assert scores.verdict(0.01, 0.001, [(0.85, 0.1), *sure]) == "undecided"
-    assert scores.verdict(0.5, 0.01, [(0.91, 0.03)]) == "text lost"
-    assert scores.verdict(0.5, 0.01, [(0.1, 0.03)]) == "both lost"
-    assert scores.verdict(0.01, 0.001, []) == "none"
-    assert scores.verdict(None, None, sure) == "none"
+    assert scores.verdict([(0.01, 0.001)], sure) == "kept"
+    assert scores.verdict([(0.01, 0.02)], sure) == "undecided"
+    assert scores.verdict([(0.01, None)], sure) == "undecided"
+    assert scores.verdict([(0.01, 0.001)], [(0.91, 0.03)]) == "undecided"
+    assert scores.verdict([(0.01, 0.001)], [(0.91, None)]) == "undecided"
+    assert scores.verdict([(0.01, 0.001)], [*sure, (0.5, 0.1)]) == "recall lost"
+    assert scores.verdict([(0.01, 0.001)], [(0.85, 0.1), *sure]) == "undecided"
+    assert scores.verdict([(0.5, 0.01)], [(0.91, 0.03)]) == "text lost"
+    assert scores.verdict([(0.5, 0.01)], [(0.1, 0.03)]) == "both lost"
+    assert scores.verdict([(0.01, 0.001)], []) == "none"
+    assert scores.verdict([], sure) == "none"
 
 
 def test_one_document_is_said():

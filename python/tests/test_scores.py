@@ -103,20 +103,17 @@ def test_what_a_model_can_do():
     assert scores.retained(good, good) == 1
     assert scores.retained(good, scores.task_summary(items(0))) < 0
     half = scores.task_summary(items(10))
-    exact = {"easy": good, "hard": chance, "other": good}
-    found = scores.worst_task(exact, {"easy": good, "hard": half, "other": half})
-    assert found == ("other", pytest.approx((0.5 - 0.125) / (0.9 - 0.125)))
-    assert scores.worst_task({"hard": chance}, {"hard": half}) == (None, None)
+    assert scores.retained(good, half) == pytest.approx((0.5 - 0.125) / (0.9 - 0.125))
 
 
 def test_verdict_needs_both():
     share = lambda value: [(value, 0.01)]
-    assert scores.verdict(0.01, 0.001, share(0.95)) == "kept"
-    assert scores.verdict(0.01, 0.001, share(0.5)) == "recall lost"
-    assert scores.verdict(0.5, 0.01, share(1.0)) == "text lost"
-    assert scores.verdict(0.5, 0.01, share(0.1)) == "both lost"
-    assert scores.verdict(0.01, 0.001, []) == "none"
-    assert scores.verdict(None, None, share(1.0)) == "none"
+    assert scores.verdict([(0.01, 0.001)], share(0.95)) == "kept"
+    assert scores.verdict([(0.01, 0.001)], share(0.5)) == "recall lost"
+    assert scores.verdict([(0.5, 0.01)], share(1.0)) == "text lost"
+    assert scores.verdict([(0.5, 0.01)], share(0.1)) == "both lost"
+    assert scores.verdict([(0.01, 0.001)], []) == "none"
+    assert scores.verdict([], share(1.0)) == "none"
     assert [scores.rung(k) for k in (0, 0.03, 0.2, 9)] == [
         "q8_0",
         "q4_K_M",

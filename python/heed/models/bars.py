@@ -64,7 +64,7 @@ def parse(argv):
     options.tokens = options.tokens or 2048
     if options.tokens < LEAST_TOKENS:
         raise InputError(f"--tokens: needs to be at least {LEAST_TOKENS}")
-    options.text = (options.text or ["moby"])[0]
+    options.text = command.one_text(options.text)
     if options.only:
         command.refuse_repeated("--only", options.only)
     for name in options.only or ():

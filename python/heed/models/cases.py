@@ -41,7 +41,13 @@ class Evaluation:
         self._ahead = {v["name"] for v in heed.variants() if v["selects_ahead"]}
         self._exact, self._inputs = {}, {}
         self._kernel, self._by_layer = None, None
+        self.asked = [
+            (task, text)
+            for task in options.tasks
+            for text in (options.text if task == "lm" else options.text[:1])
+        ]
         beneath = ["kernel", *(["layers"] if options.by_layer else [])]
+        beneath = [(task, options.text[0]) for task in beneath]
         self._fits = None
         if set(self.specs) & set(places.FITTED):
             self._fits = fitted.Fits(
@@ -52,10 +58,9 @@ class Evaluation:
                 options.seed,
             )
         self.cases = [
-            (spec, task, text)
+            (spec, *case)
             for spec in ["exact", *self.specs]
-            for task in [*options.tasks, *(beneath if spec != "exact" else [])]
-            for text in (options.text if task == "lm" else options.text[:1])
+            for case in [*self.asked, *(beneath if spec != "exact" else [])]
         ]
 
     def _kernel_ids(self, text):
@@ -274,6 +279,7 @@ class Evaluation:
                 "cpu": runs.cpu_name(),
                 "processors": os.cpu_count(),
                 "versions": network.versions(),
+                "asked": self.asked,
                 "cases": [self.key(*case) for case in self.cases],
                 "time": runs.now(),
             }

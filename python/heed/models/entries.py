@@ -61,14 +61,25 @@ def _wrong_grid(grid):
     )
 
 
+def _wrong_asked(asked):
+    """"run.asked" where that is no list of [task, text], which older files lack."""
+    right = isinstance(asked, list) and all(
+        isinstance(case, list)
+        and len(case) == 2
+        and all(isinstance(word, str) for word in case)
+        for case in asked
+    )
+    return None if right else "run.asked"
+
+
 def wrong_in(entry):
     """What in an entry is missing or of another type, or None where it is a result."""
     if isinstance(entry, dict) and "run" in entry:
         wrong = _wrong(entry["run"], {"cases": list}, "run.")
         keys = () if wrong else entry["run"]["cases"]
-        return wrong or (
-            None if all(isinstance(key, str) for key in keys) else "run.cases"
-        )
+        if not wrong and not all(isinstance(key, str) for key in keys):
+            wrong = "run.cases"
+        return wrong or _wrong_asked(entry["run"].get("asked", []))
     wrong = _wrong(entry, _RESULT)
     if wrong:
         return wrong

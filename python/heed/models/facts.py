@@ -9,6 +9,7 @@ the context's answers.
 """
 
 import contextlib
+import shlex
 
 import numpy as np
 
@@ -215,7 +216,7 @@ def parse(argv):
     parser.add_argument("--out", default="facts.json", metavar="FILE")
     options = parser.parse_args(argv)
     options.tokens = options.tokens or 512
-    options.text = (options.text or ["moby"])[0]
+    options.text = command.one_text(options.text)
     for name, low in (("documents", 2), ("parts", 1), ("heads", 1), ("tokens", 320)):
         if getattr(options, name) < low:
             raise InputError(f"--{name}: needs to be at least {low}")
@@ -254,7 +255,7 @@ def run(argv):
     name = f"{len(others)} random heads off, {DRAWS} draws"
     found.append({"name": name, "heads_off": len(others), **pooled(draws)})
     result = {
-        "command": "heed facts " + " ".join(argv),
+        "command": "heed facts " + shlex.join(argv),
         "model": model.name,
         "model_sha256": model.sha256,
         "text": label,

@@ -139,6 +139,13 @@ def refuse_repeated(option, values, same=lambda value: value):
         seen.add(same(value))
 
 
+def one_text(names):
+    """The text of a command that takes one. Raises InputError for several."""
+    if len(names or []) > 1:
+        raise InputError("--text: takes one text here")
+    return (names or ["moby"])[0]
+
+
 def refuse_repeated_texts(names):
     """Raises InputError for a text that is given twice, by whatever path."""
     refuse_repeated(

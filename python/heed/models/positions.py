@@ -206,10 +206,7 @@ def parse(argv):
     for part in options.parts:
         if part not in PARTS:
             raise InputError(f"--parts {part}: is none of {', '.join(PARTS)}")
-    command.refuse_repeated("--text", options.text or [])
-    if len(options.text or []) > 1:
-        raise InputError("--text: takes one text here")
-    options.text = (options.text or ["moby"])[0]
+    options.text = command.one_text(options.text)
     return options
 
 

@@ -15,18 +15,22 @@ PREDICTORS = {
 }
 
 
+def _tested(row, task):
+    return row["tasks"].get(task, {}).get("tested", False)
+
+
 def of_variants(rows):
     """Which number of attention goes with harm: rank correlations over variants.
 
     A list of {"predictor", "harm", "rho", "variants"}: with KLD, and with the
-    change of each task's margin that exact attention can do.
+    change of each task's margin that exact attention can do, where it was tested.
     """
     variants = [r for r in rows if r["spec"] != "exact" and r["kernel"]]
     able = sorted({n for r in variants for n, t in r["tasks"].items() if t["able"]})
     harms = {"KLD": lambda r: r["kld"]}
     for task in able:
         harms[f"{task} margin lost"] = lambda r, task=task: (
-            -r["tasks"][task]["margin_change"] if task in r["tasks"] else None
+            -r["tasks"][task]["margin_change"] if _tested(r, task) else None
         )
     found = []
     for predictor, read in PREDICTORS.items():
@@ -57,7 +61,7 @@ LAYER_PREDICTORS = {
 
 def layer_points(rows):
     """A dict a variant and layer: spec, layer, its numbers of attention by their
-    names, kld, and margin_lost where needles were asked."""
+    names, kld, and margin_lost where needles were asked and tested in all layers."""
     points = []
     for row in rows:
         of_layer = (row["kernel"] or {}).get("layers") or []
@@ -67,7 +71,7 @@ def layer_points(rows):
             point = {"spec": row["spec"], "layer": harm["layer"], "kld": harm["kld"]}
             for name, read in LAYER_PREDICTORS.items():
                 point[name] = read(of_layer[harm["layer"]])
-            if harm.get("margin_change") is not None:
+            if harm.get("margin_change") is not None and _tested(row, "needle"):
                 point["margin_lost"] = -harm["margin_change"]
             points.append(point)
     return points

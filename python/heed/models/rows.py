@@ -46,8 +46,8 @@ SAME_TEXT = 1e-6  # KLD: what is no more is exact attention in other roundings
 def _task_rows(exact, own, kld):
     """Numbers of each task of a variant beside exact attention's.
 
-    A task is tested where exact attention can do it, unless the variant changes the
-    text, by its KLD, and no item of the task. A share left of another has no error.
+    A task is not tested where the variant changes the text, by its KLD, and no item of
+    the task: a share that is left has no error then.
     """
     rows = {}
     changes_text = kld is not None and kld > SAME_TEXT
@@ -56,7 +56,7 @@ def _task_rows(exact, own, kld):
             continue
         change, error = _paired(exact[name], summary)
         able = scores.can_do(exact[name])
-        tested = able and not (changes_text and scores.untouched(exact[name], summary))
+        tested = not (changes_text and scores.untouched(exact[name], summary))
         rows[name] = {
             "able": able,
             "tested": tested,
@@ -71,10 +71,21 @@ def _task_rows(exact, own, kld):
             "by_depth": by_depth(summary),
             "retained": scores.retained(exact[name], summary) if able else None,
             "retained_error": (
-                scores.retained_error(exact[name], summary) if tested else None
+                scores.retained_error(exact[name], summary)
+                if able and tested
+                else None
             ),
         }
     return rows
+
+
+def _worst(tasks):
+    """(name, numbers) of the worst task that was tested, or else of one that can be."""
+    able = {name: task for name, task in tasks.items() if task["able"]}
+    these = {name: task for name, task in able.items() if task["tested"]} or able
+    least = lambda name: (these[name]["retained"], name)
+    worst = min(these, key=least, default=None)
+    return worst, these.get(worst, {})
 
 
 def rows_of(entries):
@@ -84,10 +95,10 @@ def rows_of(entries):
     suffers most), worst_task, worst_share, worst_share_error, worst_tested, verdict,
     rung, model_seconds; refused and beneath_refused, sentences: of a text or a task, and of
     the numbers of attention alone. The verdict is "none" where a text or a task was
-    refused or not run; numbers of attention have no part in it.
+    refused or not run; numbers of attention have no part in it. It is of all texts.
     """
-    _, found = asked(entries)
-    by_spec, asked_of = {}, set()
+    header, found = asked(entries)
+    by_spec, asked_of = {}, {tuple(case) for case in header.get("asked", [])}
     for entry in found.values():
         spec = by_spec.setdefault(
             entry["spec"],
@@ -123,9 +134,8 @@ def rows_of(entries):
     rows = []
     for name in sorted(by_spec, key=lambda s: (s != "exact",)):
         own = by_spec[name]
-        text = None  # the one that suffers most
-        if own["lm"] and name != "exact":
-            text = max(own["lm"].values(), key=lambda numbers: numbers["kld"])
+        texts = list(own["lm"].values()) if name != "exact" else []
+        text = max(texts, key=lambda numbers: numbers["kld"], default=None)
         tasks = _task_rows(exact["tasks"], own["tasks"], text and text["kld"])
         row = {"spec": name, **own, "tasks": tasks, "kld": None, "ln_ratio": None}
         if own["lm"]:
@@ -137,17 +147,16 @@ def rows_of(entries):
                     row[key] = text[key]
                 row["same_top"] = text["same_top"]
                 row["rung"] = scores.rung(row["kld"])
-            worst, row["worst_share"] = scores.worst_task(exact["tasks"], own["tasks"])
-            row["worst_task"] = worst
-            row["worst_share_error"] = tasks[worst]["retained_error"] if worst else None
-            row["worst_tested"] = tasks[worst]["tested"] if worst else None
+            row["worst_task"], worst = _worst(tasks)
+            row["worst_share"] = worst.get("retained")
+            row["worst_share_error"] = worst.get("retained_error")
+            row["worst_tested"] = worst.get("tested")
             complete = not own["refused"] and asked_of <= own["ran"] & exact["ran"]
             row["verdict"] = "none"
             if complete:
                 able = [t for t in tasks.values() if t["able"]]
                 row["verdict"] = scores.verdict(
-                    row["kld"],
-                    row.get("kld_error"),
+                    [(t["kld"], t["kld_error"]) for t in texts],
                     [(t["retained"], t["retained_error"]) for t in able],
                 )
         row.pop("ran")

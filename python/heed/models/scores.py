@@ -243,22 +243,6 @@ def untouched(exact, other):
     return all(before.get(tuple(row[:3])) == row[3] for row in other["grid"])
 
 
-def worst_task(exact, other):
-    """(task, share retained) of the worst task that exact can do; else (None, None).
-
-    exact, other: task summaries by name of task.
-    """
-    shares = {
-        name: retained(summary, other[name])
-        for name, summary in exact.items()
-        if name in other and can_do(summary)
-    }
-    if not shares:
-        return None, None
-    name = min(shares, key=lambda task: (shares[task], task))
-    return name, shares[name]
-
-
 # What a variant must keep for a verdict of "kept": text as well as 4-bit weights
 # do, and nine tenths of the worst task. Either alone says nothing of the other.
 KLD_LIMIT = LADDER["q4_K_M"]
@@ -273,17 +257,17 @@ def _side(value, error, limit):
     return 1 if value >= limit else -1
 
 
-def verdict(kld, kld_error, shares):
+def verdict(texts, shares):
     """One word: kept, text lost, recall lost, both lost, undecided; or none.
 
-    shares: [(share retained, its error)] of the tasks that exact attention can do.
-    Bounds decide, not the means: "kept" where that of the KLD and of every share
-    lie within the limits, "lost" where one lies outside, else "undecided". "none"
-    without a KLD or a task.
+    texts: [(KLD, its error)] of each text; shares: [(share retained, its error)] of
+    the tasks that exact attention can do. Bounds decide, not the means: "kept" where
+    those of every KLD and share lie within the limits, "lost" where one lies outside,
+    else "undecided". "none" without a text or a task.
     """
-    if kld is None or not shares:
+    if not texts or not shares:
         return "none"
-    text = -_side(kld, kld_error, KLD_LIMIT)
+    text = min(-_side(*kld, KLD_LIMIT) for kld in texts)
     recall = min(_side(*share, TASK_LIMIT) for share in shares)
     if text < 0 or recall < 0:
         lost = {(True, True): "both", (True, False): "text", (False, True): "recall"}

@@ -5,9 +5,17 @@
 from heed.models import predictions, rows
 
 
+def _unfinished(header, found):
+    """A sentence where a run was stopped before its last case."""
+    asked = len(set(header["cases"]))
+    if len(found) == asked:
+        return []
+    return [f"{asked - len(found)} of {asked} cases were not run"]
+
+
 def of(entries):
     """The run, its rows, what predicts harm, and warnings, of a file's last run."""
-    header, _ = rows.asked(entries)
+    header, found = rows.asked(entries)
     table = rows.rows_of(entries)
     points = predictions.layer_points(table)
     for row in table:
@@ -15,10 +23,10 @@ def of(entries):
         if row["kernel"]:
             row["kernel"] = {k: v for k, v in row["kernel"].items() if k != "layers"}
     return {
-        "run": {k: v for k, v in header.items() if k != "cases"},
+        "run": {k: v for k, v in header.items() if k not in ("asked", "cases")},
         "rows": table,
         "predictions": predictions.of_variants(table),
         "layer_points": points,
         "layer_predictions": predictions.of_layers(points),
-        "warnings": rows.warnings(table),
+        "warnings": rows.warnings(table) + _unfinished(header, found),
     }

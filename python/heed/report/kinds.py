@@ -63,6 +63,7 @@ _SWEPT = lambda row: {
 _BY_DEPTH = {"by_depth?": Nullable([Cells((int, int, NUMBER, int))])}
 _TASK = {
     "able": bool,
+    "tested": bool,
     "accuracy": NUMBER,
     "margin_change": NUMBER,
     "documents": int,

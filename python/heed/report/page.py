@@ -41,14 +41,14 @@ def _variants(eval_):
             continue
         kernel, harms = row["kernel"], {"KLD": row["kld"]}
         for name, task in row["tasks"].items():
-            if task["able"]:
+            if task["able"] and task["tested"]:
                 harms[f"{name} margin lost"] = -task["margin_change"]
         shown.append(
             {
                 "spec": row["spec"],
                 "kld": row["kld"],
                 "time": kernel["time_ratio"] if kernel else None,
-                "share": row.get("worst_share"),
+                "share": row.get("worst_share") if row.get("worst_tested") else None,
                 "task": row.get("worst_task"),
                 "verdict": row.get("verdict", "none"),
                 "harms": harms,

@@ -63,7 +63,8 @@ const kernelPoints = () => data.kernel.map((row) => ({spec: row.name, x: row.tim
 
 const modelRows = () => data.variants.filter((row) => isNumber(row.time));
 const modelLines = (row) => [`KLD ${show(short, row.kld)}`, `${row.time.toFixed(2)} of exact's time`,
-  row.task ? `worst task: ${row.task}, ${Math.round(100 * row.share)} % left` : 'no task', row.verdict];
+  isNumber(row.share) ? `worst task: ${row.task}, ${Math.round(100 * row.share)} % left`
+    : row.task ? 'recall not tested' : 'no task', row.verdict];
 
 function drawFrontiers() {
   const kernel = kernelPoints();

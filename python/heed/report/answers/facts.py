@@ -16,7 +16,7 @@ _FACTS_RULE = (
     "Attention retrieves where some of its interventions take more of the context's "
     "answers and none more of the facts; it stores where it is the other way round; "
     "both where there are both; else undecided. The same for MLPs. Errors are over "
-    "documents."
+    "documents, of the changes: the margins without an intervention are taken as known."
 )
 
 
@@ -94,9 +94,12 @@ def _part(found, part):
 
 def store_or_retrieve(facts):
     """What attention and MLPs hold, by what their loss takes away."""
-    base = (facts or {}).get("baseline", {})
-    if facts is None or min(base["needles_margin"], base["facts_margin"]) <= 0:
+    if facts is None:
         return answer(FACTS, "not measured", [], _FACTS_RULE)
+    base = facts["baseline"]
+    if min(base["needles_margin"], base["facts_margin"]) <= 0:
+        says = ["The model does not find the needles or does not know the facts."]
+        return answer(FACTS, "undecided", says, _FACTS_RULE)
     found = effects(facts)
     (attention, first), (mlps, second) = (
         _part(found, p) for p in ("attention", "MLPs")
