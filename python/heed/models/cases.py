@@ -76,13 +76,13 @@ class Evaluation:
             elif task == "kernel":
                 seen = self._kernel_ids(text)
             elif task == "layers":
-                seen = [self.texts.tokens[text], self._asked("needle")]
+                seen = [self.texts.tokens[text], self._questions("needle")]
             else:
-                seen = self._asked(task)
+                seen = self._questions(task)
             self._inputs[task, text] = results.key_of(seen)
         return self._inputs[task, text]
 
-    def _asked(self, task):
+    def _questions(self, task):
         """What a task's documents say and ask; none where it is not run."""
         return [
             [d.ids, [[i.position, i.right, i.distractors] for i in d.items]]
